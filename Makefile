@@ -1,0 +1,47 @@
+# The commands the README promises. Needs Python 3.11+ and make, nothing else.
+PYTHON ?= python3
+# Where PyPI's torch carries CUDA (several GB), name PyTorch's own CPU index here:
+#   make up TORCH_OPTIONS="--index-url <the CPU index pytorch.org names>"
+TORCH_OPTIONS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+FILE ?=
+OUT ?= out
+
+.PHONY: setup demo up test check format snapshot clean
+.DEFAULT_GOAL := setup
+
+setup: $(VENV)/.installed
+
+# torch comes first: asked for by another package it would bring the CUDA build along.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(TORCH_OPTIONS) torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/clearstem demo --output $(OUT) $(if $(FILE),"$(FILE)")
+
+up: setup
+	$(BIN)/clearstem up
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m infra.checks
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+snapshot: setup
+	$(BIN)/python -m infra.snapshot
+
+clean:
+	rm -rf $(VENV) .clearstem cdk.out out
