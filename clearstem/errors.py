@@ -1,0 +1,241 @@
+"""Every error clearstem raises, one class per cause.
+
+Callers branch on the class, never on the text. ``http_status`` is what an HTTP
+dialect answers; ``state_name`` is the name Step Functions retries or fails by.
+
+    ClearstemError
+    ├── RequestError                      the caller can mend it
+    │   ├── InvalidRequest          400
+    │   │   ├── MissingFile
+    │   │   ├── EmptyFile
+    │   │   ├── UnsupportedFormat
+    │   │   ├── ContentMismatch
+    │   │   └── InvalidOption
+    │   ├── Unauthorized            401
+    │   ├── NotFound                404
+    │   │   ├── JobNotFound
+    │   │   ├── TrackNotFound
+    │   │   ├── UploadNotFound
+    │   │   └── KeyNotFound
+    │   ├── Conflict                409
+    │   │   ├── JobExists
+    │   │   ├── IllegalTransition
+    │   │   └── NotFinished
+    │   └── TooLarge                413
+    ├── EngineUnavailable           503   a separator was asked for that is not there
+    ├── Contention                  503   a record kept changing under a writer
+    └── StageError                        a stage task cannot go on
+        ├── PermanentStageError           the same input fails again
+        │   ├── UnreadableAudio
+        │   ├── NoAudio
+        │   ├── AudioOutOfRange
+        │   ├── NonFiniteOutput
+        │   ├── CeilingNotHeld
+        │   ├── LengthChanged
+        │   ├── MissingWeights
+        │   ├── WrongChecksum
+        │   ├── UnsafeCheckpoint
+        │   └── JobIsOver
+        └── RetryableStageError           another attempt may succeed
+            └── StageInterrupted
+"""
+
+from typing import ClassVar
+
+
+class ClearstemError(Exception):
+    """The root: its message is fit to be shown to the caller."""
+
+    http_status: ClassVar[int] = 500
+    state_name: ClassVar[str] = "Clearstem.Error"
+
+
+class RequestError(ClearstemError):
+    """A request that cannot be served as it stands."""
+
+    http_status = 400
+    state_name = "Clearstem.RequestError"
+
+
+class InvalidRequest(RequestError):
+    """A request whose content is wrong."""
+
+
+class MissingFile(InvalidRequest):
+    """No file, or a file part without a name."""
+
+
+class EmptyFile(InvalidRequest):
+    """A file of no bytes."""
+
+
+class UnsupportedFormat(InvalidRequest):
+    """A file name whose extension no reader takes."""
+
+
+class ContentMismatch(InvalidRequest):
+    """Bytes that are not what the file name says."""
+
+
+class InvalidOption(InvalidRequest):
+    """An option outside its range; the message gives value and range."""
+
+
+class Unauthorized(RequestError):
+    """No key, an unknown key or a revoked one."""
+
+    http_status = 401
+
+
+class NotFound(RequestError):
+    """Something that is not there, or not the caller's."""
+
+    http_status = 404
+
+
+class JobNotFound(NotFound):
+    """No such job for this owner."""
+
+
+class TrackNotFound(NotFound):
+    """The job has no output of that name, or not yet."""
+
+
+class UploadNotFound(NotFound):
+    """The upload was never made, or never finished."""
+
+
+class KeyNotFound(NotFound):
+    """No API key with that prefix."""
+
+
+class Conflict(RequestError):
+    """The request does not fit the state of things."""
+
+    http_status = 409
+
+
+class JobExists(Conflict):
+    """A job with this id is already there."""
+
+
+class IllegalTransition(Conflict):
+    """A change that the job's state does not allow."""
+
+
+class NotFinished(Conflict):
+    """Results asked for before the job has any."""
+
+
+class TooLarge(RequestError):
+    """A body beyond the limit; the message gives size and limit."""
+
+    http_status = 413
+
+
+class EngineUnavailable(ClearstemError):
+    """The engine asked for cannot run here; the message says what is missing."""
+
+    http_status = 503
+    state_name = "Clearstem.EngineUnavailable"
+
+
+class Contention(ClearstemError):
+    """A record changed under every attempt to write it."""
+
+    http_status = 503
+    state_name = "Clearstem.Contention"
+
+
+class StageError(ClearstemError):
+    """A stage task that cannot go on."""
+
+    state_name = "Clearstem.StageError"
+    exit_code: ClassVar[int] = 70
+
+
+class PermanentStageError(StageError):
+    """A failure that the same input meets again: never retried.
+
+    Its exit code is ``EX_DATAERR`` of ``sysexits.h``.
+    """
+
+    state_name = "Clearstem.Permanent"
+    exit_code = 65
+
+
+class UnreadableAudio(PermanentStageError):
+    """The source does not decode."""
+
+    state_name = "Clearstem.UnreadableAudio"
+
+
+class NoAudio(PermanentStageError):
+    """The source decodes to no sound: no stream, no channel or no frame."""
+
+    state_name = "Clearstem.NoAudio"
+
+
+class AudioOutOfRange(PermanentStageError):
+    """Channels, rate or length beyond what a stage takes."""
+
+    state_name = "Clearstem.AudioOutOfRange"
+
+
+class NonFiniteOutput(PermanentStageError):
+    """A model answered with NaN or infinite samples."""
+
+    state_name = "Clearstem.NonFiniteOutput"
+
+
+class CeilingNotHeld(PermanentStageError):
+    """No gain was found with which every encoded track stays under the ceiling."""
+
+    state_name = "Clearstem.CeilingNotHeld"
+
+
+class LengthChanged(PermanentStageError):
+    """An output is not as long as its source."""
+
+    state_name = "Clearstem.LengthChanged"
+
+
+class MissingWeights(PermanentStageError):
+    """The checkpoint file is not there; the message says where it was looked for."""
+
+    state_name = "Clearstem.MissingWeights"
+
+
+class WrongChecksum(PermanentStageError):
+    """A checkpoint file whose sha256 is not the pinned one."""
+
+    state_name = "Clearstem.WrongChecksum"
+
+
+class UnsafeCheckpoint(PermanentStageError):
+    """A checkpoint that asks to run code when it is unpickled."""
+
+    state_name = "Clearstem.UnsafeCheckpoint"
+
+
+class JobIsOver(PermanentStageError):
+    """The job was cancelled or failed while the stage was working on it."""
+
+    state_name = "Clearstem.JobIsOver"
+
+
+class RetryableStageError(StageError):
+    """A failure that another attempt may not meet.
+
+    Its exit code is ``EX_TEMPFAIL`` of ``sysexits.h``; the job definition
+    retries on it.
+    """
+
+    state_name = "Clearstem.Retryable"
+    exit_code = 75
+
+
+class StageInterrupted(RetryableStageError):
+    """The task was told to stop (SIGTERM) before it was done."""
+
+    state_name = "Clearstem.StageInterrupted"

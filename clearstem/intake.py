@@ -1,0 +1,203 @@
+"""The ways in: an upload, an announced upload, an object dropped in a bucket.
+
+All end in one `Intake.submit`, which checks, records and starts a job.
+"""
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Final
+
+from clearstem import media
+from clearstem.accounts import check_owner
+from clearstem.errors import EmptyFile, InvalidRequest, JobExists, RequestError, TooLarge
+from clearstem.executions import Executions
+from clearstem.job_table import JobTable
+from clearstem.jobs import Failure, Job, Location, Source, queued_job
+from clearstem.models import choose_engine
+from clearstem.recipes import SEPARATE, SeparateOptions, separate_options
+from clearstem.settings import Settings
+from clearstem.track_store import ObjectWriter, PresignedUpload, TrackStore
+from clearstem.uploads import Upload, UploadTable
+
+DROP_PREFIX: Final = "drop/"
+DONE_PREFIX: Final = "done/"
+# Object metadata with this prefix are options of the job: x-amz-meta-clearstem-format.
+_OPTION_PREFIX: Final = "clearstem-"
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Turns recordings into jobs.
+
+    Attributes
+    ----------
+    now : callable
+        The time, in UTC.
+    new_id : callable
+        A fresh UUID in text form.
+    """
+
+    settings: Settings
+    jobs: JobTable
+    uploads: UploadTable
+    store: TrackStore
+    executions: Executions
+    now: Callable[[], datetime]
+    new_id: Callable[[], str]
+
+    def announce(self, *, owner: str, file_name: str | None) -> Upload:
+        """Make room for one recording.
+
+        Raises
+        ------
+        MissingFile, UnsupportedFormat
+            From the file name.
+        """
+        name = media.file_name(file_name)
+        extension = media.extension(name, accepted=SEPARATE.inputs)
+        upload_id = self.new_id()
+        key = f"uploads/{owner}/{upload_id}/source.{extension}"
+        location = Location(self.settings.uploads_bucket, key)
+        upload = Upload(upload_id, owner, name, extension, location)
+        self.uploads.announce(upload, at=self.now())
+        return upload
+
+    def writer(self, upload: Upload) -> ObjectWriter:
+        """A writer of the upload's bytes, within the size limit."""
+        return self.store.writer(
+            upload.location,
+            content_type=media.content_type(upload.extension),
+            max_bytes=self.settings.max_upload_bytes,
+        )
+
+    def presign(self, upload: Upload) -> PresignedUpload:
+        """Links by which the client sends the upload straight to storage."""
+        return self.store.presign_upload(
+            upload.location,
+            content_type=media.content_type(upload.extension),
+            max_bytes=self.settings.max_upload_bytes,
+        )
+
+    def submit_upload(self, upload: Upload, options: SeparateOptions) -> Job:
+        """Make a job of an upload whose bytes have come.
+
+        Raises
+        ------
+        UploadNotFound, EmptyFile, TooLarge, ContentMismatch
+            There are no bytes, or not such as can be worked on.
+        EngineUnavailable
+            From the choice of the engine.
+        """
+        job_id = self.new_id()
+        return self.submit(
+            job_id=job_id,
+            owner=upload.owner,
+            source=self._source(upload.location, name=upload.file_name),
+            destination=Location(self.settings.tracks_bucket, f"jobs/{job_id}/"),
+            options=options,
+        )
+
+    def submit(
+        self,
+        *,
+        job_id: str,
+        owner: str,
+        source: Source,
+        destination: Location,
+        options: SeparateOptions,
+    ) -> Job:
+        """Record a job and start it; the record comes first, so that none is lost.
+
+        Raises
+        ------
+        JobExists
+            The id is taken; nothing is started anew.
+        """
+        job = self.jobs.create(
+            queued_job(
+                job_id=job_id,
+                owner=owner,
+                recipe=SEPARATE,
+                source=source,
+                destination=destination,
+                options=options,
+                engine=choose_engine(options.engine, settings=self.settings),
+                at=self.now(),
+            )
+        )
+        try:
+            self.executions.start(job.job_id)
+        except Exception as exc:
+            # Whatever it was, nobody works on the job: it must not wait for ever.
+            failure = Failure(None, "Clearstem.NotStarted", f"the job could not be started: {exc}")
+            self.jobs.change(job.job_id, lambda j: j.fail(failure, at=self.now()))
+            raise
+        return job
+
+    def submit_drop(self, location: Location, *, event_id: str) -> Job | None:
+        """Make a job of an object dropped under ``drop/OWNER/``.
+
+        Parameters
+        ----------
+        event_id : str
+            What tells one creation of the object from another (S3's sequencer);
+            a repeat of the event makes no second job.
+
+        Returns
+        -------
+        Job or None
+            None where the event is a repeat.
+
+        Raises
+        ------
+        RequestError
+            The object is nothing to work on; `reject_drop` tells its owner.
+        """
+        owner, name = _drop_parts(location.key)
+        job_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{location.bucket}/{location.key}#{event_id}"))
+        options = separate_options(self._dropped_options(location))
+        try:
+            return self.submit(
+                job_id=job_id,
+                owner=owner,
+                source=self._source(location, name=name),
+                destination=Location(location.bucket, f"{DONE_PREFIX}{owner}/{name}/{job_id}/"),
+                options=options,
+            )
+        except JobExists:
+            return None
+
+    def reject_drop(self, location: Location, error: RequestError) -> None:
+        """Say beside the results why a dropped object became no job."""
+        beside = location.key.removeprefix(DROP_PREFIX)
+        target = Location(location.bucket, f"{DONE_PREFIX}{beside}.error.txt")
+        self.store.write_text(f"{error}\n", to=target, content_type="text/plain; charset=utf-8")
+
+    def _dropped_options(self, location: Location) -> Mapping[str, str]:
+        metadata = self.store.stat(location).metadata
+        return {
+            name.removeprefix(_OPTION_PREFIX).replace("-", "_"): value
+            for name, value in metadata.items()
+            if name.startswith(_OPTION_PREFIX)
+        }
+
+    def _source(self, location: Location, *, name: str) -> Source:
+        extension = media.extension(name, accepted=SEPARATE.inputs)
+        size = self.store.stat(location).size_bytes
+        if size == 0:
+            raise EmptyFile(f"{name} is empty (0 bytes)")
+        if size > self.settings.max_upload_bytes:
+            limit = self.settings.max_upload_bytes / media.MEBIBYTE
+            raise TooLarge(f"{name} has {size} bytes; the limit is {limit:g} MB")
+        media.check_head(self.store.head(location), name=name)
+        return Source(location, file_name=name, extension=extension, size_bytes=size)
+
+
+def _drop_parts(key: str) -> tuple[str, str]:
+    parts = PurePosixPath(key).parts
+    if len(parts) < 3 or parts[0] + "/" != DROP_PREFIX:
+        raise InvalidRequest(f"{key} does not lie under {DROP_PREFIX}OWNER/")
+    return check_owner(parts[1]), media.file_name(parts[-1])

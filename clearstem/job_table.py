@@ -1,0 +1,256 @@
+"""Jobs in DynamoDB: conditional writes, history, queue position.
+
+The record holds the whole `Job`. A change reads it, asks the pure transition,
+and writes the answer back on condition that nobody wrote in between; whoever
+lost the race reads again. So the transitions of `jobs` are the only rules, and
+late, repeated or reordered events meet them like any other.
+
+Keys: ``JOB#<id>`` / ``JOB`` is the record, ``QUEUE#<recipe>`` / ``QUEUE`` the
+counters its place in the queue is told from.
+"""
+
+import base64
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from clearstem.errors import Contention, InvalidRequest, JobExists, JobNotFound
+from clearstem.jobs import Job, JobState
+from clearstem.records import Item, from_item, to_item
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+Transition = Callable[[Job], Job]
+
+# Nothing of that key is there yet: a second submission of one id is refused.
+_NEW: Final = "attribute_not_exists(pk)"
+# Nobody wrote since the record was read: what was decided on is still true.
+_UNCHANGED: Final = "version = :seen"
+
+# A record has three writers at the most (stage, canceller, settler), each
+# writing at most every second; eight lost races in a row mean a fault.
+_ATTEMPTS: Final = 8
+
+JOB: Final = "JOB"
+_LISTABLE: Final = 100  # BatchGetItem takes that many keys
+
+
+def job_key(job_id: str) -> str:
+    """The partition of everything that belongs to one job."""
+    return f"JOB#{job_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some jobs, newest first, and where the next page begins (None at the end)."""
+
+    jobs: tuple[Job, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobTable:
+    """The table's jobs; methods raise what botocore raises when AWS does not answer."""
+
+    client: "DynamoDBClient"
+    table: str
+
+    def create(self, job: Job) -> Job:
+        """Store a new job with the next ticket of its queue.
+
+        Raises
+        ------
+        JobExists
+            A job of this id is stored already; it is left as it is.
+        """
+        ticketed = replace(job, ticket=self._count(job.recipe_name, counter="issued"))
+        try:
+            self.client.put_item(
+                TableName=self.table, Item=_item(ticketed), ConditionExpression=_NEW
+            )
+        except self.client.exceptions.ConditionalCheckFailedException as exc:
+            # The ticket was taken for nothing; let it leave the queue at once.
+            self._count(job.recipe_name, counter="departed")
+            raise JobExists(f"Job {job.job_id} exists already") from exc
+        return ticketed
+
+    def get(self, job_id: str) -> Job:
+        """The job as it is now (a consistent read); `JobNotFound` if there is none."""
+        answer = self.client.get_item(TableName=self.table, Key=_key(job_id), ConsistentRead=True)
+        if "Item" not in answer:
+            raise JobNotFound("Job not found")
+        return from_item(answer["Item"], Job)
+
+    def change(self, job_id: str, transition: Transition) -> Job:
+        """Apply a transition to the stored job and return what is stored then.
+
+        Nothing is written where the transition returns its argument.
+
+        Raises
+        ------
+        JobNotFound, IllegalTransition
+            From the read, from the transition.
+        Contention
+            Another writer won every one of the attempts.
+        """
+        for attempt in range(_ATTEMPTS):
+            seen = self.get(job_id)
+            changed = transition(seen)
+            if changed == seen:
+                return seen
+            changed = replace(changed, version=seen.version + 1)
+            if self._replaced(seen, changed):
+                return changed
+            time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311  # spreads writers
+        raise Contention(f"job {job_id} changed under {_ATTEMPTS} attempts to write it")
+
+    def jobs_ahead(self, job: Job) -> int:
+        """How many jobs of its recipe leave the queue before this one."""
+        if job.state is not JobState.QUEUED:
+            return 0
+        answer = self.client.get_item(
+            TableName=self.table, Key=_queue_key(job.recipe_name), ConsistentRead=True
+        )
+        departed = int(answer.get("Item", {}).get("departed", {"N": "0"})["N"])
+        return max(0, job.ticket - 1 - departed)
+
+    def history(self, owner: str, *, limit: int, cursor: str | None = None) -> Page:
+        """An owner's jobs, newest first.
+
+        Parameters
+        ----------
+        limit : int
+            1 to 100.
+        cursor : str or None
+            `Page.cursor` of the page before.
+        """
+        if not 1 <= limit <= _LISTABLE:
+            raise InvalidRequest(f"limit {limit} is outside 1 to {_LISTABLE}")
+        start: Any = {"ExclusiveStartKey": _decoded(cursor, owner=owner)} if cursor else {}
+        answer = self.client.query(
+            TableName=self.table,
+            IndexName="by_owner",
+            KeyConditionExpression="#owner = :owner AND begins_with(owner_sort, :jobs)",
+            ExpressionAttributeNames={"#owner": "owner"},
+            ExpressionAttributeValues={":owner": {"S": owner}, ":jobs": {"S": "JOB#"}},
+            ScanIndexForward=False,
+            Limit=limit,
+            **start,
+        )
+        jobs = self._many([{"pk": i["pk"], "sk": i["sk"]} for i in answer["Items"]])
+        last = answer.get("LastEvaluatedKey")
+        return Page(jobs=jobs, cursor=_encoded(last) if last else None)
+
+    def unfinished(self, recipe_name: str, *, before: datetime) -> Iterator[Job]:
+        """Jobs that are not over and have not changed since `before`, oldest first."""
+        pages = self.client.get_paginator("query").paginate(
+            TableName=self.table,
+            IndexName="by_open",
+            KeyConditionExpression="#open = :recipe AND updated_at < :before",
+            ExpressionAttributeNames={"#open": "open"},
+            ExpressionAttributeValues={
+                ":recipe": {"S": recipe_name},
+                ":before": {"S": before.isoformat()},
+            },
+        )
+        for page in pages:
+            for found in page["Items"]:
+                yield self.get(found["pk"]["S"].removeprefix("JOB#"))
+
+    def _replaced(self, seen: Job, changed: Job) -> bool:
+        put: Any = {
+            "TableName": self.table,
+            "Item": _item(changed),
+            "ConditionExpression": _UNCHANGED,
+            "ExpressionAttributeValues": {":seen": {"N": str(seen.version)}},
+        }
+        errors = self.client.exceptions
+        try:
+            if _left_queue(seen, changed):
+                self._replace_and_depart(put, recipe_name=seen.recipe_name)
+            else:
+                self.client.put_item(**put)
+        except (
+            errors.ConditionalCheckFailedException,
+            errors.TransactionCanceledException,
+            errors.TransactionConflictException,
+        ):
+            return False
+        return True
+
+    def _replace_and_depart(self, put: Any, *, recipe_name: str) -> None:
+        # In one transaction, or a crash in between would leave everyone's
+        # place in the queue wrong for ever.
+        depart: Any = {
+            "TableName": self.table,
+            "Key": _queue_key(recipe_name),
+            "UpdateExpression": "ADD departed :one",
+            "ExpressionAttributeValues": {":one": {"N": "1"}},
+        }
+        self.client.transact_write_items(TransactItems=[{"Put": put}, {"Update": depart}])
+
+    def _count(self, recipe_name: str, *, counter: str) -> int:
+        answer = self.client.update_item(
+            TableName=self.table,
+            Key=_queue_key(recipe_name),
+            UpdateExpression="ADD #counter :one",
+            ExpressionAttributeNames={"#counter": counter},
+            ExpressionAttributeValues={":one": {"N": "1"}},
+            ReturnValues="UPDATED_NEW",
+        )
+        return int(answer["Attributes"][counter]["N"])
+
+    def _many(self, keys: list[Item]) -> tuple[Job, ...]:
+        found: dict[str, Job] = {}
+        asked: Any = keys
+        while asked:
+            answer = self.client.batch_get_item(RequestItems={self.table: {"Keys": asked}})
+            for item in answer["Responses"].get(self.table, []):
+                found[item["pk"]["S"]] = from_item(item, Job)
+            unread = answer.get("UnprocessedKeys", {}).get(self.table)
+            asked = unread["Keys"] if unread else []
+        # BatchGetItem answers in no order; the index's order is the one asked for.
+        return tuple(found[k["pk"]["S"]] for k in keys if k["pk"]["S"] in found)
+
+
+def _key(job_id: str) -> Item:
+    return {"pk": {"S": job_key(job_id)}, "sk": {"S": JOB}}
+
+
+def _queue_key(recipe_name: str) -> Item:
+    return {"pk": {"S": f"QUEUE#{recipe_name}"}, "sk": {"S": "QUEUE"}}
+
+
+def _item(job: Job) -> Item:
+    sort = f"JOB#{job.created_at.isoformat()}#{job.job_id}"
+    keys = {"pk": job_key(job.job_id), "sk": JOB, "owner_sort": sort}
+    # The index of unfinished jobs is sparse: a finished one drops out of it.
+    opened = {} if job.state.is_final else {"open": job.recipe_name}
+    return to_item(job, **keys, **opened)
+
+
+def _left_queue(seen: Job, changed: Job) -> bool:
+    return seen.state is JobState.QUEUED and changed.state is not JobState.QUEUED
+
+
+def _encoded(key: Item) -> str:
+    sort, pk = key["owner_sort"]["S"], key["pk"]["S"]
+    return base64.urlsafe_b64encode(json.dumps([sort, pk]).encode()).decode()
+
+
+def _decoded(cursor: str, *, owner: str) -> Item:
+    try:
+        sort, pk = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+    except ValueError as exc:
+        raise InvalidRequest(f"cursor {cursor!r} is not one this API gave out") from exc
+    return {
+        "pk": {"S": str(pk)},
+        "sk": {"S": JOB},
+        "owner": {"S": owner},  # never from the cursor: it is the caller's to forge
+        "owner_sort": {"S": str(sort)},
+    }

@@ -1,0 +1,423 @@
+"""A job, and every change it may go through.
+
+A `Job` is a frozen value. Each transition is a method that returns the next
+value, returns the same value where an event is late or a repeat, or raises
+`IllegalTransition` where it makes no sense. Nothing here does I/O or knows the
+time: adapters write what comes back with a condition on `Job.version`, so what
+these methods allow is what can happen.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from clearstem.errors import IllegalTransition
+from clearstem.recipes import (
+    RECIPES,
+    EngineName,
+    Recipe,
+    SeparateOptions,
+)
+
+
+class JobState(StrEnum):
+    """Where a job stands; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing can happen to the job any more."""
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+
+class StageState(StrEnum):
+    """Where one stage of a job stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """An object, or a prefix, in a bucket."""
+
+    bucket: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The recording a job works on, as it was handed in."""
+
+    location: Location
+    file_name: str
+    extension: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The separator a job was promised, and why that one.
+
+    Attributes
+    ----------
+    name, model : str
+        For example ``demucs`` and ``htdemucs``; the model of ``spectral`` is
+        its own version.
+    sha256 : str or None
+        Of the weights; None where there are none.
+    preview : bool
+        Whether the engine's result is a preview, not a finished separation.
+    reason : str
+        Why it was taken, in words for the user.
+    """
+
+    name: EngineName
+    model: str
+    sha256: str | None
+    preview: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFormat:
+    """What the source turned out to be when it was decoded.
+
+    Attributes
+    ----------
+    bit_depth : int or None
+        None for lossy codecs, which have none.
+    frames : int
+        Samples per channel.
+    """
+
+    container: str
+    codec: str
+    rate_hz: int
+    channels: int
+    frames: int
+    bit_depth: int | None
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.rate_hz
+
+
+@dataclass(frozen=True, slots=True)
+class Separation:
+    """What made the stems.
+
+    Attributes
+    ----------
+    residual_db : float or None
+        RMS of main minus the sum of the stems, relative to main; None where
+        main is silent or the difference is exactly nothing.
+    versions : Mapping[str, str]
+        The libraries that took part.
+    """
+
+    engine: EngineName
+    model: str
+    model_sha256: str | None
+    device: str
+    preview: bool
+    residual_db: float | None
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Loudness:
+    """What normalization did, by BS.1770-4.
+
+    Attributes
+    ----------
+    source_lufs, main_lufs : float or None
+        Integrated loudness before, and of the encoded main track; None for
+        silence and for less than one block of 0.4 s.
+    gain_db : float
+        The common gain of all tracks.
+    held_back_by : str or None
+        The track whose true peak kept the gain below what the target asked.
+    """
+
+    source_lufs: float | None
+    main_lufs: float | None
+    target_lufs: float
+    ceiling_dbtp: float
+    gain_db: float
+    held_back_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A named audio output.
+
+    Attributes
+    ----------
+    frames : int
+        Samples per channel, verified on the encoded file.
+    true_peak_dbtp, loudness_lufs : float or None
+        Of the encoded file; None on silence.
+    """
+
+    name: str
+    location: Location
+    extension: str
+    frames: int
+    size_bytes: int
+    sha256: str
+    true_peak_dbtp: float | None
+    loudness_lufs: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """What a stage found out, merged into the job when the stage completes."""
+
+    audio: AudioFormat | None = None
+    separation: Separation | None = None
+    loudness: Loudness | None = None
+    tracks: tuple[Track, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job ended badly.
+
+    Attributes
+    ----------
+    stage : str or None
+        The stage that failed; None where the job never reached one.
+    name : str
+        The error's Step Functions name.
+    message : str
+        In words for the user.
+    """
+
+    stage: str | None
+    name: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageRun:
+    """One stage of one job.
+
+    Attributes
+    ----------
+    fraction : float
+        Work done, 0 to 1, from blocks processed; it never falls.
+    error : str or None
+        The last thing that went wrong, kept through a retry.
+    """
+
+    name: str
+    state: StageState = StageState.PENDING
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    fraction: float = 0.0
+    error: str | None = None
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from start to end, retries included; None until it ended."""
+        if self.started_at is None or self.completed_at is None:
+            return None
+        return (self.completed_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A recording on its way through a recipe.
+
+    Attributes
+    ----------
+    owner : str
+        Whose key submitted it; nobody else sees it.
+    destination : Location
+        Bucket and prefix the tracks go to.
+    ticket : int
+        Its place in the order of submission.
+    version : int
+        Counts the changes; every write is conditional on it.
+    notes : tuple of str
+        Conversions and repairs the user should know of.
+    """
+
+    job_id: str
+    owner: str
+    recipe_name: str
+    state: JobState
+    created_at: datetime
+    updated_at: datetime
+    source: Source
+    destination: Location
+    options: SeparateOptions
+    engine: Engine
+    stages: tuple[StageRun, ...]
+    ticket: int = 0
+    version: int = 0
+    audio: AudioFormat | None = None
+    separation: Separation | None = None
+    loudness: Loudness | None = None
+    tracks: tuple[Track, ...] = ()
+    notes: tuple[str, ...] = ()
+    failure: Failure | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe the job follows."""
+        return RECIPES[self.recipe_name]
+
+    @property
+    def percent(self) -> float:
+        """Work done over all stages, 0 to 100 with one decimal; it never falls."""
+        specs = self.recipe.stages
+        done = sum(s.weight * r.fraction for s, r in zip(specs, self.stages, strict=True))
+        return round(100 * done / sum(s.weight for s in specs), 1)
+
+    def track(self, name: str) -> Track | None:
+        """The output of exactly that name, or None."""
+        return next((t for t in self.tracks if t.name == name), None)
+
+    def stage(self, name: str) -> StageRun:
+        """The run of a stage; `IllegalTransition` if the recipe has none of that name."""
+        return self.stages[self._position(name)]
+
+    def start_stage(self, name: str, *, at: datetime) -> "Job":
+        """Begin a stage, or begin it again after a kill.
+
+        A start of a stage that is done already, or of a job that is over, is a
+        late event and changes nothing.
+        """
+        index = self._position(name)
+        if self.state.is_final or self.stages[index].state is StageState.SUCCEEDED:
+            return self
+        unfinished = [r.name for r in self.stages[:index] if r.state is not StageState.SUCCEEDED]
+        if unfinished:
+            raise IllegalTransition(f"stage {name} cannot start before {unfinished[0]} is done")
+        run = self.stages[index]
+        started = replace(run, state=StageState.RUNNING, started_at=run.started_at or at)
+        return self._with_stage(index, started, at=at, state=JobState.RUNNING)
+
+    def advance(self, name: str, *, fraction: float, at: datetime) -> "Job":
+        """Note work done in a running stage; anything late or smaller changes nothing."""
+        if not 0.0 <= fraction <= 1.0:
+            raise IllegalTransition(f"fraction {fraction!r} is outside 0 to 1")
+        index = self._position(name)
+        run = self.stages[index]
+        if self.state.is_final or run.state is not StageState.RUNNING or fraction <= run.fraction:
+            return self
+        return self._with_stage(index, replace(run, fraction=fraction), at=at)
+
+    def stumble(self, name: str, *, error: str, at: datetime) -> "Job":
+        """Note a failure that is going to be retried."""
+        index = self._position(name)
+        run = self.stages[index]
+        if self.state.is_final or run.state is not StageState.RUNNING:
+            return self
+        return self._with_stage(index, replace(run, error=error), at=at)
+
+    def complete_stage(self, name: str, result: StageResult, *, at: datetime) -> "Job":
+        """End a stage well; the last one ends the job, if every track is there."""
+        index = self._position(name)
+        run = self.stages[index]
+        if self.state.is_final or run.state is StageState.SUCCEEDED:
+            return self
+        if run.state is not StageState.RUNNING:
+            raise IllegalTransition(f"stage {name} cannot complete before it started")
+        done = replace(run, state=StageState.SUCCEEDED, completed_at=at, fraction=1.0, error=None)
+        job = self._with_stage(index, done, at=at)._with_result(result)
+        return job._succeeded() if index == len(self.stages) - 1 else job
+
+    def fail(self, failure: Failure, *, at: datetime) -> "Job":
+        """End the job badly; a job that is over stays as it ended."""
+        if self.state.is_final:
+            return self
+        job = replace(self, state=JobState.FAILED, failure=failure, updated_at=at)
+        if failure.stage is None:
+            return job
+        index = self._position(failure.stage)
+        run = replace(
+            self.stages[index],
+            state=StageState.FAILED,
+            started_at=self.stages[index].started_at or at,
+            completed_at=at,
+            error=failure.message,
+        )
+        return job._with_stage(index, run, at=at)
+
+    def cancel(self, *, at: datetime) -> "Job":
+        """End the job at its owner's wish; a job that is over stays as it ended."""
+        if self.state.is_final:
+            return self
+        return replace(self, state=JobState.CANCELLED, updated_at=at)
+
+    def current_stage(self) -> str | None:
+        """The first stage that is not done; None when all are."""
+        return next((r.name for r in self.stages if r.state is not StageState.SUCCEEDED), None)
+
+    def _position(self, stage: str) -> int:
+        try:
+            return self.recipe.position(stage)
+        except KeyError as exc:
+            raise IllegalTransition(f"recipe {self.recipe_name} has no stage {stage!r}") from exc
+
+    def _with_stage(
+        self, index: int, run: StageRun, *, at: datetime, state: JobState | None = None
+    ) -> "Job":
+        stages = (*self.stages[:index], run, *self.stages[index + 1 :])
+        return replace(self, stages=stages, state=state or self.state, updated_at=at)
+
+    def _with_result(self, result: StageResult) -> "Job":
+        return replace(
+            self,
+            audio=result.audio or self.audio,
+            separation=result.separation or self.separation,
+            loudness=result.loudness or self.loudness,
+            tracks=self.tracks + result.tracks,
+            notes=self.notes + result.notes,
+        )
+
+    def _succeeded(self) -> "Job":
+        missing = sorted(set(self.recipe.tracks) - {t.name for t in self.tracks})
+        if missing:
+            raise IllegalTransition(f"a job cannot succeed without its track {missing[0]}")
+        return replace(self, state=JobState.SUCCEEDED)
+
+
+def queued_job(
+    *,
+    job_id: str,
+    owner: str,
+    recipe: Recipe,
+    source: Source,
+    destination: Location,
+    options: SeparateOptions,
+    engine: Engine,
+    at: datetime,
+) -> Job:
+    """A job as it enters the queue: every stage pending, nothing done."""
+    return Job(
+        job_id=job_id,
+        owner=owner,
+        recipe_name=recipe.name,
+        state=JobState.QUEUED,
+        created_at=at,
+        updated_at=at,
+        source=source,
+        destination=destination,
+        options=options,
+        engine=engine,
+        stages=tuple(StageRun(name=spec.name) for spec in recipe.stages),
+    )

@@ -1,0 +1,143 @@
+"""What may come in and go out: formats, limits, names and content types.
+
+Hides how a file's kind is told from its name and its first bytes, and how a
+name given by a stranger becomes one that can be shown and sent. Pure.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Final
+
+from clearstem.errors import ContentMismatch, EmptyFile, MissingFile, UnsupportedFormat
+
+MEBIBYTE: Final = 1024 * 1024
+
+# Enough for every signature below: EBML and ISO media carry theirs in the first
+# 12 bytes; an ID3v2 tag can hide an MPEG frame for longer and counts by itself.
+HEAD_BYTES: Final = 64
+
+# One path component: 255 bytes is the limit of ext4, APFS and NTFS alike.
+_NAME_BYTES: Final = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A file format by its extension.
+
+    Attributes
+    ----------
+    extension : str
+        Lower case, no dot.
+    content_type : str
+        The registered media type.
+    """
+
+    extension: str
+    content_type: str
+
+
+_CONTENT_TYPES: Final = {
+    "wav": "audio/wav",
+    "mp3": "audio/mpeg",
+    "flac": "audio/flac",
+    "ogg": "audio/ogg",
+    "m4a": "audio/mp4",
+    "zip": "application/zip",
+    "json": "application/json",
+}
+
+# What the separation recipe reads and writes.
+SEPARATE_INPUTS: Final = ("wav", "mp3", "flac", "ogg")
+SEPARATE_OUTPUTS: Final = ("wav", "flac", "mp3", "ogg", "m4a")
+
+
+def content_type(extension: str) -> str:
+    """The media type of a file extension; ``application/octet-stream`` if unknown."""
+    return _CONTENT_TYPES.get(extension, "application/octet-stream")
+
+
+def file_name(given: str | None) -> str:
+    """The last component of a client's file name, fit to be stored and shown.
+
+    Directories (of either slash), control characters and trailing blanks or
+    dots go; letters of every script stay, in NFC; at most 255 bytes of UTF-8
+    remain, the extension among them.
+
+    Raises
+    ------
+    MissingFile
+        Nothing is left of the name.
+    """
+    last = re.split(r"[/\\]", given or "")[-1]
+    visible = "".join(c for c in last if unicodedata.category(c)[0] != "C")
+    name = unicodedata.normalize("NFC", visible).strip().rstrip(". ")
+    if not name.strip("."):
+        raise MissingFile("No filename provided")
+    return _shortened(name)
+
+
+def _shortened(name: str) -> str:
+    suffix = PurePosixPath(name).suffix
+    stem = name.removesuffix(suffix).encode()[: _NAME_BYTES - len(suffix.encode())]
+    return stem.decode(errors="ignore") + suffix
+
+
+def extension(name: str, *, accepted: tuple[str, ...]) -> str:
+    """The lower-case extension of a file name.
+
+    Raises
+    ------
+    UnsupportedFormat
+        It is not among `accepted`; the message names it and them.
+    """
+    found = PurePosixPath(name).suffix.lower()
+    if found.removeprefix(".") not in accepted:
+        raise UnsupportedFormat(
+            f"Unsupported audio format: {found or '(no extension)'} "
+            f"(accepted: {', '.join('.' + e for e in accepted)})"
+        )
+    return found.removeprefix(".")
+
+
+def check_head(head: bytes, *, name: str) -> None:
+    """Refuse bytes that are plainly no sound, before a job is made of them.
+
+    Parameters
+    ----------
+    head : bytes
+        The first `HEAD_BYTES` of the file, or all of it if it is shorter.
+    name : str
+        The file's name, for the message.
+
+    Raises
+    ------
+    EmptyFile
+        There are no bytes.
+    ContentMismatch
+        No known audio signature stands at the beginning. Which of the formats
+        it is does not matter: decoders go by the content, as browsers do.
+    """
+    if not head:
+        raise EmptyFile(f"{name} is empty (0 bytes)")
+    if not any(matches(head) for matches in _SIGNATURES):
+        raise ContentMismatch(
+            f"{name} is not a readable audio file: it begins with {head[:8]!r}, "
+            "which is none of WAV, FLAC, Ogg, MP3, AIFF, MP4 or WebM"
+        )
+
+
+def _is_mpeg_audio(head: bytes) -> bool:
+    """ID3v2 tag, or the 11 sync bits of an MPEG audio frame (ISO/IEC 11172-3, 2.4.1.3)."""
+    return head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0)
+
+
+_SIGNATURES: Final = (
+    lambda head: head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE",
+    lambda head: head[:4] in (b"fLaC", b"OggS"),
+    _is_mpeg_audio,
+    lambda head: head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"),
+    lambda head: head[4:8] == b"ftyp",
+    lambda head: head[:4] == b"\x1a\x45\xdf\xa3",
+)

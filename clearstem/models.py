@@ -1,0 +1,180 @@
+"""Which separation models there are, where their weights are, and which is taken.
+
+Weights are never part of this project: they are files of their publishers,
+known by sha256, looked for in one folder or baked into the stage image.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from clearstem.errors import EngineUnavailable, WrongChecksum
+from clearstem.jobs import Engine
+from clearstem.recipes import EngineChoice, EngineName
+
+if TYPE_CHECKING:
+    from clearstem.settings import Settings
+
+_CHUNK_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A published checkpoint.
+
+    Attributes
+    ----------
+    file_name : str
+        What the file is called in the models folder.
+    url : str
+        Where its publisher keeps it.
+    sha256 : str
+        Of the whole file; nothing else is ever loaded.
+    size_bytes : int
+        Of the whole file.
+    licence : str
+        What its author allows.
+    """
+
+    name: str
+    file_name: str
+    url: str
+    sha256: str
+    size_bytes: int
+    licence: str
+
+
+HTDEMUCS: Final = Model(
+    name="htdemucs",
+    file_name="955717e8-8726e21a.th",
+    url="https://dl.fbaipublicfiles.com/demucs/hybrid_transformer/955717e8-8726e21a.th",
+    sha256="8726e21a993978c7ba086d3872e7608d7d5bfca646ca4aca459ffda844faa8b4",
+    size_bytes=84_141_911,
+    licence=(
+        "weights trained on MUSDB18-HQ and further songs; their author offers them "
+        "for scientific purposes (the code is MIT)"
+    ),
+)
+
+MODELS: Final = {HTDEMUCS.name: HTDEMUCS}
+
+# The preview engine has no weights; its version stands where a model's name does.
+SPECTRAL_MODEL: Final = "spectral-1"
+
+
+def weights_path(model: Model, *, models_dir: Path) -> Path:
+    """Where a model's file belongs in a models folder."""
+    return models_dir / model.file_name
+
+
+def check_weights(path: Path, *, sha256: str) -> None:
+    """Read the file once and compare its sha256.
+
+    Raises
+    ------
+    WrongChecksum
+        The message gives both sums.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    if digest.hexdigest() != sha256:
+        raise WrongChecksum(f"{path.name} has sha256 {digest.hexdigest()}, not {sha256}")
+
+
+def choose_engine(choice: EngineChoice, *, settings: "Settings") -> Engine:
+    """Settle what a new job is separated with, once and for good.
+
+    ``auto`` takes Demucs where its weights are to be had, else the preview
+    engine, and the answer says why. An engine asked for by name is taken or
+    refused, never exchanged.
+
+    Raises
+    ------
+    EngineUnavailable
+        ``demucs`` was asked for and its weights are not here; the message says
+        where they were looked for and which command gets them.
+    """
+    if choice is EngineChoice.SPECTRAL:
+        return _spectral("asked for by name")
+    place = _demucs_place(settings)
+    if place is not None:
+        why = "asked for by name" if choice is EngineChoice.DEMUCS else f"its weights are {place}"
+        return Engine(
+            name=EngineName.DEMUCS,
+            model=HTDEMUCS.name,
+            sha256=HTDEMUCS.sha256,
+            preview=False,
+            reason=why,
+        )
+    missing = missing_weights(HTDEMUCS, settings=settings)
+    if choice is EngineChoice.DEMUCS:
+        raise EngineUnavailable(missing)
+    return _spectral(f"preview: {missing}")
+
+
+def missing_weights(model: Model, *, settings: "Settings") -> str:
+    """What to tell a user who lacks a model's weights."""
+    looked = f"in {settings.models_dir}" if settings.models_dir else "nowhere: no models folder set"
+    return (
+        f"the weights of {model.name} ({model.file_name}, {model.size_bytes / 1e6:.0f} MB) are "
+        f"missing; looked for {looked}; get them with: clearstem models fetch {model.name}"
+    )
+
+
+def _demucs_place(settings: "Settings") -> str | None:
+    if settings.separator_model == HTDEMUCS.name:
+        return "part of the stage image"
+    folder = settings.models_dir
+    if folder is not None and weights_path(HTDEMUCS, models_dir=folder).is_file():
+        return "in the models folder"
+    return None
+
+
+def _spectral(reason: str) -> Engine:
+    return Engine(
+        name=EngineName.SPECTRAL,
+        model=SPECTRAL_MODEL,
+        sha256=None,
+        preview=True,
+        reason=reason,
+    )
+
+
+def fetch(
+    model: Model,
+    *,
+    models_dir: Path,
+    stream: Callable[[str], Iterable[bytes]],
+    progress: Callable[[int, int], None],
+) -> Path:
+    """Download a model's file, check it, and only then give it its name.
+
+    Parameters
+    ----------
+    stream : callable
+        ``stream(url)`` yields chunks of bytes.
+    progress : callable
+        Called with (bytes so far, bytes in all).
+
+    Raises
+    ------
+    WrongChecksum
+        What came is not the pinned file; nothing is kept of it.
+    """
+    target = weights_path(model, models_dir=models_dir)
+    models_dir.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
+    try:
+        with partial.open("wb") as file:
+            for chunk in stream(model.url):
+                file.write(chunk)
+                progress(file.tell(), model.size_bytes)
+        check_weights(partial, sha256=model.sha256)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return target

@@ -1,0 +1,181 @@
+"""What a job does: its stages, their weights, its tracks, options and keys.
+
+A recipe is data. The state machine is built from it, the stage tasks find
+their files by it, and a job's percentage is weighed by it, so that the three
+cannot drift apart. Pure.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from clearstem.errors import InvalidOption
+from clearstem.media import SEPARATE_INPUTS, SEPARATE_OUTPUTS
+
+
+class EngineName(StrEnum):
+    """A way to separate a mix into stems."""
+
+    DEMUCS = "demucs"
+    SPECTRAL = "spectral"
+
+
+class EngineChoice(StrEnum):
+    """What a client may ask for."""
+
+    AUTO = "auto"
+    DEMUCS = "demucs"
+    SPECTRAL = "spectral"
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """One step of a recipe.
+
+    Attributes
+    ----------
+    name : str
+        What the stage task and the state machine call it.
+    processor_type : str
+        What the pipeline dialect calls its kind.
+    weight : float
+        Its share of a job's time; only ratios matter. Measured on a CPU with
+        the spectral engine; a percentage needs no more.
+    """
+
+    name: str
+    processor_type: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Stages in order, and the tracks that a finished job has."""
+
+    name: str
+    stages: tuple[StageSpec, ...]
+    tracks: tuple[str, ...]
+    inputs: tuple[str, ...]
+
+    def position(self, stage: str) -> int:
+        """The index of a stage; `KeyError` if the recipe has none of that name."""
+        for index, spec in enumerate(self.stages):
+            if spec.name == stage:
+                return index
+        raise KeyError(stage)
+
+
+SEPARATION: Final = "audio_separation"
+DECOMPOSITION: Final = "harmonic_percussive_separation"
+COMPOSITION: Final = "composite_track_creation"
+NORMALIZATION: Final = "normalization"
+
+STEMS: Final = ("vocals", "drums", "bass", "other")
+MAIN: Final = "main"
+
+SEPARATE: Final = Recipe(
+    name="separate",
+    stages=(
+        StageSpec(SEPARATION, "separator", 6.0),
+        StageSpec(DECOMPOSITION, "decomposition", 1.0),
+        StageSpec(COMPOSITION, "composition", 1.0),
+        StageSpec(NORMALIZATION, "audio_processing", 3.0),
+    ),
+    tracks=(*STEMS, "harmonic", "percussive", MAIN, "main_harmonic", "main_percussive"),
+    inputs=SEPARATE_INPUTS,
+)
+
+RECIPES: Final[Mapping[str, Recipe]] = {SEPARATE.name: SEPARATE}
+
+# Beyond these a target is a mistake: EBU R 128 s1 asks for -18…-23, loud
+# masters sit near -6; a ceiling above full scale is none.
+TARGET_LUFS_RANGE: Final = (-40.0, -5.0)
+CEILING_DBTP_RANGE: Final = (-20.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class SeparateOptions:
+    """What a client may choose for a separation.
+
+    Attributes
+    ----------
+    engine : EngineChoice
+        ``auto`` is settled when the job is submitted; the job says how.
+    output_format : str
+        Extension of the tracks: wav (24 bit), flac (24 bit), mp3, ogg, m4a.
+    target_lufs : float
+        Integrated loudness of the main track (BS.1770-4), -40 to -5 LUFS.
+    ceiling_dbtp : float
+        True peak no track exceeds, -20 to 0 dBTP.
+    """
+
+    engine: EngineChoice = EngineChoice.AUTO
+    output_format: str = "wav"
+    target_lufs: float = -14.0
+    ceiling_dbtp: float = -1.0
+
+    def __post_init__(self) -> None:
+        if self.output_format not in SEPARATE_OUTPUTS:
+            raise InvalidOption(
+                f"format {self.output_format!r} is not one of {', '.join(SEPARATE_OUTPUTS)}"
+            )
+        _check_range("target_lufs", self.target_lufs, TARGET_LUFS_RANGE, unit="LUFS")
+        _check_range("ceiling_dbtp", self.ceiling_dbtp, CEILING_DBTP_RANGE, unit="dBTP")
+
+
+def _check_range(name: str, value: float, bounds: tuple[float, float], *, unit: str) -> None:
+    low, high = bounds
+    if not math.isfinite(value) or not low <= value <= high:
+        raise InvalidOption(f"{name} {value:g} is outside {low:g} to {high:g} {unit}")
+
+
+def separate_options(given: Mapping[str, str | float | None]) -> SeparateOptions:
+    """Options from loosely typed fields (a form, a JSON body, object metadata).
+
+    Absent, null and empty fields take their defaults; unknown names are refused,
+    since a misspelt option that is ignored is a wrong result.
+
+    Raises
+    ------
+    InvalidOption
+        A value out of its range or a name that is no option.
+    """
+    fields = {k: v for k, v in given.items() if v not in (None, "")}
+    unknown = sorted(set(fields) - {"engine", "format", "target_lufs", "ceiling_dbtp"})
+    if unknown:
+        raise InvalidOption(
+            f"unknown option {unknown[0]!r}: engine, format, target_lufs and ceiling_dbtp are known"
+        )
+    defaults = SeparateOptions()
+    return SeparateOptions(
+        engine=_engine(fields.get("engine", defaults.engine)),
+        output_format=str(fields.get("format", defaults.output_format)).lower().lstrip("."),
+        target_lufs=_number("target_lufs", fields.get("target_lufs", defaults.target_lufs)),
+        ceiling_dbtp=_number("ceiling_dbtp", fields.get("ceiling_dbtp", defaults.ceiling_dbtp)),
+    )
+
+
+def _engine(value: str | float | None) -> EngineChoice:
+    try:
+        return EngineChoice(str(value))
+    except ValueError as exc:
+        raise InvalidOption(f"engine {value!r} is not one of {', '.join(EngineChoice)}") from exc
+
+
+def _number(name: str, value: str | float | None) -> float:
+    try:
+        return float(str(value))
+    except ValueError as exc:
+        raise InvalidOption(f"{name} {value!r} is not a number") from exc
+
+
+def work_key(job_id: str, *, stage: str, artifact: str) -> str:
+    """Where a stage leaves an artifact in the work bucket."""
+    return f"jobs/{job_id}/{stage}/{artifact}"
+
+
+def manifest_key(job_id: str, *, stage: str) -> str:
+    """Where a stage commits: whatever this object does not list does not exist."""
+    return work_key(job_id, stage=stage, artifact="manifest.json")

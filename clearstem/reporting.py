@@ -1,0 +1,91 @@
+"""What a stage tells of itself: that it started, how far it is, how it ended.
+
+Progress is throttled here and made monotonic by `Job.advance`; a stage reports
+every block and need not think of either.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from clearstem.errors import JobIsOver, RetryableStageError, StageError
+from clearstem.job_table import JobTable
+from clearstem.jobs import Failure, Job, StageResult
+
+# Below one percent of the stage a watcher sees no change.
+_LEAST_STEP: Final = 0.01
+
+
+@dataclass(slots=True)
+class StageReporter:
+    """One run of one stage of one job.
+
+    Attributes
+    ----------
+    now : callable
+        The time, in UTC.
+    monotonic : callable
+        Seconds that only go forward, for the throttle.
+    interval_s : float
+        Least time between two progress writes.
+    """
+
+    jobs: JobTable
+    job_id: str
+    stage: str
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    interval_s: float
+    _fraction: float = field(default=0.0, init=False)
+    _written_at: float = field(default=float("-inf"), init=False)
+
+    def start(self) -> Job:
+        """Mark the stage as running.
+
+        Raises
+        ------
+        JobIsOver
+            The job ended before the task came to run.
+        """
+        return self._living(
+            self.jobs.change(self.job_id, lambda j: j.start_stage(self.stage, at=self.now()))
+        )
+
+    def progress(self, done: int, total: int) -> None:
+        """Report work done, in any unit; most calls cost a comparison.
+
+        Raises
+        ------
+        JobIsOver
+            The job was cancelled meanwhile: there is nothing left to work for.
+        """
+        fraction = min(done / total, 1.0) if total > 0 else 0.0
+        elapsed = self.monotonic() - self._written_at
+        if fraction - self._fraction < _LEAST_STEP or elapsed < self.interval_s:
+            return
+        self._fraction, self._written_at = fraction, self.monotonic()
+        at = self.now()
+        self._living(
+            self.jobs.change(self.job_id, lambda j: j.advance(self.stage, fraction=fraction, at=at))
+        )
+
+    def complete(self, result: StageResult) -> Job:
+        """Mark the stage as done, with what it found out."""
+        at = self.now()
+        return self.jobs.change(self.job_id, lambda j: j.complete_stage(self.stage, result, at=at))
+
+    def fail(self, error: StageError) -> Job:
+        """Note an error: for good, or as one that is going to be retried."""
+        at = self.now()
+        if isinstance(error, RetryableStageError):
+            return self.jobs.change(
+                self.job_id, lambda j: j.stumble(self.stage, error=str(error), at=at)
+            )
+        failure = Failure(self.stage, error.state_name, str(error))
+        return self.jobs.change(self.job_id, lambda j: j.fail(failure, at=at))
+
+    def _living(self, job: Job) -> Job:
+        if job.state.is_final:
+            raise JobIsOver(f"job {self.job_id} is {job.state}; {self.stage} stops")
+        return job

@@ -1,0 +1,126 @@
+"""The composition of the core: which client stands behind which port.
+
+Entry points call `Service.from_env` once and take from it what they need;
+tests build a `Service` of their own clients.
+"""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+
+from clearstem.accounts import Accounts
+from clearstem.broadcast import Broadcast, Render
+from clearstem.connections import ConnectionTable
+from clearstem.executions import Executions
+from clearstem.intake import Intake
+from clearstem.job_table import JobTable
+from clearstem.reporting import StageReporter
+from clearstem.settings import Settings
+from clearstem.settling import Settler
+from clearstem.track_store import TrackStore
+from clearstem.uploads import UploadTable
+
+# boto3 still presigns with version 2 unless told otherwise; path addresses
+# work for AWS and for an emulator, where bucket host names do not resolve.
+# Fifty connections carry twenty parallel clients with downloads among them.
+_CONFIG: Final = Config(
+    signature_version="s3v4",
+    s3={"addressing_style": "path"},
+    retries={"mode": "standard", "max_attempts": 4},
+    max_pool_connections=50,
+)
+
+
+def utc_now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    """A fresh random UUID in text form."""
+    return str(uuid.uuid4())
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Everything an entry point may need of the core.
+
+    Attributes
+    ----------
+    client : callable
+        ``client(name)`` or ``client(name, endpoint_url=…)`` makes a boto3 client.
+    """
+
+    settings: Settings
+    jobs: JobTable
+    uploads: UploadTable
+    connections: ConnectionTable
+    accounts: Accounts
+    store: TrackStore
+    executions: Executions
+    client: Callable[..., Any]
+    now: Callable[[], datetime] = utc_now
+    new_id: Callable[[], str] = new_id
+
+    @classmethod
+    def from_env(cls) -> "Service":
+        """The service of this process's environment and AWS credentials."""
+        return cls.over(Settings.from_env(), session=boto3.Session())
+
+    @classmethod
+    def over(cls, settings: Settings, *, session: boto3.Session) -> "Service":
+        """The service of given settings and a given session."""
+
+        def client(name: Any, **options: Any) -> Any:
+            return session.client(name, config=_CONFIG, **options)
+
+        table = client("dynamodb"), settings.table
+        return cls(
+            settings=settings,
+            jobs=JobTable(*table),
+            uploads=UploadTable(*table),
+            connections=ConnectionTable(*table),
+            accounts=Accounts(*table),
+            store=TrackStore(client("s3")),
+            executions=Executions(client("stepfunctions"), settings.separate_state_machine_arn),
+            client=client,
+        )
+
+    @property
+    def intake(self) -> Intake:
+        """The ways in."""
+        return Intake(
+            settings=self.settings,
+            jobs=self.jobs,
+            uploads=self.uploads,
+            store=self.store,
+            executions=self.executions,
+            now=self.now,
+            new_id=self.new_id,
+        )
+
+    @property
+    def settler(self) -> Settler:
+        """What ends jobs that nobody works on."""
+        return Settler(jobs=self.jobs, executions=self.executions, now=self.now)
+
+    def broadcast(self, render: dict[str, Render]) -> Broadcast:
+        """What tells watchers, speaking the given dialects."""
+        sockets = self.client("apigatewaymanagementapi", endpoint_url=self.settings.websocket_url)
+        return Broadcast(self.jobs, self.connections, sockets, render)
+
+    def reporter(self, job_id: str, *, stage: str, monotonic: Callable[[], float]) -> StageReporter:
+        """What a stage task tells of itself through."""
+        return StageReporter(
+            jobs=self.jobs,
+            job_id=job_id,
+            stage=stage,
+            now=self.now,
+            monotonic=monotonic,
+            interval_s=self.settings.progress_interval_s,
+        )

@@ -1,0 +1,79 @@
+"""What a deployment decides: the only reader of the environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from clearstem.media import MEBIBYTE
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One deployment's names and limits.
+
+    Attributes
+    ----------
+    table, uploads_bucket, work_bucket, tracks_bucket, drop_bucket : str
+        Resources of the template.
+    separate_state_machine_arn : str
+        The recipe's state machine; empty where a task has no business with it.
+    websocket_url : str
+        Management endpoint of the WebSocket API.
+    keyless_owner : str
+        Who calls without a key; empty: nobody may.
+    separator_model : str
+        Model whose weights are baked into the stage image; empty: none.
+    models_dir : Path or None
+        Folder searched for weights.
+    max_upload_bytes : int
+        Largest recording taken.
+    cors_origins : tuple of str
+        Origins whose pages may call; ``*`` is any.
+    stream_downloads : bool
+        Whether tracks are sent through the API (the local edge) rather than
+        by a redirect to storage (API Gateway ends bodies at 6 MB).
+    progress_interval_s : float
+        Least time between two progress writes of a stage.
+    """
+
+    table: str
+    uploads_bucket: str
+    work_bucket: str
+    tracks_bucket: str
+    drop_bucket: str
+    separate_state_machine_arn: str = ""
+    websocket_url: str = ""
+    keyless_owner: str = ""
+    separator_model: str = ""
+    models_dir: Path | None = None
+    max_upload_bytes: int = 500 * MEBIBYTE
+    cors_origins: tuple[str, ...] = ("*",)
+    stream_downloads: bool = False
+    progress_interval_s: float = 2.0
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Settings from ``CLEARSTEM_*`` variables; `KeyError` names one that is missing."""
+        env = os.environ if environ is None else environ
+        models_dir = env.get("CLEARSTEM_MODELS_DIR")
+        return cls(
+            table=env["CLEARSTEM_TABLE"],
+            uploads_bucket=env["CLEARSTEM_UPLOADS_BUCKET"],
+            work_bucket=env["CLEARSTEM_WORK_BUCKET"],
+            tracks_bucket=env["CLEARSTEM_TRACKS_BUCKET"],
+            drop_bucket=env["CLEARSTEM_DROP_BUCKET"],
+            separate_state_machine_arn=env.get("CLEARSTEM_SEPARATE_STATE_MACHINE_ARN", ""),
+            websocket_url=env.get("CLEARSTEM_WEBSOCKET_URL", ""),
+            keyless_owner=env.get("CLEARSTEM_KEYLESS_OWNER", ""),
+            separator_model=env.get("CLEARSTEM_SEPARATOR_MODEL", ""),
+            models_dir=Path(models_dir) if models_dir else None,
+            max_upload_bytes=int(env.get("CLEARSTEM_MAX_UPLOAD_BYTES") or 500 * MEBIBYTE),
+            cors_origins=_list(env.get("CLEARSTEM_CORS_ORIGINS") or "*"),
+            stream_downloads=env.get("CLEARSTEM_STREAM_DOWNLOADS", "") == "1",
+            progress_interval_s=float(env.get("CLEARSTEM_PROGRESS_INTERVAL_S") or 2.0),
+        )
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -1,0 +1,81 @@
+"""Jobs whose execution ended without telling them: they end, with a reason.
+
+A stage that fails for good writes so itself. What is left are kills, timeouts,
+aborted executions and lost events; the state machine's own end is the news of
+those, and a sweep finds the ones whose news never came.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from clearstem.executions import Executions, ExecutionState
+from clearstem.job_table import JobTable
+from clearstem.jobs import Failure, Job, JobState, StageState
+from clearstem.recipes import RECIPES
+
+# Longer than a stage goes without writing progress, Batch's wait for a cold
+# GPU apart; a job that runs is only looked at, never touched.
+_QUIET: Final = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Settler:
+    """Ends jobs that nobody works on any more."""
+
+    jobs: JobTable
+    executions: Executions
+    now: Callable[[], datetime]
+
+    def settle(self, job_id: str, *, status: str, error: str | None, cause: str | None) -> Job:
+        """End a job whose execution ended badly; one that is over stays as it is.
+
+        Parameters
+        ----------
+        status : str
+            FAILED, TIMED_OUT or ABORTED.
+        error, cause : str or None
+            As Step Functions reports them.
+        """
+        name = error or f"States.{status.title().replace('_', '')}"
+        reason = _reason(status, cause)
+        return self.jobs.change(
+            job_id, lambda job: job.fail(_failure(job, name, reason), at=self.now())
+        )
+
+    def sweep(self, *, quiet: timedelta = _QUIET) -> Iterator[Job]:
+        """Settle, or start, every unfinished job that has been quiet for too long."""
+        before = self.now() - quiet
+        for recipe_name in RECIPES:
+            for job in self.jobs.unfinished(recipe_name, before=before):
+                state = self.executions.state(job.job_id)
+                if state is ExecutionState.MISSING and job.state is JobState.QUEUED:
+                    # Recorded, and the function died before it could start it.
+                    self.executions.start(job.job_id)
+                    yield job
+                elif state not in (ExecutionState.RUNNING, ExecutionState.PENDING_REDRIVE):
+                    yield self.settle(job.job_id, status=state.value, error=None, cause=None)
+
+
+def _failure(job: Job, name: str, reason: str) -> Failure:
+    stage = job.current_stage()
+    if stage is None:
+        return Failure(None, name, reason)
+    run = job.stage(stage)
+    if run.state is StageState.PENDING:
+        return Failure(stage, name, f"{stage} never started: {reason}")
+    last = f" (last error: {run.error})" if run.error else ""
+    return Failure(stage, name, f"{stage} did not finish: {reason}{last}")
+
+
+def _reason(status: str, cause: str | None) -> str:
+    """What a Step Functions cause says, in words: Batch's is a whole job as JSON."""
+    try:
+        batch_job = json.loads(cause or "")
+        told = batch_job["StatusReason"]
+        exit_code = batch_job.get("Container", {}).get("ExitCode")
+    except (ValueError, KeyError, TypeError):
+        told, exit_code = cause or f"the execution ended {status}", None
+    return told if exit_code is None else f"{told}, exit code {exit_code}"

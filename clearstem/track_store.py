@@ -1,0 +1,249 @@
+"""Recordings and tracks in S3: presigned URLs, keys, streamed reads and writes.
+
+Nothing here holds an object in memory: uploads go part by part, downloads
+chunk by chunk.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from botocore.exceptions import ClientError
+
+from clearstem.errors import TooLarge, UploadNotFound
+from clearstem.jobs import Location
+from clearstem.media import HEAD_BYTES, MEBIBYTE
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+# S3's least part but the last is 5 MiB, its most parts 10,000: 8 MiB carries 78 GiB.
+PART_BYTES: Final = 8 * MEBIBYTE
+_CHUNK_BYTES: Final = 256 * 1024
+_UPLOAD_LINK_S: Final = 3600
+# Long enough to start a download, short enough that a leaked link is stale.
+_DOWNLOAD_LINK_S: Final = 900
+
+
+@dataclass(frozen=True, slots=True)
+class PresignedUpload:
+    """How to send one file straight to storage, by PUT or by a browser's form POST."""
+
+    put_url: str
+    put_headers: dict[str, str]
+    post_url: str
+    post_fields: dict[str, str]
+    expires_in_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as it lies there."""
+
+    size_bytes: int
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackStore:
+    """The buckets, through one S3 client signed with version 4."""
+
+    client: "S3Client"
+
+    def stat(self, location: Location) -> Stored:
+        """Size and metadata of an object; `UploadNotFound` if there is none."""
+        try:
+            head = self.client.head_object(Bucket=location.bucket, Key=location.key)
+        except ClientError as exc:
+            if exc.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                raise UploadNotFound(f"nothing was uploaded to {location.key}") from exc
+            raise
+        return Stored(size_bytes=head["ContentLength"], metadata=dict(head["Metadata"]))
+
+    def head(self, location: Location) -> bytes:
+        """The first bytes of an object, enough to tell what it is."""
+        last = HEAD_BYTES - 1
+        answer = self.client.get_object(
+            Bucket=location.bucket, Key=location.key, Range=f"bytes=0-{last}"
+        )
+        with answer["Body"] as body:
+            return body.read(HEAD_BYTES)
+
+    def chunks(self, location: Location) -> Iterator[bytes]:
+        """An object's bytes in order."""
+        answer = self.client.get_object(Bucket=location.bucket, Key=location.key)
+        with answer["Body"] as body:
+            yield from body.iter_chunks(_CHUNK_BYTES)
+
+    def fetch(self, location: Location, *, to: Path) -> None:
+        """Copy an object to a local file."""
+        self.client.download_file(location.bucket, location.key, str(to))
+
+    def put_file(self, path: Path, *, to: Location, content_type: str) -> None:
+        """Copy a local file to an object, in parts where it is large."""
+        extra = {"ContentType": content_type}
+        self.client.upload_file(str(path), to.bucket, to.key, ExtraArgs=extra)
+
+    def read_text(self, location: Location) -> str | None:
+        """A small object's text, or None if there is none."""
+        try:
+            answer = self.client.get_object(Bucket=location.bucket, Key=location.key)
+        except self.client.exceptions.NoSuchKey:
+            return None
+        with answer["Body"] as body:
+            return body.read().decode()
+
+    def write_text(self, text: str, *, to: Location, content_type: str) -> None:
+        """Store a small text whole; readers see all of it or none."""
+        self.client.put_object(
+            Bucket=to.bucket, Key=to.key, Body=text.encode(), ContentType=content_type
+        )
+
+    def presign_download(self, location: Location, *, file_name: str, content_type: str) -> str:
+        """A link that downloads an object under a name, for 15 minutes."""
+        return self.client.generate_presigned_url(
+            "get_object",
+            Params={
+                "Bucket": location.bucket,
+                "Key": location.key,
+                "ResponseContentDisposition": content_disposition(file_name),
+                "ResponseContentType": content_type,
+            },
+            ExpiresIn=_DOWNLOAD_LINK_S,
+        )
+
+    def presign_upload(
+        self, location: Location, *, content_type: str, max_bytes: int
+    ) -> PresignedUpload:
+        """Links that take one upload of at most `max_bytes`, for an hour.
+
+        The size of a PUT cannot be bounded by its signature; what is too large
+        is refused when a job is asked for.
+        """
+        params = {"Bucket": location.bucket, "Key": location.key, "ContentType": content_type}
+        put = self.client.generate_presigned_url(
+            "put_object", Params=params, ExpiresIn=_UPLOAD_LINK_S
+        )
+        conditions: list[Any] = [
+            ["content-length-range", 1, max_bytes],
+            {"Content-Type": content_type},
+        ]
+        post = self.client.generate_presigned_post(
+            location.bucket,
+            location.key,
+            Fields={"Content-Type": content_type},
+            Conditions=conditions,
+            ExpiresIn=_UPLOAD_LINK_S,
+        )
+        return PresignedUpload(
+            put_url=put,
+            put_headers={"Content-Type": content_type},
+            post_url=post["url"],
+            post_fields=post["fields"],
+            expires_in_s=_UPLOAD_LINK_S,
+        )
+
+    def writer(self, location: Location, *, content_type: str, max_bytes: int) -> "ObjectWriter":
+        """A writer that streams into a new object; see `ObjectWriter`."""
+        return ObjectWriter(self.client, location, content_type=content_type, max_bytes=max_bytes)
+
+
+class ObjectWriter:
+    """Streams bytes of unknown length into one object, never holding more than a part.
+
+    Use as a context manager: leaving it well makes the object appear, leaving
+    it by an exception leaves nothing behind.
+
+    Attributes
+    ----------
+    head : bytes
+        The first bytes written.
+    size_bytes : int
+        Written so far.
+    """
+
+    def __init__(
+        self, client: "S3Client", location: Location, *, content_type: str, max_bytes: int
+    ) -> None:
+        self._client = client
+        self._location = location
+        self._content_type = content_type
+        self._max_bytes = max_bytes
+        self.head = b""
+        self.size_bytes = 0
+        self._digest = hashlib.sha256()
+        self._buffer = bytearray()
+        self._upload_id: str | None = None
+        self._etags: list[str] = []
+
+    def __enter__(self) -> "ObjectWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._finish()
+        elif self._upload_id is not None:
+            self._client.abort_multipart_upload(**self._target(), UploadId=self._upload_id)
+
+    @property
+    def sha256(self) -> str:
+        """Of the bytes written so far, in hexadecimal."""
+        return self._digest.hexdigest()
+
+    def write(self, data: bytes) -> None:
+        """Append bytes.
+
+        Raises
+        ------
+        TooLarge
+            The object would pass `max_bytes`.
+        """
+        self.size_bytes += len(data)
+        if self.size_bytes > self._max_bytes:
+            raise TooLarge(f"File is larger than the limit of {self._max_bytes / MEBIBYTE:g} MB")
+        self.head = (self.head + data[:HEAD_BYTES])[:HEAD_BYTES]
+        self._digest.update(data)
+        self._buffer += data
+        while len(self._buffer) >= PART_BYTES:
+            self._send_part(PART_BYTES)
+
+    def _send_part(self, size: int) -> None:
+        if self._upload_id is None:
+            answer = self._client.create_multipart_upload(
+                **self._target(), ContentType=self._content_type
+            )
+            self._upload_id = answer["UploadId"]
+        part = self._client.upload_part(
+            **self._target(),
+            UploadId=self._upload_id,
+            PartNumber=len(self._etags) + 1,
+            Body=bytes(self._buffer[:size]),
+        )
+        self._etags.append(part["ETag"])
+        del self._buffer[:size]
+
+    def _finish(self) -> None:
+        if self._upload_id is None:
+            self._client.put_object(
+                **self._target(), Body=bytes(self._buffer), ContentType=self._content_type
+            )
+            return
+        if self._buffer:
+            self._send_part(len(self._buffer))
+        parts: Any = [{"ETag": e, "PartNumber": n} for n, e in enumerate(self._etags, start=1)]
+        self._client.complete_multipart_upload(
+            **self._target(), UploadId=self._upload_id, MultipartUpload={"Parts": parts}
+        )
+
+    def _target(self) -> Any:
+        return {"Bucket": self._location.bucket, "Key": self._location.key}
+
+
+def content_disposition(file_name: str) -> str:
+    """An attachment header for a name of any script (RFC 6266, RFC 5987)."""
+    ascii_name = file_name.encode("ascii", "replace").decode()
+    quoted = ascii_name.replace("\\", "_").replace('"', "_")
+    return f"attachment; filename=\"{quoted}\"; filename*=UTF-8''{quote(file_name, safe='')}"

@@ -1,0 +1,53 @@
+"""Recordings on their way in: what was announced, whose it is, where it goes.
+
+Item: ``UPLOAD#<id>`` / ``UPLOAD``. The client's file name stands in the item
+alone; the storage key is made of ids, so no name can reach another's object.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from clearstem.errors import UploadNotFound
+from clearstem.jobs import Location
+from clearstem.records import from_item, to_item
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+# Uploads expire from their bucket after a week; an announcement lives as long.
+_LIFETIME: Final = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A recording that was sent, or is about to be."""
+
+    upload_id: str
+    owner: str
+    file_name: str
+    extension: str
+    location: Location
+
+
+@dataclass(frozen=True, slots=True)
+class UploadTable:
+    """The table's uploads."""
+
+    client: "DynamoDBClient"
+    table: str
+
+    def announce(self, upload: Upload, *, at: datetime) -> None:
+        """Remember an upload before its bytes come."""
+        expiry = int((at + _LIFETIME).timestamp())
+        item = to_item(upload, pk=f"UPLOAD#{upload.upload_id}", sk="UPLOAD", ttl=expiry)
+        self.client.put_item(TableName=self.table, Item=item)
+
+    def get(self, upload_id: str, *, owner: str) -> Upload:
+        """An owner's upload; `UploadNotFound` also where it is another's."""
+        key = {"pk": {"S": f"UPLOAD#{upload_id}"}, "sk": {"S": "UPLOAD"}}
+        answer = self.client.get_item(TableName=self.table, Key=key)
+        found = from_item(answer["Item"], Upload) if "Item" in answer else None
+        if found is None or found.owner != owner:
+            raise UploadNotFound(f"no upload {upload_id}")
+        return found
