@@ -95,6 +95,15 @@ class Accounts:
         found = [self._get(i["pk"]["S"].removeprefix("KEY#")) for p in pages for i in p["Items"]]
         return tuple(key for key in found if key is not None)
 
+    def all_keys(self) -> tuple[ApiKey, ...]:
+        """Every key of every owner: reads the whole table, for operators only."""
+        pages = self.client.get_paginator("scan").paginate(
+            TableName=self.table,
+            FilterExpression="begins_with(pk, :keys)",
+            ExpressionAttributeValues={":keys": {"S": "KEY#"}},
+        )
+        return tuple(from_item(item, ApiKey) for page in pages for item in page["Items"])
+
     def revoke(self, owner: str, *, prefix: str, at: datetime) -> ApiKey:
         """End a key at once; `KeyNotFound` if the owner has none of that prefix."""
         for key in self.keys(owner):

@@ -35,9 +35,11 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
         │   ├── MissingWeights
         │   ├── WrongChecksum
         │   ├── UnsafeCheckpoint
-        │   └── JobIsOver
+        │   ├── JobIsOver
+        │   └── StageCrashed
         └── RetryableStageError           another attempt may succeed
-            └── StageInterrupted
+            ├── StageInterrupted
+            └── StorageUnavailable
 """
 
 from typing import ClassVar
@@ -224,6 +226,12 @@ class JobIsOver(PermanentStageError):
     state_name = "Clearstem.JobIsOver"
 
 
+class StageCrashed(PermanentStageError):
+    """A fault of ours: the message names the exception, the log has its traceback."""
+
+    state_name = "Clearstem.StageCrashed"
+
+
 class RetryableStageError(StageError):
     """A failure that another attempt may not meet.
 
@@ -239,3 +247,9 @@ class StageInterrupted(RetryableStageError):
     """The task was told to stop (SIGTERM) before it was done."""
 
     state_name = "Clearstem.StageInterrupted"
+
+
+class StorageUnavailable(RetryableStageError):
+    """S3 or DynamoDB did not answer, or refused for the moment."""
+
+    state_name = "Clearstem.StorageUnavailable"

@@ -5,14 +5,17 @@ known by sha256, looked for in one folder or baked into the stage image.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from clearstem.errors import EngineUnavailable, WrongChecksum
+from cattrs import BaseValidationError
+
+from clearstem.errors import EngineUnavailable, InvalidRequest, WrongChecksum
 from clearstem.jobs import Engine
 from clearstem.recipes import EngineChoice, EngineName
+from clearstem.records import loads
 
 if TYPE_CHECKING:
     from clearstem.settings import Settings
@@ -85,6 +88,28 @@ def check_weights(path: Path, *, sha256: str) -> None:
         raise WrongChecksum(f"{path.name} has sha256 {digest.hexdigest()}, not {sha256}")
 
 
+def known_models(models_dir: Path | None) -> Mapping[str, Model]:
+    """The published models, and those an operator put into the models folder.
+
+    Own checkpoints of the Demucs family are listed in ``models.json`` there: a
+    list of objects with the attributes of `Model`. They are pinned by their
+    sha256 like any other.
+
+    Raises
+    ------
+    InvalidRequest
+        ``models.json`` is no such list; the message says what is wrong.
+    """
+    listing = models_dir / "models.json" if models_dir else None
+    if listing is None or not listing.is_file():
+        return MODELS
+    try:
+        own = loads(listing.read_bytes(), tuple[Model, ...])
+    except (ValueError, BaseValidationError) as exc:
+        raise InvalidRequest(f"{listing} is not a list of models: {exc}") from exc
+    return {**MODELS, **{model.name: model for model in own}}
+
+
 def choose_engine(choice: EngineChoice, *, settings: "Settings") -> Engine:
     """Settle what a new job is separated with, once and for good.
 
@@ -100,38 +125,50 @@ def choose_engine(choice: EngineChoice, *, settings: "Settings") -> Engine:
     """
     if choice is EngineChoice.SPECTRAL:
         return _spectral("asked for by name")
-    place = _demucs_place(settings)
+    model = _configured_model(settings)
+    place = _weights_place(model, settings)
     if place is not None:
-        why = "asked for by name" if choice is EngineChoice.DEMUCS else f"its weights are {place}"
+        asked = choice is EngineChoice.DEMUCS
         return Engine(
             name=EngineName.DEMUCS,
-            model=HTDEMUCS.name,
-            sha256=HTDEMUCS.sha256,
+            model=model.name,
+            sha256=model.sha256,
             preview=False,
-            reason=why,
+            reason="asked for by name" if asked else f"the weights of {model.name} are {place}",
         )
-    missing = missing_weights(HTDEMUCS, settings=settings)
+    missing = missing_weights(model, models_dir=settings.models_dir)
     if choice is EngineChoice.DEMUCS:
         raise EngineUnavailable(missing)
-    return _spectral(f"preview: {missing}")
+    return _spectral(f"preview, because {missing}")
 
 
-def missing_weights(model: Model, *, settings: "Settings") -> str:
+def missing_weights(model: Model, *, models_dir: Path | None) -> str:
     """What to tell a user who lacks a model's weights."""
-    looked = f"in {settings.models_dir}" if settings.models_dir else "nowhere: no models folder set"
+    looked = f"in {models_dir}" if models_dir else "nowhere, as no models folder is set"
     return (
         f"the weights of {model.name} ({model.file_name}, {model.size_bytes / 1e6:.0f} MB) are "
         f"missing; looked for {looked}; get them with: clearstem models fetch {model.name}"
     )
 
 
-def _demucs_place(settings: "Settings") -> str | None:
-    if settings.separator_model == HTDEMUCS.name:
-        return "part of the stage image"
-    folder = settings.models_dir
-    if folder is not None and weights_path(HTDEMUCS, models_dir=folder).is_file():
-        return "in the models folder"
-    return None
+def _configured_model(settings: "Settings") -> Model:
+    name = settings.separator_model or HTDEMUCS.name
+    models = known_models(settings.models_dir)
+    if name not in models:
+        raise EngineUnavailable(f"model {name!r} is not one of {', '.join(sorted(models))}")
+    return models[name]
+
+
+def _weights_place(model: Model, settings: "Settings") -> str | None:
+    """Where the weights are, in words; None where they are not.
+
+    A function on AWS sees no models folder: there the setting alone says what
+    was baked into the stage image.
+    """
+    if settings.models_dir is not None:
+        there = weights_path(model, models_dir=settings.models_dir).is_file()
+        return "in the models folder" if there else None
+    return "part of the stage image" if settings.separator_model else None
 
 
 def _spectral(reason: str) -> Engine:

@@ -23,9 +23,10 @@ class Settings:
     keyless_owner : str
         Who calls without a key; empty: nobody may.
     separator_model : str
-        Model whose weights are baked into the stage image; empty: none.
+        The separation model to use; empty: htdemucs where its file is found.
     models_dir : Path or None
-        Folder searched for weights.
+        Folder searched for weights; None where this process sees none, as in a
+        function on AWS: then `separator_model` says what the stage image holds.
     max_upload_bytes : int
         Largest recording taken.
     cors_origins : tuple of str

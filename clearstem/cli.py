@@ -1,0 +1,296 @@
+"""The command line: a client of any clearstem server, and the launcher of the local one."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from clearstem import models
+from clearstem.client import Client, is_final
+from clearstem.errors import ClearstemError
+from clearstem.recipes import EngineChoice
+from clearstem.service import Service, utc_now
+from clearstem.terminal import JobBars, download_bar, print_result
+from clearstem.twin import DEFAULT_STATE, running_twin, twin
+
+app = typer.Typer(
+    help="Noise removal for speech and separation of music into nine tracks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+keys_app = typer.Typer(help="API keys of owners.", no_args_is_help=True)
+models_app = typer.Typer(help="Weights of separation models.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+app.add_typer(models_app, name="models")
+
+_DEFAULT_URL: Final = "http://localhost:8000"
+_console = Console()
+_errors = Console(stderr=True)
+
+
+class OutputFormat(StrEnum):
+    """What tracks can be written as."""
+
+    WAV = "wav"
+    FLAC = "flac"
+    MP3 = "mp3"
+    OGG = "ogg"
+    M4A = "m4a"
+
+
+Url = Annotated[
+    str, typer.Option(envvar="CLEARSTEM_URL", help="Base URL of the server to talk to.")
+]
+Key = Annotated[str, typer.Option(envvar="CLEARSTEM_KEY", help="API key, where one is needed.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the tracks.")]
+Engine = Annotated[EngineChoice, typer.Option(help="Separator; auto takes the best there is.")]
+Format = Annotated[OutputFormat, typer.Option("--format", help="File format of the tracks.")]
+ModelName = Annotated[str, typer.Argument(help="As `models list` shows it.")]
+State = Annotated[Path, typer.Option("--state", help="Folder the local server keeps its state in.")]
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 8000,
+    state: State = DEFAULT_STATE,
+    require_key: Annotated[
+        bool, typer.Option("--require-key", help="Refuse calls without an API key.")
+    ] = False,
+    ready_file: Annotated[
+        Path | None, typer.Option(help='Written with {"url","pid"} once the server answers.')
+    ] = None,
+) -> None:
+    """Serve clearstem on this machine until Ctrl-C."""
+    command = [sys.executable, "-m", "infra.local.launcher", "--port", str(port)]
+    command += ["--state", str(state), "--models", str(models_dir())]
+    command += ["--require-key"] if require_key else []
+    command += ["--ready-file", str(ready_file)] if ready_file else []
+    # The server takes this process's place, so that a signal to it is a signal to the server.
+    os.execv(command[0], command)  # noqa: S606
+
+
+@app.command()
+def separate(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+    output: Output = Path("out"),
+    engine: Engine = EngineChoice.AUTO,
+    output_format: Format = OutputFormat.WAV,
+    url: Url = _DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Separate a recording into nine tracks and write them, with report.json, to a folder."""
+    with _told_errors(), Client(url, key=key or None) as client:
+        _separate(client, file, output=output, engine=engine, output_format=output_format)
+
+
+@app.command()
+def status(
+    job_id: Annotated[str, typer.Argument(metavar="JOB")], url: Url = _DEFAULT_URL, key: Key = ""
+) -> None:
+    """Print a job's document."""
+    with _told_errors(), Client(url, key=key or None) as client:
+        _console.print_json(data=client.job(job_id))
+
+
+@app.command()
+def demo(
+    file: Annotated[Path | None, typer.Argument(exists=True, dir_okay=False)] = None,
+    output: Output = Path("out"),
+    engine: Engine = EngineChoice.AUTO,
+    output_format: Format = OutputFormat.WAV,
+) -> None:
+    """Start a server, separate a song (our own if none is given), stop the server."""
+    with _told_errors(), tempfile.TemporaryDirectory(prefix="clearstem-demo-") as folder:
+        song = file or _own_song(Path(folder))
+        _console.print("starting the local twin …")
+        state = Path(folder) / "state"
+        with twin(state=state, models=models_dir()) as url, Client(url) as client:
+            _console.print(f"it answers at {url}")
+            _separate(client, song, output=output, engine=engine, output_format=output_format)
+
+
+@app.command()
+def invoke(
+    function: Annotated[str, typer.Argument(help="A module of functions/: drop, push, settle …")],
+    event: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
+    state: State = DEFAULT_STATE,
+) -> None:
+    """Call a function's handler with a recorded event, against the running local server."""
+    with _told_errors():
+        os.environ.update(running_twin(state).environment)
+        handler = importlib.import_module(f"functions.{function}").handler
+        answer = handler(json.loads(event.read_text()), LambdaContext(function))
+        _console.print_json(data=answer)
+
+
+class LambdaContext:
+    """What a handler may ask of its invocation, where nobody invoked it."""
+
+    def __init__(self, function: str) -> None:
+        self.function_name = function
+        self.memory_limit_in_mb = 512
+        self.invoked_function_arn = f"arn:aws:lambda:local:000000000000:function:{function}"
+        self.aws_request_id = "00000000-0000-0000-0000-000000000000"
+
+    def get_remaining_time_in_millis(self) -> int:
+        """As long as a function behind API Gateway has."""
+        return 29_000
+
+
+@keys_app.command("create")
+def create_key(owner: str, state: State = DEFAULT_STATE) -> None:
+    """Make an API key for an owner and print it, this once."""
+    with _told_errors():
+        text, _ = _service(state).accounts.create_key(owner, at=utc_now())
+        _console.print(text, highlight=False, soft_wrap=True)
+
+
+@keys_app.command("list")
+def list_keys(
+    owner: Annotated[str | None, typer.Argument()] = None, state: State = DEFAULT_STATE
+) -> None:
+    """List an owner's keys, or everybody's."""
+    with _told_errors():
+        accounts = _service(state).accounts
+        table = Table("prefix", "owner", "created", "last used", "revoked")
+        for key in accounts.keys(owner) if owner else accounts.all_keys():
+            times = (key.created_at, key.last_used_at, key.revoked_at)
+            table.add_row(key.prefix, key.owner, *(f"{t:%F %T}" if t else "-" for t in times))
+        _console.print(table)
+
+
+@keys_app.command("revoke")
+def revoke_key(
+    prefix: Annotated[str, typer.Argument(help="As `keys list` shows it.")],
+    state: State = DEFAULT_STATE,
+) -> None:
+    """End a key at once."""
+    with _told_errors():
+        accounts = _service(state).accounts
+        owners = {key.owner for key in accounts.all_keys() if key.prefix == prefix}
+        for owner in owners or {"nobody"}:
+            accounts.revoke(owner, prefix=prefix, at=utc_now())
+        _console.print(f"revoked {prefix}")
+
+
+@models_app.command("list")
+def list_models() -> None:
+    """List the models and whether their weights are here."""
+    with _told_errors():
+        folder = models_dir()
+        table = Table("model", "here", "size", "sha256", "licence")
+        for model in models.known_models(folder).values():
+            here = models.weights_path(model, models_dir=folder).is_file()
+            size = f"{model.size_bytes / 1e6:.0f} MB"
+            row = ("yes" if here else "no", size, model.sha256[:12] + "…", model.licence)
+            table.add_row(model.name, *row)
+        _console.print(table)
+
+
+@models_app.command("fetch")
+def fetch_model(name: ModelName = models.HTDEMUCS.name) -> None:
+    """Download a model's weights from their publisher, checked by sha256."""
+    with _told_errors():
+        model = _model(name)
+        _console.print(f"{model.name}: {model.licence}")
+        with download_bar(_console, model.file_name) as progress:
+            path = models.fetch(
+                model, models_dir=models_dir(), stream=_http_chunks, progress=progress
+            )
+        _console.print(f"{path} has the right sha256")
+
+
+@models_app.command("path")
+def model_path(name: ModelName = models.HTDEMUCS.name) -> None:
+    """Print where a model's file is looked for."""
+    with _told_errors():
+        path = models.weights_path(_model(name), models_dir=models_dir())
+        _console.print(str(path), highlight=False, soft_wrap=True)
+
+
+def models_dir() -> Path:
+    """The folder of weights: ``CLEARSTEM_MODELS_DIR``, else the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("CLEARSTEM_MODELS_DIR") or cache / "clearstem" / "models")
+
+
+def _model(name: str) -> models.Model:
+    known = models.known_models(models_dir())
+    if name not in known:
+        raise ClearstemError(f"model {name!r} is not one of {', '.join(sorted(known))}")
+    return known[name]
+
+
+def _http_chunks(url: str) -> Iterator[bytes]:
+    with httpx.stream("GET", url, follow_redirects=True, timeout=60.0) as answer:
+        answer.raise_for_status()
+        yield from answer.iter_bytes(1 << 20)
+
+
+def _service(state: Path) -> Service:
+    """The core of the server named by the environment, else of the running local one."""
+    if "CLEARSTEM_TABLE" not in os.environ:
+        os.environ.update(running_twin(state).environment)
+    return Service.from_env()
+
+
+def _own_song(folder: Path) -> Path:
+    path = folder / "own-song.wav"
+    subprocess.run([sys.executable, "-m", "containers.audio.song", str(path)], check=True)  # noqa: S603
+    return path
+
+
+def _separate(
+    client: Client, file: Path, *, output: Path, engine: EngineChoice, output_format: OutputFormat
+) -> None:
+    job: dict[str, Any] = client.separate(
+        file, {"engine": engine.value, "format": output_format.value}
+    )
+    _console.print(f"job {job['job_id']}: {file.name}")
+    with JobBars(_console, job) as bars:
+        for seen in client.watch(job["job_id"]):
+            bars.show(seen)
+            job = seen if is_final(seen) else job
+    if job["status"] != "completed":
+        raise ClearstemError(f"the job failed: {job['error']}")
+    output.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for track, path in job["outputs"].items():
+        files[track] = f"{track}{Path(path).suffix}"
+        client.download(path, to=output / files[track])
+    report = output / "report.json"
+    report.write_text(json.dumps({**job, "files": files}, indent=2, ensure_ascii=False) + "\n")
+    print_result(_console, job, folder=output)
+
+
+@contextmanager
+def _told_errors() -> Iterator[None]:
+    """Turn what a user can mend into one line and exit code 1."""
+    try:
+        yield
+    except httpx.ConnectError as exc:
+        _fail(f"no server answers at {exc.request.url}; start one with: clearstem up")
+    except (ClearstemError, httpx.HTTPError, OSError) as exc:
+        _fail(str(exc))
+
+
+def _fail(message: str) -> None:
+    _errors.print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    """The console script."""
+    app()

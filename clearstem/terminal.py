@@ -1,0 +1,93 @@
+"""How jobs look in a terminal: a bar per stage, and what came out."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+
+class JobBars:
+    """Live progress bars of one job, one per stage; a context manager.
+
+    Parameters
+    ----------
+    job : dict
+        A job document of the pipeline dialect.
+    """
+
+    def __init__(self, console: Console, job: dict[str, Any]) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description:<31}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._tasks: dict[str, TaskID] = {
+            stage["name"]: self._progress.add_task(stage["name"], total=100, start=False)
+            for stage in job["stages"]
+        }
+
+    def __enter__(self) -> "JobBars":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, job: dict[str, Any]) -> None:
+        """Move the bars to where the job is."""
+        for stage in job["stages"]:
+            task = self._tasks[stage["name"]]
+            if stage["status"] != "pending":
+                self._progress.start_task(task)
+            self._progress.update(task, completed=stage["percent"])
+            if stage["completed_at"]:
+                self._progress.stop_task(task)
+
+
+def print_result(console: Console, job: dict[str, Any], *, folder: Path) -> None:
+    """Say what was written, by which engine, and what the user should know of it."""
+    engine, loudness = job["engine"], job["loudness"]
+    label = " (a preview, not a finished separation)" if engine["preview"] else ""
+    console.print(f"separated by {engine['name']} {engine['model']}{label}: {engine['reason']}")
+    console.print(_loudness_line(loudness))
+    table = Table("track", "loudness", "true peak", "size")
+    for name, track in job["tracks"].items():
+        table.add_row(
+            name,
+            _number(track["loudness_lufs"], "LUFS"),
+            _number(track["true_peak_dbtp"], "dBTP"),
+            f"{track['size_bytes'] / 1e6:.1f} MB",
+        )
+    console.print(table)
+    for note in job["notes"]:
+        console.print(f"note: {note}", highlight=False)
+    console.print(f"{len(job['tracks'])} tracks and report.json are in {folder.resolve()}/")
+
+
+def _loudness_line(loudness: dict[str, Any]) -> str:
+    main = _number(loudness["main_lufs"], "LUFS")
+    line = f"main is at {main} (gain {loudness['gain_db']:+.1f} dB for every track"
+    if loudness["held_back_by"]:
+        ceiling = _number(loudness["ceiling_dbtp"], "dBTP")
+        target = _number(loudness["target_lufs"], "LUFS")
+        line += f"; held below {target} by the true peak of {loudness['held_back_by']}, {ceiling}"
+    return line + ")"
+
+
+def _number(value: float | None, unit: str) -> str:
+    return "silent" if value is None else f"{value:.1f} {unit}"
+
+
+@contextmanager
+def download_bar(console: Console, name: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for a download; yields what to call with (bytes so far, bytes in all)."""
+    columns = (TextColumn(name), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(name)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,0 +1,86 @@
+"""The local twin, seen from outside: starting one, and finding the one that runs.
+
+The twin writes ``twin.json`` into its state folder while it runs: its URL, its
+process and the environment in which the core reaches its emulator.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from clearstem.errors import ClearstemError
+
+DEFAULT_STATE: Final = Path(".clearstem")
+_START_S: Final = 60.0
+_STOP_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTwin:
+    """A local server as it describes itself."""
+
+    url: str
+    pid: int
+    environment: dict[str, str]
+
+
+def running_twin(state: Path) -> RunningTwin:
+    """The twin that keeps its state in this folder.
+
+    Raises
+    ------
+    ClearstemError
+        None runs.
+    """
+    try:
+        told = json.loads((state / "twin.json").read_text())
+        os.kill(told["pid"], 0)
+    except (OSError, ValueError) as exc:
+        raise ClearstemError(
+            f"no local server runs on {state}; start one with: clearstem up"
+        ) from exc
+    return RunningTwin(url=told["url"], pid=told["pid"], environment=told["environment"])
+
+
+@contextmanager
+def twin(*, state: Path, models: Path) -> Iterator[str]:
+    """Run a twin of our own on a free port; yields its URL and stops it at the end.
+
+    Raises
+    ------
+    ClearstemError
+        It did not come up; the message has the end of what it said.
+    """
+    state.mkdir(parents=True, exist_ok=True)
+    ready, log = state / "ready.json", state / "twin.log"
+    command = [sys.executable, "-m", "infra.local.launcher", "--port", "0", "--state", str(state)]
+    command += ["--ready-file", str(ready), "--models", str(models)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603
+    try:
+        yield _wait_until_ready(process, ready, log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", ready: Path, log: Path) -> str:
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        if ready.exists():
+            return str(json.loads(ready.read_text())["url"])
+        time.sleep(0.05)
+    said = log.read_text(errors="replace")[-2000:]
+    raise ClearstemError(f"the local server did not come up:\n{said}")

@@ -1,0 +1,136 @@
+"""The entry of every stage task: ``python -m containers.stage STAGE --job-id ID``.
+
+Runs one stage of one job and tells the job's record of it. Exit codes follow
+``sysexits.h``, and the job definition retries by them: 0 done, 65 failed for
+good (the record says why), 75 worth another attempt.
+"""
+
+import argparse
+import contextlib
+import importlib
+import importlib.metadata
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Final, Protocol
+
+from aws_lambda_powertools import Logger
+from boto3.exceptions import S3UploadFailedError
+from botocore.exceptions import BotoCoreError, ClientError
+
+from clearstem import __version__
+from clearstem.errors import (
+    JobIsOver,
+    StageCrashed,
+    StageError,
+    StageInterrupted,
+    StorageUnavailable,
+)
+from clearstem.jobs import StageResult
+from clearstem.recipes import COMPOSITION, DECOMPOSITION, NORMALIZATION, SEPARATION
+from clearstem.reporting import StageReporter
+from clearstem.service import Service
+from containers.workspace import Manifest, Workspace
+
+# Imported when asked for: torch, which only one stage needs, costs a second.
+_MODULES: Final = {
+    SEPARATION: "containers.stages.separation",
+    DECOMPOSITION: "containers.stages.decomposition",
+    COMPOSITION: "containers.stages.composition",
+    NORMALIZATION: "containers.stages.normalization",
+}
+_LIBRARIES: Final = ("numpy", "scipy", "numba", "soundfile", "av", "soxr")
+
+
+class StageModule(Protocol):
+    """What each module of `containers.stages` offers."""
+
+    def run(self, space: Workspace, progress: "Progress") -> StageResult:
+        """Do the stage's work; artifacts are kept in `space`."""
+        ...
+
+
+class Progress(Protocol):
+    """Called with (work done, work in all)."""
+
+    def __call__(self, done: int, total: int, /) -> None:
+        """Report."""
+        ...
+
+
+def run_stage(stage: str, job_id: str, *, service: Service) -> None:
+    """Run a stage to its end, or find that it is done already.
+
+    Raises
+    ------
+    StageError
+        Already told to the job's record.
+    """
+    reporter = service.reporter(job_id, stage=stage, monotonic=time.monotonic)
+    try:
+        with _named_errors():
+            job = reporter.start()
+            with tempfile.TemporaryDirectory(prefix=f"clearstem-{stage}-") as scratch:
+                space = Workspace(
+                    job, stage, service.store, service.settings, Path(scratch), _versions()
+                )
+                manifest = space.committed() or _work(space, reporter)
+            reporter.complete(manifest.result)
+    except JobIsOver:
+        raise
+    except StageError as exc:
+        reporter.fail(exc)
+        raise
+
+
+@contextlib.contextmanager
+def _named_errors() -> Iterator[None]:
+    """Give every exception the name by which it is retried or told to the user."""
+    try:
+        yield
+    except StageError:
+        raise
+    except (BotoCoreError, ClientError, S3UploadFailedError) as exc:
+        raise StorageUnavailable(f"storage did not answer: {exc}") from exc
+    except Exception as exc:
+        raise StageCrashed(f"internal error: {type(exc).__name__}: {exc}") from exc
+
+
+def _work(space: Workspace, reporter: StageReporter) -> Manifest:
+    module: StageModule = importlib.import_module(_MODULES[space.stage])
+    return space.commit(module.run(space, reporter.progress))
+
+
+def _versions() -> dict[str, str]:
+    installed = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {"clearstem": __version__, **installed}
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    raise StageInterrupted(f"stopped by {signal.Signals(number).name}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line, run the stage, answer the exit code."""
+    parser = argparse.ArgumentParser(prog="containers.stage", description=__doc__)
+    parser.add_argument("stage", choices=sorted(_MODULES))
+    parser.add_argument("--job-id", required=True)
+    given = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)
+    logger = Logger(service=given.stage)
+    logger.append_keys(job_id=given.job_id, stage=given.stage)
+    try:
+        run_stage(given.stage, given.job_id, service=Service.from_env())
+    except StageError as exc:
+        logger.exception("stage ended", extra={"error_name": exc.state_name})
+        return exc.exit_code
+    logger.info("stage done")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""Where one run of one stage works: its scratch folder, its artifacts, its commit.
+
+A stage reads artifacts of earlier stages and leaves its own; they count from
+the moment its manifest is written, and that is the last thing it does. So a
+stage that is killed leaves nothing that anyone would take for a result, and
+one that is run again after it committed finds its manifest and is done.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from clearstem import media, recipes
+from clearstem.errors import RetryableStageError, UploadNotFound
+from clearstem.jobs import Job, Location, StageResult
+from clearstem.records import dumps, loads
+from clearstem.settings import Settings
+from clearstem.track_store import TrackStore
+
+_CHUNK_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file a stage wrote.
+
+    Attributes
+    ----------
+    frames : int
+        Samples per channel; 0 for what is no sound.
+    """
+
+    name: str
+    location: Location
+    size_bytes: int
+    sha256: str
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a stage committed: its artifacts, what it found out, and with what code."""
+
+    job_id: str
+    stage: str
+    versions: Mapping[str, str]
+    artifacts: tuple[Artifact, ...]
+    result: StageResult
+
+
+@dataclass(slots=True)
+class Workspace:
+    """One run of one stage.
+
+    Attributes
+    ----------
+    scratch : Path
+        A folder of its own on local disk, gone after the run.
+    """
+
+    job: Job
+    stage: str
+    store: TrackStore
+    settings: Settings
+    scratch: Path
+    versions: Mapping[str, str]
+    _artifacts: list[Artifact] = field(default_factory=list, init=False)
+
+    def committed(self) -> Manifest | None:
+        """The manifest an earlier run of this stage committed, if it still holds."""
+        manifest = self._manifest(self.stage)
+        if manifest is None or not all(self._is_there(a) for a in manifest.artifacts):
+            return None
+        return manifest
+
+    def source(self) -> Path:
+        """The job's source, as it was handed in."""
+        path = self.scratch / f"original.{self.job.source.extension}"
+        self.store.fetch(self.job.source.location, to=path)
+        return path
+
+    def artifact(self, name: str, *, of: str) -> Path:
+        """A local copy of what an earlier stage wrote, checked against its manifest.
+
+        Raises
+        ------
+        RetryableStageError
+            It is not there, or not what was written; another attempt reads anew.
+        """
+        manifest = self._manifest(of)
+        found = next((a for a in manifest.artifacts if a.name == name), None) if manifest else None
+        if found is None:
+            raise RetryableStageError(f"stage {of} has not left {name}")
+        path = self.scratch / PurePosixPath(found.location.key).name
+        self.store.fetch(found.location, to=path)
+        if (measured := sha256_of(path)) != found.sha256:
+            raise RetryableStageError(f"{name} of {of} has sha256 {measured}, not {found.sha256}")
+        return path
+
+    def keep(self, name: str, path: Path, *, frames: int) -> Artifact:
+        """Leave a file for later stages, in the work bucket."""
+        key = recipes.work_key(self.job.job_id, stage=self.stage, artifact=path.name)
+        return self.put(name, path, frames=frames, to=Location(self.settings.work_bucket, key))
+
+    def put(self, name: str, path: Path, *, frames: int, to: Location) -> Artifact:
+        """Store a file where it is to stay; it counts once the stage commits."""
+        kind = media.content_type(path.suffix.removeprefix("."))
+        self.store.put_file(path, to=to, content_type=kind)
+        size, digest = path.stat().st_size, sha256_of(path)
+        artifact = Artifact(name, to, size_bytes=size, sha256=digest, frames=frames)
+        self._artifacts.append(artifact)
+        return artifact
+
+    def commit(self, result: StageResult) -> Manifest:
+        """Write the manifest; from here on the stage is done."""
+        artifacts = tuple(self._artifacts)
+        manifest = Manifest(self.job.job_id, self.stage, self.versions, artifacts, result)
+        where = self._manifest_location(self.stage)
+        self.store.write_text(dumps(manifest), to=where, content_type="application/json")
+        return manifest
+
+    def _manifest(self, stage: str) -> Manifest | None:
+        text = self.store.read_text(self._manifest_location(stage))
+        return loads(text, Manifest) if text is not None else None
+
+    def _manifest_location(self, stage: str) -> Location:
+        key = recipes.manifest_key(self.job.job_id, stage=stage)
+        return Location(self.settings.work_bucket, key)
+
+    def _is_there(self, artifact: Artifact) -> bool:
+        try:
+            return self.store.stat(artifact.location).size_bytes == artifact.size_bytes
+        except UploadNotFound:
+            return False
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal, read in chunks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
