@@ -41,7 +41,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 snapshot: setup
-	$(BIN)/python -m infra.snapshot
+	$(BIN)/python -m infra.synth
 
 clean:
 	rm -rf $(VENV) .clearstem cdk.out out

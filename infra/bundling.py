@@ -1,0 +1,130 @@
+"""The zip of the functions, made without Docker.
+
+pip is asked for Linux wheels of the functions' architecture and may build
+nothing, so the same zip comes out on any machine. Its hash is taken of what
+goes in (our source, the pins and the list of dependencies), which is known
+before anything is installed.
+"""
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import aws_cdk as cdk
+import jsii
+from aws_cdk import aws_lambda as lambda_
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+# What of ours lies at the root of the zip.
+PACKAGES: Final = ("clearstem", "functions")
+
+_RUNTIME: Final = lambda_.Runtime.PYTHON_3_13
+_PIP_TARGET: Final = (
+    "--platform=manylinux2014_aarch64",
+    "--platform=manylinux_2_28_aarch64",
+    "--implementation=cp",
+    "--python-version=3.13",
+    "--only-binary=:all:",
+)
+# Dependencies of the command line and its client alone.
+_CLIENT_ONLY: Final = frozenset({"httpx", "rich", "typer", "websockets"})
+# botocore describes 400 services in 27 MB; these are called. The zip would
+# be three times its size with the rest, and a cold start loads all of it.
+SERVICES: Final = frozenset({"apigatewaymanagementapi", "dynamodb", "s3", "stepfunctions", "sts"})
+_CACHES: Final = ("__pycache__", "*.pyc")
+
+
+def functions_code(root: Path = ROOT) -> lambda_.Code:
+    """The code that all zip functions share: one asset, however many they are."""
+    return lambda_.Code.from_asset(
+        str(root),
+        asset_hash_type=cdk.AssetHashType.CUSTOM,
+        asset_hash=fingerprint(root),
+        bundling=cdk.BundlingOptions(
+            # Never run: the local bundling below does not decline.
+            image=_RUNTIME.bundling_image,
+            local=WheelBundling(root),
+        ),
+    )
+
+
+@jsii.implements(cdk.ILocalBundling)
+class WheelBundling:
+    """Fills the zip's folder with wheels and with our two packages.
+
+    Parameters
+    ----------
+    root : Path
+        The repository.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def try_bundle(self, output_dir: str, *_: Any, **__: Any) -> bool:
+        """Fill ``output_dir``; never declines, a failing pip raises `CalledProcessError`."""
+        install_wheels(Path(output_dir), root=self._root)
+        copy_packages(Path(output_dir), root=self._root)
+        return True
+
+
+def install_wheels(target: Path, *, root: Path) -> None:
+    """Install what the functions import, for the functions' machine."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]
+    command += ["--disable-pip-version-check", "--target", str(target)]
+    command += ["--constraint", str(root / "constraints.txt"), *_PIP_TARGET]
+    # Bundling's stdout is the synth's: what pip prints belongs on stderr.
+    subprocess.run([*command, *requirements(root)], check=True, stdout=sys.stderr)  # noqa: S603
+    shutil.rmtree(target / "bin", ignore_errors=True)
+    _keep_services(target / "botocore" / "data")
+
+
+def _keep_services(descriptions: Path) -> None:
+    for folder in descriptions.iterdir():
+        if folder.is_dir() and folder.name not in SERVICES:
+            shutil.rmtree(folder)
+
+
+def copy_packages(target: Path, *, root: Path) -> None:
+    """Copy our own packages, without what Python leaves beside them."""
+    for package in PACKAGES:
+        shutil.copytree(
+            root / package,
+            target / package,
+            ignore=shutil.ignore_patterns(*_CACHES),
+            dirs_exist_ok=True,
+        )
+
+
+def requirements(root: Path) -> Sequence[str]:
+    """The project's dependencies that a function needs, as pip reads them."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    return [
+        line
+        for line in project["dependencies"]
+        if re.split(r"[^\w.-]", line, maxsplit=1)[0] not in _CLIENT_ONLY
+    ]
+
+
+def fingerprint(root: Path) -> str:
+    """A hash that changes exactly when the zip's content would."""
+    digest = hashlib.sha256(
+        "\n".join([*requirements(root), *_PIP_TARGET, *sorted(SERVICES)]).encode()
+    )
+    for path in (root / "constraints.txt", *_sources(root)):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _sources(root: Path) -> Iterator[Path]:
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*")):
+            if path.is_file() and not any(part == "__pycache__" for part in path.parts):
+                yield path

@@ -1,0 +1,196 @@
+"""Where stages run: a network without a NAT, a GPU queue and a CPU queue.
+
+Both queues cost nothing while no job is there. Nothing here knows what a
+stage does.
+"""
+
+from typing import Final
+
+import aws_cdk as cdk
+from aws_cdk import aws_batch as batch
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+# 16 machines of 4 vCPU; new accounts have a quota of 0 until they ask.
+_GPU_VCPUS: Final = 64
+# 128 finishing tasks of 2 vCPU at once.
+_CPU_VCPUS: Final = 256
+# One NVIDIA GPU each (T4, A10G, L4), 4 vCPU, 16 GiB: three pools of Spot
+# capacity instead of one.
+_GPU_MACHINES: Final = ("g4dn.xlarge", "g5.xlarge", "g6.xlarge")
+# The CUDA image unpacks to about 8 GB, beside the system and a job's scratch files.
+_DISK_GB: Final = 60
+
+_SPOT: Final = batch.AllocationStrategy.SPOT_PRICE_CAPACITY_OPTIMIZED
+_ON_DEMAND: Final = batch.AllocationStrategy.BEST_FIT_PROGRESSIVE
+
+# How long the head of a queue waits for a machine that does not come. Only
+# what blocks for lack of capacity is counted; jobs behind it wait their turn.
+CAPACITY_WAIT: Final = cdk.Duration.minutes(60)
+# A request that fits no machine never will: ten minutes is the least AWS takes.
+_MISFIT_WAIT: Final = cdk.Duration.minutes(10)
+
+
+class Network(Construct):
+    """Public subnets and a security group that lets nobody in.
+
+    Stages only ever call out, to AWS and by TLS. A NAT gateway would cost
+    more a month than a thousand jobs; public addresses behind a group without
+    ingress do the same. The bulk, S3 and DynamoDB, goes through gateway
+    endpoints, which are free.
+
+    Attributes
+    ----------
+    vpc : aws_ec2.Vpc
+        Two availability zones, public subnets only.
+    group : aws_ec2.SecurityGroup
+        No way in; out to port 443 only.
+    """
+
+    def __init__(self, scope: Construct, id: str) -> None:
+        super().__init__(scope, id)
+        self.vpc = ec2.Vpc(
+            self,
+            "Vpc",
+            max_azs=2,
+            nat_gateways=0,
+            subnet_configuration=[
+                ec2.SubnetConfiguration(name="Public", subnet_type=ec2.SubnetType.PUBLIC)
+            ],
+            gateway_endpoints={
+                "S3": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.S3),
+                "DynamoDb": ec2.GatewayVpcEndpointOptions(
+                    service=ec2.GatewayVpcEndpointAwsService.DYNAMODB
+                ),
+            },
+        )
+        self.group = ec2.SecurityGroup(
+            self,
+            "StageGroup",
+            vpc=self.vpc,
+            description="Stages call out and take no calls.",
+            allow_all_outbound=False,
+        )
+        self.group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "AWS, by TLS")
+
+
+class Queues(Construct):
+    """Where a stage's job is put.
+
+    Attributes
+    ----------
+    gpu : aws_batch.JobQueue
+        Spot first, On-Demand where Spot has none.
+    cpu : aws_batch.JobQueue
+        Fargate: no machine to keep, none to scale down, up within a minute.
+        On-Demand, because five rules are all that `evaluateOnExit` takes and
+        a Spot interruption of Fargate would need a sixth.
+    """
+
+    def __init__(self, scope: Construct, id: str, *, network: Network) -> None:
+        super().__init__(scope, id)
+        self._network = network
+        self._machine_role = _machine_role(self)
+        self._template = _launch_template(self)
+        self.gpu = batch.JobQueue(
+            self,
+            "Gpu",
+            compute_environments=[
+                batch.OrderedComputeEnvironment(order=1, compute_environment=self._gpus("Spot")),
+                batch.OrderedComputeEnvironment(
+                    order=2, compute_environment=self._gpus("OnDemand")
+                ),
+            ],
+            job_state_time_limit_actions=_time_limits(),
+        )
+        self.cpu = batch.JobQueue(
+            self,
+            "Cpu",
+            compute_environments=[
+                batch.OrderedComputeEnvironment(order=1, compute_environment=self._fargate())
+            ],
+            job_state_time_limit_actions=_time_limits(),
+        )
+
+    def _gpus(self, purchase: str) -> batch.ManagedEc2EcsComputeEnvironment:
+        spot = purchase == "Spot"
+        environment = batch.ManagedEc2EcsComputeEnvironment(
+            self,
+            f"Gpu{purchase}",
+            vpc=self._network.vpc,
+            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PUBLIC),
+            security_groups=[self._network.group],
+            instance_types=[ec2.InstanceType(name) for name in _GPU_MACHINES],
+            use_optimal_instance_classes=False,
+            images=[batch.EcsMachineImage(image_type=batch.EcsMachineImageType.ECS_AL2023_NVIDIA)],
+            instance_role=self._machine_role,
+            launch_template=self._template,
+            spot=spot,
+            allocation_strategy=_SPOT if spot else _ON_DEMAND,
+            minv_cpus=0,
+            maxv_cpus=_GPU_VCPUS,
+            update_to_latest_image_version=True,
+        )
+        # Unversioned, a changed launch template would never reach the machines.
+        resource = environment.node.default_child
+        assert isinstance(resource, batch.CfnComputeEnvironment)
+        resource.add_property_override(
+            "ComputeResources.LaunchTemplate.Version", self._template.latest_version_number
+        )
+        return environment
+
+    def _fargate(self) -> batch.FargateComputeEnvironment:
+        return batch.FargateComputeEnvironment(
+            self,
+            "Fargate",
+            vpc=self._network.vpc,
+            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PUBLIC),
+            security_groups=[self._network.group],
+            maxv_cpus=_CPU_VCPUS,
+        )
+
+
+def _machine_role(scope: Construct) -> iam.Role:
+    return iam.Role(
+        scope,
+        "MachineRole",
+        description="The ECS agent's on GPU machines; jobs have a role of their own.",
+        assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"),
+        managed_policies=[
+            iam.ManagedPolicy.from_aws_managed_policy_name(
+                "service-role/AmazonEC2ContainerServiceforEC2Role"
+            )
+        ],
+    )
+
+
+def _launch_template(scope: Construct) -> ec2.LaunchTemplate:
+    return ec2.LaunchTemplate(
+        scope,
+        "GpuMachine",
+        # One hop: the machine's own credentials end before the containers.
+        http_tokens=ec2.LaunchTemplateHttpTokens.REQUIRED,
+        http_put_response_hop_limit=1,
+        block_devices=[
+            ec2.BlockDevice(
+                device_name="/dev/xvda",
+                volume=ec2.BlockDeviceVolume.ebs(
+                    _DISK_GB, encrypted=True, volume_type=ec2.EbsDeviceVolumeType.GP3
+                ),
+            )
+        ],
+    )
+
+
+def _time_limits() -> list[batch.JobStateTimeLimitAction]:
+    """What ends a job that would stay RUNNABLE for ever: no attempt timeout counts there."""
+    reasons = batch.JobStateTimeLimitActionsReason
+    return [
+        batch.JobStateTimeLimitAction(reason=reason, max_time=wait)
+        for reason, wait in (
+            (reasons.INSUFFICIENT_INSTANCE_CAPACITY, CAPACITY_WAIT),
+            (reasons.COMPUTE_ENVIRONMENT_MAX_RESOURCE, _MISFIT_WAIT),
+            (reasons.JOB_RESOURCE_REQUIREMENT, _MISFIT_WAIT),
+        )
+    ]

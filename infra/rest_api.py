@@ -1,0 +1,104 @@
+"""The REST API: one proxy to one function, and a key in front of it.
+
+Whether a caller may pass is the authorizer function's to say, not the
+gateway's. An authorizer with identity sources and a cache turns a request
+without ``x-api-key`` away before any code runs; a deployment with a
+``KeylessOwner`` takes such requests, and other dialects carry their
+credential in another header. So there are no identity sources and no cache:
+a warm call of some milliseconds each time, and a revoked key is out at once.
+"""
+
+from typing import Final
+
+import aws_cdk as cdk
+from aws_cdk import aws_apigateway as apigateway
+from aws_cdk import aws_lambda as lambda_
+from constructs import Construct
+
+STAGE_NAME: Final = "live"
+
+# What tells about the service and not about anybody's recordings.
+_OPEN_TO_ALL: Final = ("health", "config", "docs", "openapi.json")
+# One flood must not eat the account's 10,000 requests a second.
+_REQUESTS_PER_S: Final = 500
+_BURST: Final = 1000
+
+
+class RestApi(Construct):
+    """The HTTP way in.
+
+    Attributes
+    ----------
+    api : aws_apigateway.RestApi
+        The API, of one stage.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        function: lambda_.IFunction,
+        authorizer: lambda_.IFunction,
+    ) -> None:
+        super().__init__(scope, id)
+        self.api = apigateway.RestApi(
+            self,
+            "Api",
+            rest_api_name="clearstem",
+            endpoint_types=[apigateway.EndpointType.REGIONAL],
+            # Every body: multipart uploads come in and audio goes out as bytes,
+            # and text is not harmed by it.
+            binary_media_types=["*/*"],
+            deploy_options=apigateway.StageOptions(
+                stage_name=STAGE_NAME,
+                tracing_enabled=True,
+                throttling_rate_limit=_REQUESTS_PER_S,
+                throttling_burst_limit=_BURST,
+            ),
+        )
+        # CDK's own output of the address: the stack names its outputs itself.
+        self.api.node.try_remove_child("Endpoint")
+        self._add_routes(function, authorizer=authorizer)
+        self._speak_as_the_service_does()
+
+    def _add_routes(self, function: lambda_.IFunction, *, authorizer: lambda_.IFunction) -> None:
+        # One permission for the API: a permission per method would soon fill
+        # the function's 20 KB resource policy.
+        proxy = apigateway.LambdaIntegration(
+            function, scope_permission_to_method=False, allow_test_invoke=False
+        )
+        for path in _OPEN_TO_ALL:
+            _open(self.api.root.add_resource(path), "GET", integration=proxy)
+        rest = self.api.root.add_resource("{proxy+}")
+        rest.add_method("ANY", proxy, authorizer=self._authorizer(authorizer))
+        # A browser sends its preflight without a key.
+        _open(rest, "OPTIONS", integration=proxy)
+
+    def _authorizer(self, function: lambda_.IFunction) -> apigateway.RequestAuthorizer:
+        return apigateway.RequestAuthorizer(
+            self,
+            "Authorizer",
+            handler=function,
+            identity_sources=[],
+            results_cache_ttl=cdk.Duration.seconds(0),
+        )
+
+    def _speak_as_the_service_does(self) -> None:
+        """Give the gateway's own refusals the body and CORS header of the service's."""
+        for name, kind in (
+            ("ClientError", apigateway.ResponseType.DEFAULT_4_XX),
+            ("ServerError", apigateway.ResponseType.DEFAULT_5_XX),
+        ):
+            self.api.add_gateway_response(
+                name,
+                type=kind,
+                response_headers={"Access-Control-Allow-Origin": "'*'"},
+                templates={"application/json": '{"detail":$context.error.messageString}'},
+            )
+
+
+def _open(
+    resource: apigateway.IResource, method: str, *, integration: apigateway.Integration
+) -> None:
+    resource.add_method(method, integration, authorization_type=apigateway.AuthorizationType.NONE)

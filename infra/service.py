@@ -1,0 +1,253 @@
+"""The stack: which parts there are, and who may do what to which.
+
+Every grant of the deployment stands in this file, in `_grant_*`, so that a
+role's powers are read in one place. The parts know nothing of each other.
+"""
+
+from typing import Any, Final
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from clearstem.intake import DONE_PREFIX, DROP_PREFIX
+from clearstem.recipes import SEPARATE
+from infra.bundling import functions_code
+from infra.compute import Network, Queues
+from infra.functions import DeadLetters, ZipFunction
+from infra.intake import BadEndings, Sweep, watch_drop
+from infra.live import LiveApi, push_changes
+from infra.rest_api import RestApi
+from infra.stages import RecipeMachine, StageTasks
+from infra.storage import Storage
+
+# Presigned URLs and keys carry the authority; a page's origin adds none.
+_CORS_ORIGINS: Final = ("*",)
+_MAX_UPLOAD_BYTES: Final = 500 * 1024 * 1024
+
+_DROPPED: Final = f"{DROP_PREFIX}*"
+_DONE: Final = f"{DONE_PREFIX}*"
+
+_READ_ITEM: Final = ("dynamodb:GetItem",)
+# A job is replaced under a condition, and leaves the queue in one transaction
+# with the counter.
+_CHANGE_JOB: Final = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")
+
+
+class Service(cdk.Stack):
+    """All of clearstem in one account and region."""
+
+    def __init__(self, scope: Construct, id: str, **options: Any) -> None:
+        super().__init__(scope, id, **options)
+        self._declare_parameters()
+        self._storage = Storage(self, "Storage", cors_origins=_CORS_ORIGINS)
+        network = Network(self, "Network")
+        self._tasks = StageTasks(
+            self,
+            "Stages",
+            queues=Queues(self, "Queues", network=network),
+            environment=self._environment(),
+        )
+        recipe = RecipeMachine(self, "Separate", recipe=SEPARATE, tasks=self._tasks)
+        self._machine = recipe.machine
+        self._live = LiveApi(self, "Live")
+        self._create_functions()
+        self._connect_triggers()
+        self._rest_api = RestApi(self, "Rest", function=self._rest, authorizer=self._authorizer)
+        self._grant_storage()
+        self._grant_executions()
+        self._grant_batch()
+        self._name_outputs()
+
+    def _declare_parameters(self) -> None:
+        self._keyless_owner = self._parameter(
+            "KeylessOwner", "Who calls without a key; empty: a key is always needed."
+        )
+        self._separator_model = self._parameter(
+            "SeparatorModel", "Model whose weights are baked into the stage images; empty: none."
+        )
+        self._models_dir = self._parameter(
+            "ModelsDir", "Folder of the stage images searched for weights; empty: none."
+        )
+        self._management_url = self._parameter(
+            "WebSocketManagementUrl", "Where pushes are posted; empty: the API's own address."
+        )
+
+    def _parameter(self, name: str, description: str) -> cdk.CfnParameter:
+        return cdk.CfnParameter(self, name, type="String", default="", description=description)
+
+    def _environment(self) -> dict[str, str]:
+        """What `clearstem.settings` reads in functions and stages alike."""
+        storage = self._storage
+        return {
+            "CLEARSTEM_TABLE": storage.table.table_name,
+            "CLEARSTEM_UPLOADS_BUCKET": storage.uploads.bucket_name,
+            "CLEARSTEM_WORK_BUCKET": storage.work.bucket_name,
+            "CLEARSTEM_TRACKS_BUCKET": storage.tracks.bucket_name,
+            "CLEARSTEM_DROP_BUCKET": storage.drop.bucket_name,
+            "CLEARSTEM_SEPARATOR_MODEL": self._separator_model.value_as_string,
+            "CLEARSTEM_MODELS_DIR": self._models_dir.value_as_string,
+            "CLEARSTEM_MAX_UPLOAD_BYTES": str(_MAX_UPLOAD_BYTES),
+            "POWERTOOLS_SERVICE_NAME": "clearstem-stage",
+            "POWERTOOLS_METRICS_NAMESPACE": "clearstem",
+            "LOG_LEVEL": "INFO",
+        }
+
+    def _function_environment(self) -> dict[str, str]:
+        """What functions are told besides: stages start nothing and push nothing."""
+        return {
+            **self._environment(),
+            "CLEARSTEM_SEPARATE_STATE_MACHINE_ARN": self._machine.state_machine_arn,
+            "CLEARSTEM_WEBSOCKET_URL": self._websocket_url(),
+            "CLEARSTEM_KEYLESS_OWNER": self._keyless_owner.value_as_string,
+            "CLEARSTEM_CORS_ORIGINS": ",".join(_CORS_ORIGINS),
+            # API Gateway ends bodies at 6 MB: tracks go by a redirect to storage.
+            "CLEARSTEM_STREAM_DOWNLOADS": "",
+        }
+
+    def _websocket_url(self) -> str:
+        own = cdk.CfnCondition(
+            self,
+            "OwnManagementUrl",
+            expression=cdk.Fn.condition_equals(self._management_url.value_as_string, ""),
+        )
+        return cdk.Token.as_string(
+            cdk.Fn.condition_if(
+                own.logical_id,
+                self._live.stage.callback_url,
+                self._management_url.value_as_string,
+            )
+        )
+
+    def _create_functions(self) -> None:
+        code, environment = functions_code(), self._function_environment()
+
+        def function(
+            handler: str, *, seconds: int, memory_mb: int = 512, lost: DeadLetters | None = None
+        ) -> ZipFunction:
+            return ZipFunction(
+                self,
+                f"{handler.title()}Handler",
+                handler=handler,
+                code=code,
+                environment=environment,
+                timeout=cdk.Duration.seconds(seconds),
+                memory_mb=memory_mb,
+                dead_letters=lost,
+            )
+
+        self._push_lost = DeadLetters(self, "PushDeadLetters")
+        self._drop_lost = DeadLetters(self, "DropDeadLetters")
+        self._settle_lost = DeadLetters(self, "SettleDeadLetters")
+        # The gateway gives up after 29 s; a whole CPU halves FastAPI's cold start.
+        self._rest = function("rest", seconds=29, memory_mb=1769)
+        # Nobody waits longer at a door. 512 MB: below that importing boto3 is felt.
+        self._authorizer = function("authorizer", seconds=10)
+        self._websocket = function("websocket", seconds=10)
+        # 25 changes with some watchers each, retried posts included.
+        self._push = function("push", seconds=60)
+        self._drop = function("drop", seconds=60, lost=self._drop_lost)
+        self._settle = function("settle", seconds=30, lost=self._settle_lost)
+        # All unfinished jobs, within the five minutes to its next turn.
+        self._sweep = function("sweep", seconds=240)
+
+    def _connect_triggers(self) -> None:
+        self._live.connect(self._websocket, authorizer=self._authorizer)
+        push_changes(self._storage.table, to=self._push, dead_letters=self._push_lost)
+        watch_drop(self._storage.drop, function=self._drop)
+        BadEndings(
+            self,
+            "BadEndings",
+            machine=self._machine,
+            function=self._settle,
+            dead_letters=self._settle_lost,
+        )
+        Sweep(self, "Sweeping", function=self._sweep)
+
+    def _grant_storage(self) -> None:
+        storage, table = self._storage, self._storage.table
+        listed = "dynamodb:Query"
+        table.grant(self._rest, *_CHANGE_JOB, listed, "dynamodb:BatchGetItem")
+        # It notes when a key was last used.
+        table.grant(self._authorizer, *_READ_ITEM, "dynamodb:UpdateItem")
+        for watcher in (self._websocket, self._push):
+            table.grant(watcher, *_READ_ITEM, listed, "dynamodb:DeleteItem")
+        table.grant(self._websocket, "dynamodb:PutItem")
+        table.grant(self._sweep, listed)
+        for changer in (self._drop, self._settle, self._sweep, self._tasks.role):
+            table.grant(changer, *_CHANGE_JOB)
+
+        # A presigned URL can do what its signer may: the REST function signs
+        # writes to uploads and reads of results. Nothing deletes an object but
+        # the buckets' lifecycle.
+        storage.uploads.grant_read(self._rest)
+        storage.uploads.grant_put(self._rest)
+        storage.tracks.grant_read(self._rest)
+        storage.drop.grant_read(self._rest, _DONE)
+        storage.drop.grant_read(self._drop, _DROPPED)
+        # Why a dropped object became no job is said beside the results.
+        storage.drop.grant_put(self._drop, _DONE)
+
+        stage = self._tasks.role
+        storage.uploads.grant_read(stage)
+        storage.drop.grant_read(stage, _DROPPED)
+        storage.drop.grant_put(stage, _DONE)
+        for bucket in (storage.work, storage.tracks):
+            bucket.grant_read(stage)
+            bucket.grant_put(stage)
+
+        self._live.stage.grant_management_api_access(self._push)
+
+    def _grant_executions(self) -> None:
+        for starter in (self._rest, self._drop, self._sweep):
+            self._machine.grant_start_execution(starter)
+        self._machine.grant_execution(self._sweep, "states:DescribeExecution")
+
+    def _grant_batch(self) -> None:
+        """What ``batch:submitJob.sync`` needs of the state machine's role."""
+        role = self._machine.role
+        definitions = [
+            self._arn("batch", "job-definition", f"{name}:*") for name in self._tasks.names
+        ]
+        queues = sorted({self._tasks.job(stage.name).queue_arn for stage in SEPARATE.stages})
+        role.add_to_principal_policy(
+            iam.PolicyStatement(actions=["batch:SubmitJob"], resources=[*definitions, *queues])
+        )
+        # Aborting an execution, or its timeout, ends the job it waits for.
+        role.add_to_principal_policy(
+            iam.PolicyStatement(
+                actions=["batch:TerminateJob"], resources=[self._arn("batch", "job", "*")]
+            )
+        )
+        # AWS knows no resource for describing jobs.
+        role.add_to_principal_policy(
+            iam.PolicyStatement(actions=["batch:DescribeJobs"], resources=["*"])
+        )
+        # The rule through which Step Functions hears of a job's end; it keeps
+        # one per account under this name.
+        role.add_to_principal_policy(
+            iam.PolicyStatement(
+                actions=["events:PutTargets", "events:PutRule", "events:DescribeRule"],
+                resources=[self._arn("events", "rule", "StepFunctionsGetEventsForBatchJobsRule")],
+            )
+        )
+
+    def _arn(self, service: str, resource: str, name: str) -> str:
+        return self.format_arn(service=service, resource=resource, resource_name=name)
+
+    def _name_outputs(self) -> None:
+        storage = self._storage
+        for name, value in {
+            "RestApiId": self._rest_api.api.rest_api_id,
+            "RestUrl": self._rest_api.api.url,
+            "RestFunction": self._rest.function_name,
+            "WebSocketApiId": self._live.api.api_id,
+            "WebSocketUrl": self._live.stage.url,
+            "Table": storage.table.table_name,
+            "UploadsBucket": storage.uploads.bucket_name,
+            "WorkBucket": storage.work.bucket_name,
+            "TracksBucket": storage.tracks.bucket_name,
+            "DropBucket": storage.drop.bucket_name,
+            "SeparateStateMachineArn": self._machine.state_machine_arn,
+        }.items():
+            cdk.CfnOutput(self, name, value=value)

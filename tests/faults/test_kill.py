@@ -1,0 +1,114 @@
+"""Kills at the worst moment: of the whole twin, and of one stage's process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from clearstem.client import Client, is_final
+
+
+class Launched:
+    """A twin whose process is ours to kill."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        ready = state / "ready.json"
+        ready.unlink(missing_ok=True)
+        state.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "infra.local.launcher", "--port", "0"]
+        command += ["--state", str(state), "--models", str(state / "models")]
+        command += ["--ready-file", str(ready)]
+        with (state / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + 30
+        while not ready.exists():
+            assert self.process.poll() is None and time.monotonic() < deadline, self.said()
+            time.sleep(0.05)
+        told = json.loads(ready.read_text())
+        assert told["pid"] == self.process.pid
+        self.url: str = told["url"]
+
+    def said(self) -> str:
+        return (self.state / "log").read_text()[-3000:]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        assert self.process.wait(20) == 0, self.said()
+
+
+def until(url: str, job_id: str, stop: Any, *, within_s: float) -> dict[str, Any]:
+    """Ask for the job until `stop` holds of it."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        job: dict[str, Any] = httpx.get(f"{url}/job/{job_id}").json()
+        if stop(job):
+            return job
+        time.sleep(0.1)
+    raise AssertionError(f"after {within_s} s the job is {job['status']} at {job['percent']} %")
+
+
+def is_running(job: dict[str, Any]) -> bool:
+    return any(stage["status"] == "processing" for stage in job["stages"])
+
+
+def test_a_twin_killed_and_started_again_has_lost_nothing(song_file: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    first = Launched(state)
+    with Client(first.url) as client:
+        finished = client.separate(song_file, {})["job_id"]
+        until(first.url, finished, is_final, within_s=60)
+        running = client.separate(song_file, {})["job_id"]
+        until(first.url, running, is_running, within_s=20)
+        # Accepted a moment before the kill: whoever got an answer must find the job again.
+        accepted = client.separate(song_file, {})["job_id"]
+    first.kill()
+
+    second = Launched(state)
+    try:
+        job = httpx.get(f"{second.url}/job/{finished}").json()
+        assert job["status"] == "completed"
+        for path in job["outputs"].values():
+            assert httpx.get(second.url + path).content[:4] == b"RIFF"
+        for job_id in (running, accepted):
+            done = until(second.url, job_id, is_final, within_s=60)
+            assert done["status"] == "completed" or done["error"], done
+    finally:
+        second.stop()
+
+
+def stage_processes(job_id: str) -> list[int]:
+    """Processes of this machine that run a stage of the job."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if job_id.encode() in words and b"containers.stage" in words:
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
+def test_a_killed_stage_is_started_again(local_twin: Any, song_file: Path) -> None:
+    with Client(local_twin.url) as client:
+        job_id = client.separate(song_file, {})["job_id"]
+    until(local_twin.url, job_id, is_running, within_s=20)
+    victims = stage_processes(job_id)
+    assert victims
+    os.kill(victims[0], signal.SIGKILL)
+    done = until(local_twin.url, job_id, is_final, within_s=60)
+    assert done["status"] == "completed", done["error"]

@@ -1,0 +1,128 @@
+"""Who may do what: the least that each task needs."""
+
+import pytest
+
+from tests.infra.reading import actions, as_list, of_type
+
+# Actions for which AWS knows no resource, or CDK grants none narrower.
+ANY_RESOURCE = {
+    "batch:DescribeJobs": "has no resource type",
+    "dynamodb:ListStreams": "has no resource type",
+    "ecr:GetAuthorizationToken": "has no resource type",
+    "xray:PutTraceSegments": "has no resource type",
+    "xray:PutTelemetryRecords": "has no resource type",
+    "xray:GetSamplingRules": "has no resource type",
+    "xray:GetSamplingTargets": "has no resource type",
+    "logs:CreateLogDelivery": "log delivery of a state machine has no resource type",
+    "logs:DeleteLogDelivery": "log delivery of a state machine has no resource type",
+    "logs:DescribeLogGroups": "log delivery of a state machine has no resource type",
+    "logs:DescribeResourcePolicies": "log delivery of a state machine has no resource type",
+    "logs:GetLogDelivery": "log delivery of a state machine has no resource type",
+    "logs:ListLogDeliveries": "log delivery of a state machine has no resource type",
+    "logs:PutResourcePolicy": "log delivery of a state machine has no resource type",
+    "logs:UpdateLogDelivery": "log delivery of a state machine has no resource type",
+}
+
+
+def test_nothing_is_allowed_on_any_resource_without_a_reason(template):
+    allowed = {
+        action
+        for policy in of_type(template, "AWS::IAM::Policy").values()
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "*" in as_list(statement["Resource"])
+        for action in as_list(statement["Action"])
+    }
+    assert allowed <= set(ANY_RESOURCE)
+
+
+def test_no_role_may_do_everything_with_a_service(template):
+    for policy in of_type(template, "AWS::IAM::Policy").values():
+        for statement in policy["PolicyDocument"]["Statement"]:
+            assert not any(action.endswith(":*") for action in as_list(statement["Action"]))
+
+
+READ = {"GetItem"}
+CHANGE = READ | {"PutItem", "UpdateItem"}
+
+
+@pytest.mark.parametrize(
+    ("role", "allowed"),
+    [
+        ("RestHandler", CHANGE | {"Query", "BatchGetItem"}),
+        ("AuthorizerHandler", READ | {"UpdateItem"}),
+        ("WebsocketHandler", READ | {"Query", "PutItem", "DeleteItem"}),
+        ("PushHandler", READ | {"Query", "DeleteItem"}),
+        ("DropHandler", CHANGE),
+        ("SettleHandler", CHANGE),
+        ("SweepHandler", CHANGE | {"Query"}),
+        ("StagesRole", CHANGE),
+    ],
+)
+def test_a_role_does_to_the_table_what_its_task_needs(template, role, allowed):
+    found = actions(template, role, service="dynamodb")
+    assert {action for action, where in found if where == "Table"} - STREAM == allowed
+
+
+STREAM = {"DescribeStream", "GetRecords", "GetShardIterator"}
+
+
+@pytest.mark.parametrize(
+    ("role", "reads", "writes"),
+    [
+        ("RestHandler", {"Uploads/*", "Tracks/*", "Drop/done/*"}, {"Uploads/*"}),
+        ("DropHandler", {"Drop/drop/*"}, {"Drop/done/*"}),
+        (
+            "StagesRole",
+            {"Uploads/*", "Drop/drop/*", "Work/*", "Tracks/*"},
+            {"Work/*", "Tracks/*", "Drop/done/*"},
+        ),
+        ("AuthorizerHandler", set(), set()),
+        ("WebsocketHandler", set(), set()),
+        ("PushHandler", set(), set()),
+        ("SettleHandler", set(), set()),
+        ("SweepHandler", set(), set()),
+    ],
+)
+def test_a_role_reads_and_writes_the_objects_of_its_task(template, role, reads, writes):
+    found = actions(template, role, service="s3")
+    assert {where for action, where in found if action == "GetObject*"} - _whole == reads
+    assert {where for action, where in found if action == "PutObject"} - _whole == writes
+    assert not any(action.startswith("Delete") for action, _ in found)
+
+
+# A bucket itself, beside what lies in it: listing, or a missing key is a 403.
+_whole = {"Uploads", "Work", "Tracks", "Drop"}
+
+
+@pytest.mark.parametrize(
+    ("role", "allowed"),
+    [
+        ("RestHandler", {"StartExecution"}),
+        ("DropHandler", {"StartExecution"}),
+        ("SweepHandler", {"StartExecution", "DescribeExecution"}),
+        ("SettleHandler", set()),
+        ("StagesRole", set()),
+    ],
+)
+def test_only_what_makes_jobs_starts_executions(template, role, allowed):
+    assert {action for action, _ in actions(template, role, service="states")} == allowed
+
+
+def test_push_alone_speaks_to_connections(template):
+    speaking = {
+        name
+        for name in of_type(template, "AWS::IAM::Role")
+        if actions(template, name, service="execute-api")
+    }
+    assert len(speaking) == 1
+    assert speaking.pop().startswith("PushHandler")
+
+
+def test_the_machine_submits_watches_and_ends_its_own_jobs(template):
+    found = actions(template, "SeparateMachineRole", service="batch")
+    assert {action for action, _ in found} == {"SubmitJob", "TerminateJob", "DescribeJobs"}
+    submitted = " ".join(where for action, where in found if action == "SubmitJob")
+    assert "job-definition/clearstem-stage-gpu:*" in submitted
+    assert "job-definition/clearstem-stage-cpu:*" in submitted
+    hears = actions(template, "SeparateMachineRole", service="events")
+    assert all("StepFunctionsGetEventsForBatchJobsRule" in where for _, where in hears)

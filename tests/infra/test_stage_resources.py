@@ -1,0 +1,132 @@
+"""What the template promises of stages: their order, retries, timeouts and machines."""
+
+import pytest
+
+from clearstem.recipes import SEPARATE
+from tests.infra.reading import definition, of_type, only
+
+
+def _containers(template):
+    return [
+        job["ContainerProperties"]
+        for job in of_type(template, "AWS::Batch::JobDefinition").values()
+    ]
+
+
+def test_a_stage_is_told_of_storage_and_weights_but_of_nothing_to_start(template):
+    for container in _containers(template):
+        told = {variable["Name"] for variable in container["Environment"]}
+        assert {"CLEARSTEM_TABLE", "CLEARSTEM_WORK_BUCKET", "CLEARSTEM_MODELS_DIR"} <= told
+        assert not told & {"CLEARSTEM_SEPARATE_STATE_MACHINE_ARN", "CLEARSTEM_WEBSOCKET_URL"}
+
+
+def test_the_machine_runs_the_recipes_stages_in_order(template):
+    states = definition(template)["States"]
+    name, order = definition(template)["StartAt"], []
+    while name:
+        order.append(name)
+        name = states[name].get("Next")
+    assert order == [stage.name for stage in SEPARATE.stages]
+    assert states[order[-1]]["End"] is True
+
+
+@pytest.mark.parametrize("stage", [stage.name for stage in SEPARATE.stages])
+def test_a_stage_is_one_batch_job_told_its_stage_and_its_job(template, stage):
+    state = definition(template)["States"][stage]
+    assert state["Resource"] == "arn:aws:states:::batch:submitJob.sync"
+    overrides = state["Parameters"]["ContainerOverrides"]
+    assert overrides == {"Command.$": f"States.Array('{stage}', '--job-id', $.job_id)"}
+    # The next stage is to find the job's id where this one found it.
+    assert state["ResultPath"] is None
+
+
+def test_the_machine_catches_nothing_so_that_a_failure_can_be_redriven(template):
+    assert not any("Catch" in state for state in definition(template)["States"].values())
+    assert only(of_type(template, "AWS::StepFunctions::StateMachine"))["StateMachineType"] == (
+        "STANDARD"
+    )
+
+
+def test_only_the_batch_api_is_retried_by_the_machine_never_a_failed_job(template):
+    for state in definition(template)["States"].values():
+        (retry,) = state["Retry"]
+        assert all(name.startswith("Batch.") for name in retry["ErrorEquals"])
+        assert {"Batch.AWSBatchException", "Batch.TooManyRequestsException"} <= set(
+            retry["ErrorEquals"]
+        )
+        assert retry["JitterStrategy"] == "FULL"
+
+
+def test_no_timeout_strikes_before_the_one_inside_it(template):
+    document = definition(template)
+    tasks = [state["TimeoutSeconds"] for state in document["States"].values()]
+    waits = [
+        action["MaxTimeSeconds"]
+        for queue in of_type(template, "AWS::Batch::JobQueue").values()
+        for action in queue["JobStateTimeLimitActions"]
+    ]
+    for job in of_type(template, "AWS::Batch::JobDefinition").values():
+        attempt = job["Timeout"]["AttemptDurationSeconds"]
+        attempts = job["RetryStrategy"]["Attempts"]
+        assert attempts * (attempt + max(waits)) <= min(tasks)
+    assert sum(tasks) < document["TimeoutSeconds"]
+
+
+def test_a_job_that_no_machine_takes_is_cancelled(template):
+    for queue in of_type(template, "AWS::Batch::JobQueue").values():
+        limits = {action["Reason"]: action for action in queue["JobStateTimeLimitActions"]}
+        assert set(limits) == {
+            "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY",
+            "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE",
+            "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT",
+        }
+        for action in limits.values():
+            assert (action["Action"], action["State"]) == ("CANCEL", "RUNNABLE")
+            assert action["MaxTimeSeconds"] >= 600
+
+
+def test_another_attempt_is_made_only_for_what_it_can_mend(template):
+    for job in of_type(template, "AWS::Batch::JobDefinition").values():
+        strategy = job["RetryStrategy"]
+        assert strategy["Attempts"] == 3
+        assert strategy["EvaluateOnExit"] == [
+            {"Action": "RETRY", "OnExitCode": "75"},
+            {"Action": "RETRY", "OnExitCode": "137"},
+            {"Action": "RETRY", "OnStatusReason": "Host EC2*"},
+            {"Action": "RETRY", "OnReason": "CannotPullContainerError:*"},
+            {"Action": "EXIT", "OnReason": "*"},
+        ]
+
+
+def test_an_execution_under_way_keeps_its_revision_through_a_deployment(template):
+    for job in of_type(template, "AWS::Batch::JobDefinition").values():
+        assert job["ResourceRetentionPolicy"] == {"SkipDeregisterOnUpdate": True}
+
+
+def test_separation_alone_waits_for_a_gpu(template):
+    states = definition(template)["States"]
+    queues = {name: state["Parameters"]["JobQueue"] for name, state in states.items()}
+    assert len({queue for name, queue in queues.items() if name != "audio_separation"}) == 1
+    gpu = template["Resources"][queues["audio_separation"]]["Properties"]
+    kinds = [
+        template["Resources"][order["ComputeEnvironment"]["Fn::GetAtt"][0]]["Properties"]
+        for order in sorted(gpu["ComputeEnvironmentOrder"], key=lambda order: order["Order"])
+    ]
+    assert [kind["ComputeResources"]["Type"] for kind in kinds] == ["SPOT", "EC2"]
+    for kind in kinds:
+        machines = kind["ComputeResources"]
+        assert machines["MinvCpus"] == 0
+        assert machines["InstanceTypes"] == ["g4dn.xlarge", "g5.xlarge", "g6.xlarge"]
+        assert machines["Ec2Configuration"] == [{"ImageType": "ECS_AL2023_NVIDIA"}]
+
+
+def test_machines_take_no_calls_and_keep_their_credentials(template):
+    group = only(of_type(template, "AWS::EC2::SecurityGroup"))
+    assert "SecurityGroupIngress" not in group
+    assert [(rule["FromPort"], rule["ToPort"]) for rule in group["SecurityGroupEgress"]] == [
+        (443, 443)
+    ]
+    launch = only(of_type(template, "AWS::EC2::LaunchTemplate"))["LaunchTemplateData"]
+    assert launch["MetadataOptions"] == {"HttpPutResponseHopLimit": 1, "HttpTokens": "required"}
+    assert launch["BlockDeviceMappings"][0]["Ebs"]["Encrypted"] is True
+    assert not of_type(template, "AWS::EC2::NatGateway")

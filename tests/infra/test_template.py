@@ -1,0 +1,300 @@
+"""What the template promises of storage, functions and triggers."""
+
+import json
+import re
+
+import pytest
+
+from infra import checks, synth
+from tests.infra.reading import functions, of_type, only
+
+HANDLERS = ("rest", "authorizer", "websocket", "push", "drop", "settle", "sweep")
+
+
+def test_no_bucket_is_public_unencrypted_or_reachable_without_tls(template):
+    buckets = of_type(template, "AWS::S3::Bucket")
+    assert len(buckets) == 4
+    for bucket in buckets.values():
+        assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+        rule = only(
+            dict(enumerate(bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]))
+        )
+        assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+    tls_only = {
+        policy["Bucket"]["Ref"]
+        for policy in of_type(template, "AWS::S3::BucketPolicy").values()
+        if _refuses_plain_http(policy)
+    }
+    assert tls_only == set(buckets)
+
+
+def _refuses_plain_http(policy):
+    return any(
+        statement["Effect"] == "Deny"
+        and statement["Action"] in ("s3:*", "sqs:*")
+        and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        for statement in policy["PolicyDocument"]["Statement"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("bucket", "days"), [("Uploads", {None: 7}), ("Work", {None: 2}), ("Tracks", {None: 30})]
+)
+def test_objects_live_as_long_as_they_are_of_use(template, bucket, days):
+    rules = _lifecycle(template, bucket)
+    assert {rule.get("Prefix"): rule["ExpirationInDays"] for rule in rules} == days
+
+
+def test_dropped_files_and_their_results_end_apart(template):
+    rules = _lifecycle(template, "Drop")
+    ends = {rule["Prefix"]: rule["ExpirationInDays"] for rule in rules}
+    assert ends == {"drop/": 7, "done/": 30}
+
+
+@pytest.mark.parametrize("bucket", ["Uploads", "Work", "Tracks", "Drop"])
+def test_parts_of_an_unfinished_upload_are_dropped_after_a_day(template, bucket):
+    for rule in _lifecycle(template, bucket):
+        assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+
+
+def _lifecycle(template, bucket):
+    buckets = of_type(template, "AWS::S3::Bucket")
+    found = {name: value for name, value in buckets.items() if name.startswith(f"Storage{bucket}")}
+    return only(found)["LifecycleConfiguration"]["Rules"]
+
+
+def test_browsers_may_send_to_uploads_and_read_from_tracks_only(template):
+    allowed = {
+        name.removeprefix("Storage")[:-8]: bucket["CorsConfiguration"]["CorsRules"][0]
+        for name, bucket in of_type(template, "AWS::S3::Bucket").items()
+        if "CorsConfiguration" in bucket
+    }
+    assert {name: rule["AllowedMethods"] for name, rule in allowed.items()} == {
+        "Uploads": ["PUT", "POST"],
+        "Tracks": ["GET", "HEAD"],
+    }
+
+
+def test_the_table_is_what_the_core_expects(template):
+    table = only(of_type(template, "AWS::DynamoDB::Table"))
+    assert table["KeySchema"] == _keys("pk", "sk")
+    assert table["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
+    assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
+    assert {
+        index["IndexName"]: index["KeySchema"] for index in table["GlobalSecondaryIndexes"]
+    } == {
+        "by_owner": _keys("owner", "owner_sort"),
+        "by_open": _keys("open", "updated_at"),
+        "by_connection": _keys("connection_id", "pk"),
+    }
+    assert {index["Projection"]["ProjectionType"] for index in table["GlobalSecondaryIndexes"]} == {
+        "KEYS_ONLY"
+    }
+
+
+def _keys(partition, sort):
+    return [
+        {"AttributeName": partition, "KeyType": "HASH"},
+        {"AttributeName": sort, "KeyType": "RANGE"},
+    ]
+
+
+def test_deleting_the_stack_deletes_nobodys_recordings(template):
+    kept = {
+        resource["Type"]
+        for resource in template["Resources"].values()
+        if resource["Type"] in ("AWS::S3::Bucket", "AWS::DynamoDB::Table")
+        and resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"
+    }
+    assert kept == {"AWS::S3::Bucket", "AWS::DynamoDB::Table"}
+    assert not of_type(template, "Custom::S3AutoDeleteObjects")
+
+
+def test_dead_letters_are_encrypted_kept_for_long_and_sent_by_tls_only(template):
+    queues = of_type(template, "AWS::SQS::Queue")
+    assert len(queues) == 3
+    for queue in queues.values():
+        assert queue["SqsManagedSseEnabled"] is True
+        assert queue["MessageRetentionPeriod"] == 14 * 24 * 3600
+    tls_only = {
+        policy["Queues"][0]["Ref"]
+        for policy in of_type(template, "AWS::SQS::QueuePolicy").values()
+        if _refuses_plain_http(policy)
+    }
+    assert tls_only == set(queues)
+
+
+def test_there_is_one_function_per_trigger_all_of_one_zip(template):
+    found = functions(template)
+    assert sorted(found) == sorted(HANDLERS)
+    assert {json.dumps(function["Code"], sort_keys=True) for function in found.values()} == {
+        json.dumps(found["rest"]["Code"], sort_keys=True)
+    }
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_every_function_runs_alike_traced_and_with_logs_that_end(template, handler):
+    function = functions(template)[handler]
+    assert function["Runtime"] == "python3.13"
+    assert function["Architectures"] == ["arm64"]
+    assert function["TracingConfig"] == {"Mode": "Active"}
+    group = template["Resources"][function["LoggingConfig"]["LogGroup"]["Ref"]]
+    assert group["Properties"]["RetentionInDays"] == 30
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_every_function_is_told_all_that_settings_reads(template, handler):
+    told = set(functions(template)[handler]["Environment"]["Variables"])
+    read = set(
+        re.findall(r'"(CLEARSTEM_\w+)"', (synth.ROOT / "clearstem" / "settings.py").read_text())
+    )
+    # A deployment has no reason to change how often progress is written.
+    assert read - {"CLEARSTEM_PROGRESS_INTERVAL_S"} <= told
+    assert {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "LOG_LEVEL"} <= told
+
+
+def test_the_push_address_is_the_parameters_or_else_the_apis_own(template):
+    url = functions(template)["push"]["Environment"]["Variables"]["CLEARSTEM_WEBSOCKET_URL"]
+    condition, own, given = url["Fn::If"]
+    assert template["Conditions"][condition] == {
+        "Fn::Equals": [{"Ref": "WebSocketManagementUrl"}, ""]
+    }
+    assert given == {"Ref": "WebSocketManagementUrl"}
+    assert json.dumps(own).endswith('"/live"]]}')
+
+
+def test_parameters_are_all_optional_and_outputs_complete(template):
+    assert {
+        name: spec["Default"] for name, spec in template["Parameters"].items()
+    } == dict.fromkeys(
+        ("KeylessOwner", "SeparatorModel", "ModelsDir", "WebSocketManagementUrl"), ""
+    )
+    assert set(template["Outputs"]) == {
+        "RestApiId",
+        "RestUrl",
+        "RestFunction",
+        "WebSocketApiId",
+        "WebSocketUrl",
+        "Table",
+        "UploadsBucket",
+        "WorkBucket",
+        "TracksBucket",
+        "DropBucket",
+        "SeparateStateMachineArn",
+    }
+
+
+def test_only_what_tells_of_nobody_is_open_without_the_authorizer(template):
+    paths = {
+        name: resource["PathPart"]
+        for name, resource in of_type(template, "AWS::ApiGateway::Resource").items()
+    }
+    methods = {
+        (method["HttpMethod"], paths[method["ResourceId"]["Ref"]]): method["AuthorizationType"]
+        for method in of_type(template, "AWS::ApiGateway::Method").values()
+    }
+    assert methods == {
+        ("GET", "health"): "NONE",
+        ("GET", "config"): "NONE",
+        ("GET", "docs"): "NONE",
+        ("GET", "openapi.json"): "NONE",
+        ("OPTIONS", "{proxy+}"): "NONE",
+        ("ANY", "{proxy+}"): "CUSTOM",
+    }
+
+
+def test_a_request_without_a_key_reaches_the_authorizer(template):
+    rest = only(of_type(template, "AWS::ApiGateway::Authorizer"))
+    assert rest["AuthorizerResultTtlInSeconds"] == 0
+    assert not rest.get("IdentitySource")
+    assert only(of_type(template, "AWS::ApiGatewayV2::Authorizer"))["IdentitySource"] == []
+
+
+def test_bodies_pass_the_gateway_as_bytes(template):
+    assert only(of_type(template, "AWS::ApiGateway::RestApi"))["BinaryMediaTypes"] == ["*/*"]
+
+
+def test_the_gateways_own_refusals_can_be_read_by_a_page(template):
+    for answer in of_type(template, "AWS::ApiGateway::GatewayResponse").values():
+        header = "gatewayresponse.header.Access-Control-Allow-Origin"
+        assert answer["ResponseParameters"] == {header: "'*'"}
+
+
+def test_a_websocket_is_authorized_when_it_connects(template):
+    routes = {
+        route["RouteKey"]: route["AuthorizationType"]
+        for route in of_type(template, "AWS::ApiGatewayV2::Route").values()
+    }
+    assert routes == {"$connect": "CUSTOM", "$disconnect": "NONE", "$default": "NONE"}
+
+
+def test_only_objects_under_drop_start_a_job(template):
+    notification = only(of_type(template, "Custom::S3BucketNotifications"))
+    asked = only(
+        dict(enumerate(notification["NotificationConfiguration"]["LambdaFunctionConfigurations"]))
+    )
+    assert asked["Events"] == ["s3:ObjectCreated:*"]
+    assert asked["Filter"]["Key"]["FilterRules"] == [{"Name": "prefix", "Value": "drop/"}]
+
+
+def test_what_drop_and_settle_cannot_handle_is_kept(template):
+    for handler in ("drop", "settle"):
+        target = functions(template)[handler]["DeadLetterConfig"]["TargetArn"]["Fn::GetAtt"][0]
+        assert template["Resources"][target]["Type"] == "AWS::SQS::Queue"
+
+
+def test_the_stream_is_read_whole_and_a_poison_record_laid_aside(template):
+    mapping = only(of_type(template, "AWS::Lambda::EventSourceMapping"))
+    assert mapping["StartingPosition"] == "TRIM_HORIZON"
+    assert mapping["BatchSize"] == 25
+    assert mapping["MaximumBatchingWindowInSeconds"] == 0
+    assert mapping["BisectBatchOnFunctionError"] is True
+    assert mapping["MaximumRetryAttempts"] == 5
+    assert mapping["MaximumRecordAgeInSeconds"] == 3600
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert "FilterCriteria" not in mapping
+    laid = mapping["DestinationConfig"]["OnFailure"]["Destination"]["Fn::GetAtt"][0]
+    assert template["Resources"][laid]["Type"] == "AWS::SQS::Queue"
+
+
+def test_every_bad_ending_of_this_machine_is_settled(template):
+    rules = of_type(template, "AWS::Events::Rule").values()
+    rule = next(rule for rule in rules if "EventPattern" in rule)
+    pattern = rule["EventPattern"]
+    assert pattern["source"] == ["aws.states"]
+    assert pattern["detail-type"] == ["Step Functions Execution Status Change"]
+    assert set(pattern["detail"]["status"]) == {"FAILED", "TIMED_OUT", "ABORTED"}
+    machine = pattern["detail"]["stateMachineArn"][0]["Ref"]
+    assert template["Resources"][machine]["Type"] == "AWS::StepFunctions::StateMachine"
+    assert "DeadLetterConfig" in only(dict(enumerate(rule["Targets"])))
+
+
+def test_the_sweep_comes_every_five_minutes_and_ends_before_the_next(template):
+    rules = of_type(template, "AWS::Events::Rule").values()
+    assert [rule.get("ScheduleExpression") for rule in rules].count("rate(5 minutes)") == 1
+    assert functions(template)["sweep"]["Timeout"] < 300
+
+
+def test_cfn_lint_finds_nothing(template):
+    assert checks.template_problems(template) == []
+
+
+def test_statelint_finds_nothing(template):
+    assert checks.state_machine_problems(template) == []
+
+
+def test_statelint_would_find_something(template):
+    machine = next(iter(checks.state_machines(template)))
+    broken = json.loads(json.dumps(template))
+    broken["Resources"][machine]["Properties"]["DefinitionString"] = '{"States": {}}'
+    assert checks.state_machine_problems(broken)
+
+
+def test_the_report_names_what_was_found_and_fails(capsys):
+    assert checks.report([("one", []), ("two", ["broken here"])]) == 1
+    assert capsys.readouterr().out == "one: ok\ntwo: 1 found\n  broken here\n"
+
+
+def test_the_report_of_nothing_found_passes(capsys):
+    assert checks.report([("one", [])]) == 0

@@ -1,0 +1,74 @@
+"""One local twin for all end-to-end tests, and a short song to send it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from clearstem.client import Client, is_final
+from clearstem.settings import Settings
+from clearstem.twin import running_twin, twin
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A running twin: its URL, its state folder, and the way to its emulator."""
+
+    url: str
+    state: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return running_twin(self.state).environment
+
+    @property
+    def settings(self) -> Settings:
+        return Settings.from_env(self.environment)
+
+    def client(self, name: Any) -> Any:
+        env = self.environment
+        session = boto3.Session(
+            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+            region_name=env["AWS_DEFAULT_REGION"],
+        )
+        return session.client(name, endpoint_url=env["AWS_ENDPOINT_URL"])
+
+    def finished(self, job_id: str) -> dict[str, Any]:
+        with Client(self.url) as client:
+            return next(job for job in client.watch(job_id) if is_final(job))
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        program = [sys.executable, "-m", "clearstem.cli", *arguments]
+        env = {**os.environ, "CLEARSTEM_URL": self.url}
+        return subprocess.run(program, capture_output=True, text=True, env=env, check=False)
+
+
+@pytest.fixture(scope="session")
+def local_twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
+    folder = tmp_path_factory.mktemp("twin")
+    with twin(state=folder / "state", models=folder / "models") as url:
+        yield Twin(url, folder / "state")
+
+
+@pytest.fixture(scope="session")
+def song_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("songs") / "song.wav"
+    command = [sys.executable, "-m", "containers.audio.song", str(path), "3"]
+    subprocess.run(command, check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished_job(local_twin: Twin, song_file: Path) -> dict[str, Any]:
+    with Client(local_twin.url) as client:
+        job = client.separate(song_file, {})
+    done = local_twin.finished(job["job_id"])
+    assert done["status"] == "completed", done["error"]
+    return done
