@@ -24,6 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from clearstem import __version__
 from clearstem.errors import (
+    ClearstemError,
     JobIsOver,
     StageCrashed,
     StageError,
@@ -96,6 +97,8 @@ def _named_errors() -> Iterator[None]:
         raise
     except (BotoCoreError, ClientError, S3UploadFailedError) as exc:
         raise StorageUnavailable(f"storage did not answer: {exc}") from exc
+    except ClearstemError as exc:
+        raise StageCrashed(str(exc)) from exc
     except Exception as exc:
         raise StageCrashed(f"internal error: {type(exc).__name__}: {exc}") from exc
 

@@ -81,6 +81,11 @@ class Workspace:
         self.store.fetch(self.job.source.location, to=path)
         return path
 
+    def artifacts_of(self, stage: str) -> frozenset[str]:
+        """The names of what an earlier stage left; none if it has not committed."""
+        manifest = self._manifest(stage)
+        return frozenset(a.name for a in manifest.artifacts) if manifest else frozenset()
+
     def artifact(self, name: str, *, of: str) -> Path:
         """A local copy of what an earlier stage wrote, checked against its manifest.
 

@@ -1,0 +1,87 @@
+"""What the first bytes of a file say: what it is, and how many frames it promises.
+
+FFmpeg clamps a promise to the bytes that are there, so a file that is cut off looks whole to
+it, and it does not tell a counted length from a guessed one. These readers do.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+
+from clearstem.errors import UnreadableAudio
+from containers.audio.riff import read_layout
+
+# An Ogg page is 65,307 bytes at most (RFC 3533, section 6), so the last one starts in here.
+_OGG_PAGE_BYTES = 65_307
+
+_SIGNATURES = (
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x7fELF", "an ELF program"),
+    (b"MZ", "a Windows program"),
+)
+
+
+def described(head: bytes) -> str:
+    """What a file that is no recording looks like, as a noun for a message.
+
+    Parameters
+    ----------
+    head : bytes
+        The first 64 bytes, or fewer where the file has fewer.
+    """
+    if not head:
+        return "an empty file"
+    for signature, name in _SIGNATURES:
+        if head.startswith(signature):
+            return name
+    # A multi-byte character may be cut at the end of the head.
+    with suppress(UnicodeDecodeError):
+        text = head[:-4].decode() if len(head) == 64 else head.decode()
+        if all(character.isprintable() or character in "\r\n\t\f" for character in text):
+            return "plain text"
+    return f"data that starts with {head[:4].hex(' ')}"
+
+
+def looks_like_mp3(head: bytes) -> bool:
+    """Whether a file starts with an ID3v2 tag or the sync word of an MPEG audio layer."""
+    sync = len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 0x06 != 0
+    return head.startswith(b"ID3") or sync
+
+
+def promised_by_wav(path: Path) -> int | None:
+    """Frames that a WAV file's data chunk promises; None where they have no fixed size."""
+    try:
+        with path.open("rb") as file:
+            layout = read_layout(file)
+    except UnreadableAudio:
+        return None  # RIFX and the like, which FFmpeg reads and we do not
+    sample_bits = layout.frame_bytes * 8
+    if layout.promised_bytes is None or sample_bits != layout.bit_depth * layout.channels:
+        return None
+    return layout.promised_bytes // layout.frame_bytes
+
+
+def holds_one_ogg_stream(path: Path) -> bool:
+    """Whether an Ogg file ends with the logical stream it starts with (by serial number)."""
+    first, last = _ogg_ends(path)
+    return len(last) >= 18 and first[14:18] == last[14:18]
+
+
+def ends_as_ogg(path: Path) -> bool:
+    """Whether an Ogg file's last page is marked as the last (RFC 3533, header type 0x04)."""
+    last = _ogg_ends(path)[1]
+    return len(last) > 5 and bool(last[5] & 4)
+
+
+def _ogg_ends(path: Path) -> tuple[bytes, bytes]:
+    """The first page and the last, from their capture patterns on."""
+    with path.open("rb") as file:
+        first = file.read(64)
+        file.seek(max(0, file.seek(0, 2) - _OGG_PAGE_BYTES))
+        tail = file.read()
+    at = tail.rfind(b"OggS")
+    return first, tail[at:] if at >= 0 else b""

@@ -1,0 +1,326 @@
+"""All tracks of a job at a common level, checked on the files that users get.
+
+One gain for all keeps the tracks summing to the main one. It is set by the main track's
+loudness and held back by whichever track would pass the ceiling, and a ceiling is only kept
+if the encoded file keeps it: lossy encoders overshoot, so every file is decoded again, and
+encoded again with less gain where it must be.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from clearstem.errors import CeilingNotHeld, LengthChanged
+from containers.audio.encode import Encoded, check_output, encode
+from containers.audio.gains import Gain, Gains
+from containers.audio.measure import Levels, measure, measure_encoded
+from containers.audio.stream import Progress, Recording, ignore
+
+TARGET_LUFS = -14.0
+CEILING_DBTP = -1.0
+
+# Each round takes off what the one before was over, so the second is nearly always the last.
+_ROUNDS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class NormalizedTrack:
+    """One encoded track; levels and length are those of the file, decoded again.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    rate_hz, channels, frames : int
+        What it decodes to.
+    bit_depth : int or None
+        None for lossy formats.
+    gain_db : float
+        What was applied.
+    true_peak_dbtp, loudness_lufs : float or None
+        None on silence; loudness also below 0.4 s.
+    sha256 : str
+        Of the file, in hex.
+    size_bytes : int
+        Of the file.
+    """
+
+    path: Path
+    rate_hz: int
+    channels: int
+    frames: int
+    bit_depth: int | None
+    gain_db: float
+    true_peak_dbtp: float | None
+    loudness_lufs: float | None
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Normalized:
+    """What `normalize` did.
+
+    Attributes
+    ----------
+    gain_db : float
+        Applied to the main track, and in Gain.COMMON to every one.
+    target_lufs, ceiling_dbtp : float
+        As asked for.
+    held_back_by : str or None
+        The track whose peak kept the main track's gain below what the target asks for.
+    source_lufs, main_lufs : float or None
+        The main track's loudness before and, in its file, after.
+    tracks : mapping of str to NormalizedTrack
+        By name, in the order given.
+    conversions : tuple of str
+        What the format could not keep, fit to be shown.
+    """
+
+    gain_db: float
+    target_lufs: float
+    ceiling_dbtp: float
+    held_back_by: str | None
+    source_lufs: float | None
+    main_lufs: float | None
+    tracks: Mapping[str, NormalizedTrack]
+    conversions: tuple[str, ...]
+
+
+def normalize(
+    tracks: Mapping[str, Path],
+    into: Path,
+    *,
+    main: str,
+    format: str,
+    bit_depth: int | None = None,
+    tags: Mapping[str, str] | None = None,
+    cover: bytes | None = None,
+    target_lufs: float = TARGET_LUFS,
+    ceiling_dbtp: float = CEILING_DBTP,
+    gain: Gain = Gain.COMMON,
+    workers: int | None = None,
+    progress: Progress = ignore,
+) -> Normalized:
+    """Bring tracks to a loudness and write them as files of the given format.
+
+    The gain is `target_lufs` less the main track's loudness, lowered until no encoded track's
+    true peak passes the ceiling. Where the main track has no loudness (silence, less than
+    0.4 s) it is 0 dB, and the ceiling alone can lower it. Silence stays silence.
+
+    Parameters
+    ----------
+    tracks : mapping of str to Path
+        Scratch files by track name, all of one length, rate and channel count.
+    into : Path
+        The folder for ``<name>.<format>``; must exist.
+    main : str
+        The track whose loudness counts, one of `tracks`.
+    format, bit_depth, tags, cover
+        As for `encode`; titles of other tracks than the main one get the track's name.
+    target_lufs, ceiling_dbtp : float
+        Loudness to reach and true peak to keep, in LUFS and dBTP.
+    gain : Gain
+        One for all, or for each track its own, by its own loudness.
+    workers : int or None
+        How many tracks are worked on at a time; None is one per processor, at least two.
+    progress : Progress
+        Frames measured, encoded and checked, over all tracks. The total grows where tracks
+        are encoded again.
+
+    Raises
+    ------
+    ValueError
+        If `main` is none of `tracks`.
+    InvalidOption, AudioOutOfRange
+        If the format cannot hold the tracks (see `check_output`).
+    NonFiniteOutput
+        If a track holds NaN or infinite samples.
+    LengthChanged
+        If tracks differ in length, or a file decodes to another length than was encoded.
+    CeilingNotHeld
+        If files still pass the ceiling after the last round.
+    """
+    if main not in tracks:
+        raise ValueError(f"main track {main!r} is none of {', '.join(tracks)}")
+    output = _Output(into, format, bit_depth, tags or {}, cover)
+    with Recording.open(tracks[main]) as recording:
+        check_output(format, channels=recording.channels, bit_depth=bit_depth)
+        work = _Work(progress, frames=recording.frames)
+    with ThreadPoolExecutor(workers or max(2, os.cpu_count() or 1)) as pool:
+        work.expect(3 * len(tracks))
+        sources = dict(
+            zip(
+                tracks,
+                pool.map(lambda path: measure(path, progress=work.part()), tracks.values()),
+                strict=True,
+            )
+        )
+        _check_lengths(sources, main=main)
+        gains = Gains(
+            sources, main=main, target_lufs=target_lufs, ceiling_dbtp=ceiling_dbtp, mode=gain
+        )
+        rendering = _Rendering(tracks, output, gains, main=main, pool=pool, work=work)
+        # The hottest track finds the gain; with it the others are mostly right at once.
+        rendering.settle([gains.hottest()])
+        rendering.settle(list(tracks))
+        files = dict(zip(tracks, pool.map(rendering.finished, tracks), strict=True))
+    return Normalized(
+        gain_db=gains.db[main],
+        target_lufs=target_lufs,
+        ceiling_dbtp=ceiling_dbtp,
+        held_back_by=gains.held_back_by,
+        source_lufs=sources[main].loudness_lufs,
+        main_lufs=files[main].loudness_lufs,
+        tracks=files,
+        conversions=rendering.conversions(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """What every file has in common."""
+
+    into: Path
+    format: str
+    bit_depth: int | None
+    tags: Mapping[str, str]
+    cover: bytes | None
+
+    def tags_of(self, track: str, *, main: str) -> dict[str, str]:
+        """The tags, with the track's name in the title where it is not the recording itself."""
+        if track == main or "title" not in self.tags:
+            return dict(self.tags)
+        return {**self.tags, "title": f"{self.tags['title']} ({track})"}
+
+
+class _Rendering:
+    """The encoded files so far, each with the gain it was made with."""
+
+    def __init__(
+        self,
+        tracks: Mapping[str, Path],
+        output: _Output,
+        gains: Gains,
+        *,
+        main: str,
+        pool: ThreadPoolExecutor,
+        work: "_Work",
+    ) -> None:
+        self._tracks = tracks
+        self._output = output
+        self._gains = gains
+        self._main = main
+        self._pool = pool
+        self._work = work
+        self._files: dict[str, _File] = {}
+
+    def settle(self, names: Sequence[str]) -> None:
+        """Encode tracks, with less gain each time, until none of them passes the ceiling."""
+        for _ in range(_ROUNDS):
+            stale = [name for name in names if not self._is_current(name)]
+            again = sum(name in self._files for name in stale)
+            self._work.expect(2 * again)
+            self._files |= zip(stale, self._pool.map(self._render, stale), strict=True)
+            peaks = {name: self._files[name].levels.true_peak_dbtp for name in names}
+            heard = {name: peak for name, peak in peaks.items() if peak is not None}
+            if not self._gains.lower(heard):
+                return
+        worst = max(heard, key=lambda name: heard[name])
+        raise CeilingNotHeld(
+            f"{worst}: {heard[worst]:.2f} dBTP after {_ROUNDS} rounds of encoding with less gain"
+        )
+
+    def finished(self, name: str) -> NormalizedTrack:
+        """The file of a track, with its digest."""
+        file = self._files[name]
+        encoded = file.encoded
+        with encoded.path.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        return NormalizedTrack(
+            path=encoded.path,
+            rate_hz=encoded.rate_hz,
+            channels=encoded.channels,
+            frames=file.levels.frames,
+            bit_depth=encoded.bit_depth,
+            gain_db=file.gain_db,
+            true_peak_dbtp=file.levels.true_peak_dbtp,
+            loudness_lufs=file.levels.loudness_lufs,
+            sha256=digest,
+            size_bytes=encoded.path.stat().st_size,
+        )
+
+    def conversions(self) -> tuple[str, ...]:
+        """Conversions of all files, each told once."""
+        told = (text for file in self._files.values() for text in file.encoded.conversions)
+        return tuple(dict.fromkeys(told))
+
+    def _is_current(self, name: str) -> bool:
+        file = self._files.get(name)
+        return file is not None and file.gain_db == self._gains.db[name]
+
+    def _render(self, name: str) -> "_File":
+        output, gain_db = self._output, self._gains.db[name]
+        with Recording.open(self._tracks[name]) as recording:
+            encoded = encode(
+                recording,
+                output.into / f"{name}.{output.format}",
+                format=output.format,
+                gain=10.0 ** (gain_db / 20.0),
+                bit_depth=output.bit_depth,
+                tags=output.tags_of(name, main=self._main),
+                cover=output.cover,
+                progress=self._work.part(),
+            )
+        return _File(encoded, measure_encoded(encoded, progress=self._work.part()), gain_db)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """An encoded track as it measures."""
+
+    encoded: Encoded
+    levels: Levels
+    gain_db: float
+
+
+class _Work:
+    """Adds up the progress of parts that run at the same time, each a pass over a track."""
+
+    def __init__(self, progress: Progress, *, frames: int) -> None:
+        self._progress = progress
+        self._frames = frames
+        self._lock = Lock()
+        self._done = 0
+        self._total = 0
+
+    def expect(self, parts: int) -> None:
+        """Count so many more passes in the total."""
+        with self._lock:
+            self._total += parts * self._frames
+
+    def part(self) -> Progress:
+        """A callback for one pass; its own frames are scaled to the recording's."""
+        reported = 0
+
+        def report(done: int, total: int) -> None:
+            nonlocal reported
+            now = done * self._frames // total if total else self._frames
+            with self._lock:
+                self._done += now - reported
+                reported = now
+                self._progress(self._done, self._total)
+
+        return report
+
+
+def _check_lengths(sources: Mapping[str, Levels], *, main: str) -> None:
+    for name, levels in sources.items():
+        if levels.frames != sources[main].frames:
+            raise LengthChanged(
+                f"{name} is {levels.frames} frames long, {main} {sources[main].frames}"
+            )

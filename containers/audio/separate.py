@@ -1,0 +1,212 @@
+"""Separation of a recording into four stems, whichever engine does it.
+
+Two engines answer the same question. `demucs` is a trained network and needs its weights;
+`spectral` needs nothing and is a preview: it says what the pipeline does, not how good it
+can sound. The caller chooses, and what was chosen is run or fails: nothing falls back.
+
+Engines are imported when they are asked for, so that `spectral` does not wait for torch.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearstem.errors import MissingWeights, NonFiniteOutput
+from clearstem.recipes import STEMS
+from containers.audio.compose import Reader, Writer
+from containers.audio.stream import Progress, ignore
+
+EngineName = Literal["demucs", "spectral"]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The weights of a network.
+
+    Attributes
+    ----------
+    model
+        The network's name, as it is reported.
+    path
+        Its file, ``.safetensors`` or ``.th``.
+    sha256
+        The checksum that the file must have.
+    """
+
+    model: str
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeparationReport:
+    """What made the stems, and how well they add up.
+
+    Attributes
+    ----------
+    engine
+        `demucs` or `spectral`.
+    model, model_sha256
+        The network and the checksum of its weights; None without one.
+    device
+        Where it ran: `cpu` or `cuda`.
+    preview
+        Whether the stems are a preview.
+    residual_db
+        Energy of the source minus the sum of its stems, over the energy of the source, in
+        dB; None where the source is silent or the residual is exactly 0.
+    versions
+        Package versions that the result depends on.
+    """
+
+    engine: EngineName
+    model: str | None
+    model_sha256: str | None
+    device: str
+    preview: bool
+    residual_db: float | None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def separate(
+    source: Reader,
+    writers: Mapping[str, Writer],
+    *,
+    engine: EngineName,
+    checkpoint: Checkpoint | None = None,
+    device: str = "auto",
+    progress: Progress = ignore,
+) -> SeparationReport:
+    """Write the four stems of `source`.
+
+    Parameters
+    ----------
+    source
+        Any rate, channel count and length from 1 frame on; finite samples.
+    writers
+        One for each of `STEMS`. Each takes float32 blocks of shape (channels, frames) at
+        the source's rate, ``source.frames`` frames in all.
+    engine
+        Which engine; never another one.
+    checkpoint
+        The weights for `demucs`; not looked at by `spectral`.
+    device
+        ``auto``, ``cpu`` or ``cuda`` for `demucs`; `spectral` runs on the CPU.
+    progress
+        Called after every block with (frames written, frames in all).
+
+    Raises
+    ------
+    ValueError
+        If the writers are not those of the four stems, or there is no such engine.
+    AudioOutOfRange
+        If `source` holds samples that are NaN or infinite.
+    MissingWeights, WrongChecksum, UnsafeCheckpoint, UnusableCheckpoint
+        If `demucs` is asked for and its weights are not there or not to be used.
+    EngineUnavailable
+        If the device asked for is not there.
+    NonFiniteOutput
+        If the network answers with samples that are NaN or infinite.
+    """
+    if set(writers) != set(STEMS):
+        msg = f"writers for {', '.join(sorted(writers))}: must be {', '.join(STEMS)}"
+        raise ValueError(msg)
+    # For callers that no type checker saw: no engine stands in for another.
+    if engine not in get_args(EngineName):
+        msg = f"engine {engine!r}: must be {' or '.join(get_args(EngineName))}"
+        raise ValueError(msg)
+    if engine == "demucs":
+        return _by_demucs(source, writers, checkpoint, device, progress)
+    return _by_spectral(source, writers, progress)
+
+
+def _by_demucs(
+    source: Reader,
+    writers: Mapping[str, Writer],
+    checkpoint: Checkpoint | None,
+    device: str,
+    progress: Progress,
+) -> SeparationReport:
+    # torch takes a second to import, which the other engine need not spend.
+    from containers.audio import checkpoints, demucs_engine
+
+    if checkpoint is None:
+        msg = (
+            "the engine demucs needs weights and none are configured; "
+            "run `clearstem models fetch htdemucs`, or choose the engine `spectral`"
+        )
+        raise MissingWeights(msg)
+    model = checkpoints.load_checkpoint(
+        checkpoint.path, sha256=checkpoint.sha256, model=checkpoint.model
+    )
+    picked = demucs_engine.pick_device(device)
+    network = demucs_engine.stereo_network(model, device=picked)
+    if set(network.stems) != set(STEMS):
+        found = ", ".join(network.stems)
+        msg = f"{checkpoint.path.name} separates {found}; must be {', '.join(STEMS)}"
+        raise checkpoints.UnusableCheckpoint(msg)
+    order = [network.stems.index(stem) for stem in STEMS]
+    blocks = (block[order] for block in demucs_engine.demucs_stems(source, network))
+    return SeparationReport(
+        engine="demucs",
+        model=checkpoint.model,
+        model_sha256=checkpoint.sha256,
+        device=picked.type,
+        preview=False,
+        residual_db=_write(source, blocks, writers, progress),
+        versions=_versions("demucs", "torch", "numpy", "soxr"),
+    )
+
+
+def _by_spectral(
+    source: Reader, writers: Mapping[str, Writer], progress: Progress
+) -> SeparationReport:
+    from containers.audio.spectral_engine import spectral_stems
+
+    return SeparationReport(
+        engine="spectral",
+        model=None,
+        model_sha256=None,
+        device="cpu",
+        preview=True,
+        residual_db=_write(source, spectral_stems(source), writers, progress),
+        versions=_versions("numba", "numpy", "scipy"),
+    )
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    return {package: version(package) for package in packages}
+
+
+def _write(
+    source: Reader,
+    blocks: Iterator[NDArray[np.float32]],
+    writers: Mapping[str, Writer],
+    progress: Progress,
+) -> float | None:
+    """Write blocks in the order of `STEMS`; the residual in dB."""
+    done = 0
+    energy = residual = 0.0
+    for block in blocks:
+        stop = done + block.shape[2]
+        if not np.isfinite(block).all():
+            between = f"{done / source.rate_hz:.1f} s and {stop / source.rate_hz:.1f} s"
+            msg = f"the separation has NaN or infinite samples between {between}"
+            raise NonFiniteOutput(msg)
+        for stem, samples in zip(STEMS, block, strict=True):
+            writers[stem].write(samples)
+        whole = source.read(done, stop)
+        energy += _energy(whole)
+        residual += _energy(whole - block.sum(axis=0, dtype=np.float64))
+        done = stop
+        progress(done, source.frames)
+    return 10 * float(np.log10(residual / energy)) if energy > 0 and residual > 0 else None
+
+
+def _energy(samples: NDArray[np.floating]) -> float:
+    return float(np.square(samples, dtype=np.float64).sum())

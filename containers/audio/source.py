@@ -1,0 +1,396 @@
+"""Sound out of any media file, as FFmpeg reads it, without trusting the file.
+
+Hides PyAV: which stream is taken, sample formats, encoder delay and padding, damaged packets,
+and how each container says how long it is. FFmpeg itself drops the priming of mp3, AAC, Opus
+and Vorbis (AV_PKT_DATA_SKIP_SAMPLES); what it leaves at the end is told by `promised_frames`.
+"""
+
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self, cast
+
+import av
+import numpy as np
+import soundfile
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from numpy.typing import NDArray
+
+from clearstem.errors import NoAudio, UnreadableAudio
+from containers.audio.headers import (
+    described,
+    ends_as_ogg,
+    holds_one_ogg_stream,
+    looks_like_mp3,
+    promised_by_wav,
+)
+from containers.audio.layouts import VORBIS_ORDER
+from containers.audio.samples import bit_depth, planar_float
+from containers.audio.xing import promised_by_xing
+
+# Demuxers for what the dialects accept and nothing more: the playlist formats (hls, concat)
+# would let a file name other files and hosts, which FFmpeg would then open for its sender.
+_DEMUXERS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,webm,mov,mp3,mpeg,mpegts,"
+    "ogg,w64,wav,wv"
+)
+_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
+
+# Demuxers whose header counts the frames exactly, in 1/rate.
+_COUNTED = frozenset({"flac", "aiff", "w64", "caf"})
+_MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
+
+# The most that an encoder pads at the end: LAME counts it in 12 bits, AAC pads one or two of
+# its packets.
+_PADDING_LIMIT = 4096
+
+# Read from libsndfile at a time.
+_VORBIS_FRAMES = 65_536
+
+# Largest packet gap that is filled with silence: a broken duration must not become hours.
+_GAP_LIMIT_S = 5
+_COVER_LIMIT_BYTES = 16 * 1024 * 1024
+
+_TAGS = frozenset(
+    {
+        "title", "artist", "album", "album_artist", "date", "track", "disc", "genre", "composer",
+        "performer", "comment", "copyright", "publisher", "isrc", "bpm", "lyrics",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFormat:
+    """What a recording came as.
+
+    Attributes
+    ----------
+    container, codec : str
+        FFmpeg's names: ``wav``, ``mp3``, ``ogg``; ``pcm_s24le``, ``mp3float``, ``vorbis``.
+    rate_hz, channels : int
+        Kept by decoding.
+    frames : int
+        Length as decoded.
+    bit_depth : int or None
+        Of one sample; None for lossy codecs.
+    is_float : bool
+        Whether the file holds floating point samples, which may pass full scale.
+    """
+
+    container: str
+    codec: str
+    rate_hz: int
+    channels: int
+    frames: int
+    bit_depth: int | None
+    is_float: bool
+
+
+class Source:
+    """The sound of one media file, read once from front to end; a context manager.
+
+    Parameters
+    ----------
+    path : Path
+        Any file; nothing is believed about its name.
+
+    Attributes
+    ----------
+    rate_hz, channels : int
+        Format of every block.
+    expected_frames : int
+        Length by the header, possibly a guess, 0 where it says nothing: for progress only.
+    tags : dict of str to str
+        Title, artist and the like, keys in lower case.
+    cover : bytes or None
+        The attached picture as it is in the file, JPEG or PNG.
+    warnings : list of str
+        What was found wrong and got over so far.
+
+    Raises
+    ------
+    UnreadableAudio
+        If no demuxer knows the file; the message says what it looks like.
+    NoAudio
+        If the file holds no sound: no audio stream, or one without channels.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._container = _open(path)
+        self.warnings: list[str] = []
+        try:
+            self._stream = _audio_stream(self._container, path)
+            self.tags = _tags(self._container, self._stream)
+            self.cover = _cover(self._container, path)
+        except BaseException:
+            self._container.close()
+            raise
+        self.rate_hz = self._stream.codec_context.sample_rate
+        self.channels = self._stream.codec_context.channels
+        self._packet_frames = 0
+        self._packets = 0
+        self._skipped_frames = 0
+
+    @property
+    def expected_frames(self) -> int:
+        """Length by the header in frames, possibly a guess; 0 where it says nothing."""
+        if self._stream.duration is not None and self._stream.time_base is not None:
+            return round(self._stream.duration * self._stream.time_base * self.rate_hz)
+        if self._container.duration is not None:
+            return round(self._container.duration / av.time_base * self.rate_hz)
+        return 0
+
+    def format(self, *, frames: int) -> SourceFormat:
+        """The source's format, given how many frames it decoded to."""
+        codec = self._stream.codec_context
+        return SourceFormat(
+            container=self._container.format.name,
+            codec=codec.name,
+            rate_hz=self.rate_hz,
+            channels=self.channels,
+            frames=frames,
+            bit_depth=bit_depth(self._stream),
+            is_float=codec.name.startswith(("pcm_f32", "pcm_f64")),
+        )
+
+    def blocks(self, *, frames: int) -> Iterator[NDArray[np.float32]]:
+        """All the sound in order, from the recording's first frame to its last.
+
+        Parameters
+        ----------
+        frames : int
+            Least number of frames of every block but the last.
+
+        Yields
+        ------
+        ndarray of float32, shape (channels, >= frames)
+            Samples with full scale ±1, as they are: floating point sources may hold NaN.
+
+        Raises
+        ------
+        UnreadableAudio
+            If not a single packet could be decoded, or the format changes on the way.
+        """
+        held: list[NDArray[np.float32]] = []
+        count = total = 0
+        for piece in self._vorbis_pieces() if self._is_plain_vorbis() else self._pieces():
+            held.append(piece)
+            count += piece.shape[1]
+            total += piece.shape[1]
+            if count >= frames + _PADDING_LIMIT:
+                # What may turn out to be padding waits for the end.
+                block = np.concatenate(held, axis=1)
+                yield block[:, :-_PADDING_LIMIT]
+                held, count = [block[:, -_PADDING_LIMIT:]], _PADDING_LIMIT
+        if held:
+            rest = np.concatenate(held, axis=1)
+            yield rest[:, : rest.shape[1] - self._padding(total)]
+
+    def promised_frames(self) -> int | None:
+        """How long the file says it is, exactly, after `blocks` has ended.
+
+        Returns
+        -------
+        int or None
+            Frames, encoder delay and padding not counted; None where the container only
+            guesses. Decoding may have given more (padding that FFmpeg leaves: the rest is
+            no part of the recording) or fewer (the file is cut off).
+        """
+        name = self._container.format.name
+        if name == "wav":
+            return promised_by_wav(self._path)
+        if name == "mp3":
+            return promised_by_xing(self._path)
+        if name in _COUNTED:
+            return self.expected_frames or None
+        if name == _MP4:
+            return self._promised_by_mp4()
+        return None
+
+    def _padding(self, total: int) -> int:
+        """Frames that were decoded past the recording's end."""
+        promised = self.promised_frames()
+        if promised is None or promised >= total:
+            return 0
+        if total - promised <= _PADDING_LIMIT:
+            return total - promised
+        # One file behind the other: the header is the first one's. Nothing may be lost.
+        self.warnings.append(
+            f"header promises {promised} frames; all {total} that follow it were kept"
+        )
+        return 0
+
+    def cut_off(self, frames: int) -> list[str]:
+        """A warning where the file ends before it says, given the frames that were decoded."""
+        if self._container.format.name == "ogg":
+            # Not by the count: recordings of broadcasts do not start at 0.
+            if ends_as_ogg(self._path):
+                return []
+            return [f"source is truncated: {frames} frames decoded, no last page after them"]
+        promised = self.promised_frames()
+        if promised is None or frames >= promised:
+            return []
+        return [f"source is truncated: header promises {promised} frames, {frames} decoded"]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _is_plain_vorbis(self) -> bool:
+        """Ogg Vorbis that FFmpeg must not decode.
+
+        Of streams whose sound fits on one page it drops the first block or keeps the padding.
+        libsndfile is exact, but stops at the end of the first of several chained streams.
+        """
+        codec, container = self._stream.codec_context.name, self._container.format.name
+        return (codec, container) == ("vorbis", "ogg") and holds_one_ogg_stream(self._path)
+
+    def _vorbis_pieces(self) -> Iterator[NDArray[np.float32]]:
+        order = VORBIS_ORDER.get(self.channels)
+        with soundfile.SoundFile(self._path) as file:
+            while len(block := file.read(_VORBIS_FRAMES, dtype="float32", always_2d=True)):
+                yield block.T if order is None else block.T[np.argsort(order)]
+
+    def _pieces(self) -> Iterator[NDArray[np.float32]]:
+        """Decoded frames as they come, damaged packets between good ones made silent."""
+        position = gap = damaged = 0
+        for packet in self._packets_of_stream():
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                if not damaged:
+                    at_s = position / self.rate_hz
+                    self.warnings.append(f"source is damaged: silence from {at_s:.3f} s on")
+                damaged += 1
+                gap += min(self._duration_frames(packet), _GAP_LIMIT_S * self.rate_hz)
+                continue
+            for frame in frames:
+                if gap:
+                    yield np.zeros((self.channels, gap), dtype=np.float32)
+                    position, gap = position + gap, 0
+                piece = self._conformed(frame, position)
+                position += piece.shape[1]
+                yield piece
+        if damaged and not position:
+            raise UnreadableAudio(f"{self._path.name}: none of its {damaged} packets decodes")
+
+    def _packets_of_stream(self) -> Iterator["av.Packet[AudioStream]"]:
+        """The stream's packets until the end or the first place that cannot be read."""
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.error.FFmpegError as error:
+                self.warnings.append(f"source cannot be read to its end: {error.strerror}")
+                return
+            if packet.size:
+                self._count(packet)
+            yield packet
+
+    def _count(self, packet: "av.Packet[AudioStream]") -> None:
+        """Add up what the packets say of the length."""
+        self._packets += 1
+        self._packet_frames += self._duration_frames(packet)
+        if packet.has_sidedata("skip_samples"):
+            # Two little-endian 32-bit numbers: frames to drop at the front and at the back.
+            front, back = struct.unpack("<II", bytes(packet.get_sidedata("skip_samples"))[:8])
+            self._skipped_frames += front + back
+
+    def _duration_frames(self, packet: "av.Packet[AudioStream]") -> int:
+        if packet.duration is None or packet.time_base is None:
+            return 0
+        return round(packet.duration * packet.time_base * self.rate_hz)
+
+    def _conformed(self, frame: AudioFrame, position: int) -> NDArray[np.float32]:
+        """The frame's samples; a rate or channel count unlike the stream's is no recording."""
+        if (frame.sample_rate, frame.layout.nb_channels) != (self.rate_hz, self.channels):
+            raise UnreadableAudio(
+                f"{self._path.name}: the format changes at {position / self.rate_hz:.3f} s from "
+                f"{self.rate_hz} Hz with {self.channels} channels to {frame.sample_rate} Hz with "
+                f"{frame.layout.nb_channels}; one recording has one format"
+            )
+        return planar_float(frame)
+
+    def _promised_by_mp4(self) -> int | None:
+        """By the sample table (stts), whose last entry is shortened by the padding.
+
+        Movie headers count in ms where FFmpeg wrote them: an edit list is the finer truth only
+        where it is shorter by more than such a rounding can be (Apple's encoder: all packets
+        of full length, the padding in the edit list alone).
+        """
+        stream = self._stream
+        if stream.time_base is None or stream.time_base * self.rate_hz != 1:
+            return None
+        by_edit_list = stream.duration or 0
+        if self._packets < stream.frames:
+            return by_edit_list or None
+        by_table = self._packet_frames - self._skipped_frames
+        rounding = self.rate_hz // 1000 + 1
+        return by_edit_list if 0 < by_edit_list < by_table - rounding else by_table
+
+
+def _open(path: Path) -> InputContainer:
+    with path.open("rb") as file:
+        head = file.read(64)
+    # The second try is for recordings of a few packets: FFmpeg takes those for video then.
+    formats = (None, "mp3") if looks_like_mp3(head) else (None,)
+    for format in formats:
+        with suppress(av.error.FFmpegError):
+            # Tags in an unknown encoding must not cost the recording.
+            return av.open(str(path), format=format, options=_OPTIONS, metadata_errors="replace")
+    raise UnreadableAudio(f"{path.name} is {described(head)}, not audio in a known format")
+
+
+def _audio_stream(container: InputContainer, path: Path) -> AudioStream:
+    """The stream to decode: what FFmpeg takes for the main one."""
+    streams = container.streams
+    if not streams.audio:
+        others = ", ".join(sorted({stream.type for stream in streams})) or "no"
+        raise NoAudio(f"{path.name}: a {container.format.name} file with {others} streams only")
+    best = cast(AudioStream | None, streams.best("audio"))
+    if best is not None and best.codec_context.channels and best.codec_context.sample_rate:
+        return best
+    codec = streams.audio[0].codec_context
+    if container.format.name == "wav":
+        raise NoAudio(
+            f"{path.name}: the header declares {codec.channels} channels at {codec.sample_rate} Hz"
+        )
+    raise UnreadableAudio(f"{path.name}: taken for {container.format.name}, but no frame decodes")
+
+
+def _tags(container: InputContainer, stream: AudioStream) -> dict[str, str]:
+    """Title and the like; Ogg keeps them at the stream, everything else at the container."""
+    found = {key.lower(): value for key, value in (stream.metadata | container.metadata).items()}
+    if "year" in found:
+        found.setdefault("date", found["year"])
+    return {key: value for key, value in found.items() if key in _TAGS and value.strip()}
+
+
+def _cover(container: InputContainer, path: Path) -> bytes | None:
+    """The first attached picture, through a reader of its own: it must not move the sound's."""
+    for video in container.streams.video:
+        if not video.disposition & av.stream.Disposition.attached_pic:
+            continue
+        with av.open(str(path), options=_OPTIONS, metadata_errors="replace") as again:
+            for packet in again.demux(again.streams[video.index]):
+                return bytes(packet) if 0 < packet.size <= _COVER_LIMIT_BYTES else None
+    return None

@@ -1,0 +1,119 @@
+"""Stage ``normalization``: nine tracks at one level, as the files that users get.
+
+The last stage. It puts the tracks where the job says, and beside them
+``job.json``, which says how they came about.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from clearstem.jobs import AudioFormat, Job, Location, Loudness, StageResult, Track
+from clearstem.recipes import COMPOSITION, DECOMPOSITION, MAIN, SEPARATE, SEPARATION, STEMS
+from clearstem.records import dumps
+from containers.audio.normalize import Normalized, NormalizedTrack, normalize
+from containers.audio.stream import Progress
+from containers.stages.shares import share
+from containers.workspace import Workspace
+
+# Which stage left which track, under which name: the main track is the source.
+_ORIGINS: Mapping[str, tuple[str, str]] = {
+    **{stem: (SEPARATION, stem) for stem in STEMS},
+    "harmonic": (DECOMPOSITION, "harmonic"),
+    "percussive": (DECOMPOSITION, "percussive"),
+    MAIN: (SEPARATION, "source"),
+    "main_harmonic": (COMPOSITION, "main_harmonic"),
+    "main_percussive": (COMPOSITION, "main_percussive"),
+}
+
+
+def run(space: Workspace, progress: Progress) -> StageResult:
+    """Put the encoded tracks and the report in the job's destination."""
+    options = space.job.options
+    folder = space.scratch / "tracks"
+    folder.mkdir()
+    done = normalize(
+        _recordings(space, progress=share(progress, 0.0, 0.1)),
+        folder,
+        main=MAIN,
+        format=options.output_format,
+        tags=json.loads(space.artifact("tags", of=SEPARATION).read_text()),
+        cover=_cover(space),
+        target_lufs=options.target_lufs,
+        ceiling_dbtp=options.ceiling_dbtp,
+        progress=share(progress, 0.1, 0.95),
+    )
+    result = StageResult(
+        loudness=_loudness(done),
+        tracks=tuple(_delivered(space, name, track) for name, track in done.tracks.items()),
+        notes=(*_depth_note(space.job.audio, done.tracks[MAIN]), *done.conversions),
+    )
+    _deliver_report(space, result)
+    return result
+
+
+def _recordings(space: Workspace, *, progress: Progress) -> dict[str, Path]:
+    paths = {}
+    for count, track in enumerate(SEPARATE.tracks, start=1):
+        stage, artifact = _ORIGINS[track]
+        paths[track] = space.artifact(artifact, of=stage)
+        progress(count, len(SEPARATE.tracks))
+    return paths
+
+
+def _cover(space: Workspace) -> bytes | None:
+    if "cover" not in space.artifacts_of(SEPARATION):
+        return None
+    return space.artifact("cover", of=SEPARATION).read_bytes()
+
+
+def _loudness(done: Normalized) -> Loudness:
+    return Loudness(
+        source_lufs=done.source_lufs,
+        main_lufs=done.main_lufs,
+        target_lufs=done.target_lufs,
+        ceiling_dbtp=done.ceiling_dbtp,
+        gain_db=done.gain_db,
+        held_back_by=done.held_back_by,
+    )
+
+
+def _delivered(space: Workspace, name: str, track: NormalizedTrack) -> Track:
+    extension = track.path.suffix.removeprefix(".")
+    place = _destination(space.job, f"{name}.{extension}")
+    space.put(name, track.path, frames=track.frames, to=place)
+    return Track(
+        name=name,
+        location=place,
+        extension=extension,
+        frames=track.frames,
+        size_bytes=track.size_bytes,
+        sha256=track.sha256,
+        true_peak_dbtp=track.true_peak_dbtp,
+        loudness_lufs=track.loudness_lufs,
+    )
+
+
+def _depth_note(source: AudioFormat | None, main: NormalizedTrack) -> tuple[str, ...]:
+    """A change of bit depth is for the better here, and told all the same."""
+    if source is None or source.bit_depth is None or source.bit_depth == main.bit_depth:
+        return ()
+    written = f"{main.bit_depth} bit" if main.bit_depth else "a lossy format"
+    return (f"source of {source.bit_depth} bit written as {written}",)
+
+
+def _deliver_report(space: Workspace, result: StageResult) -> None:
+    report = space.scratch / "job.json"
+    document = {
+        "job_id": space.job.job_id,
+        "source": json.loads(dumps(space.job.source)),
+        "audio": json.loads(dumps(space.job.audio)),
+        "separation": json.loads(dumps(space.job.separation)),
+        "result": json.loads(dumps(result)),
+    }
+    report.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    space.put("report", report, frames=0, to=_destination(space.job, report.name))
+
+
+def _destination(job: Job, name: str) -> Location:
+    return Location(job.destination.bucket, f"{job.destination.key}{name}")

@@ -1,0 +1,85 @@
+"""A tiny HTDemucs (77,000 random parameters) in the two formats that real weights come in."""
+
+import hashlib
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+from demucs.htdemucs import HTDemucs
+from safetensors.torch import save_file
+
+from containers.audio.separate import Checkpoint
+
+SOURCES = ["drums", "bass", "other", "vocals"]
+
+
+def architecture(**changes: Any) -> dict[str, Any]:
+    """Arguments of an HTDemucs that is real in every part and small in all of them."""
+    return {
+        "sources": SOURCES,
+        "samplerate": 44_100,
+        "segment": Fraction(39, 5),
+        "channels": 4,
+        "growth": 2,
+        "nfft": 4096,
+        "depth": 4,
+        "bottom_channels": 0,
+        "t_layers": 1,
+        "t_heads": 4,
+        "t_hidden_scale": 1.0,
+        "dconv_mode": 0,
+    } | changes
+
+
+def tiny_model(**changes: Any) -> HTDemucs:
+    """The network, with the same random weights every time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return HTDemucs(**architecture(**changes)).eval()
+
+
+def safetensors_metadata(**changes: str) -> dict[str, str]:
+    """What ``demucs.hf`` writes beside the weights."""
+    arguments = architecture()
+    segment = arguments["segment"]
+    arguments["segment"] = {
+        "_type": "fraction",
+        "numerator": segment.numerator,
+        "denominator": segment.denominator,
+    }
+    described = {
+        "klass": "demucs.htdemucs.HTDemucs",
+        "args": "[]",
+        "kwargs": json.dumps(arguments),
+    }
+    return described | changes
+
+
+def pinned(path: Path) -> Checkpoint:
+    """`path` as a checkpoint whose checksum is right."""
+    return Checkpoint("tiny", path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def write_safetensors(folder: Path, **metadata: str) -> Checkpoint:
+    """The network as demucs 4.1 keeps it on its hub."""
+    path = folder / "tiny.safetensors"
+    state = {name: value.contiguous() for name, value in tiny_model().state_dict().items()}
+    save_file(state, path, metadata=safetensors_metadata(**metadata))
+    return pinned(path)
+
+
+def write_package(folder: Path) -> Checkpoint:
+    """The network as demucs trained it: a pickle, weights in half precision."""
+    path = folder / "tiny.th"
+    state = {name: value.half() for name, value in tiny_model().state_dict().items()}
+    package = {
+        "klass": HTDemucs,
+        "args": (),
+        "kwargs": architecture(),
+        "state": state,
+        "training_args": {},
+    }
+    torch.save(package, path)
+    return pinned(path)
