@@ -130,7 +130,8 @@ class Accounts:
         return key.owner
 
     def _get(self, sha256: str) -> ApiKey | None:
-        answer = self.client.get_item(TableName=self.table, Key=_key(sha256))
+        # Consistent: a revoked key ends at once, a new one works at once.
+        answer = self.client.get_item(TableName=self.table, Key=_key(sha256), ConsistentRead=True)
         return from_item(answer["Item"], ApiKey) if "Item" in answer else None
 
     def _put(self, key: ApiKey) -> None:

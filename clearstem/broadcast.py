@@ -5,9 +5,10 @@ change that caused them: deliveries of a stream may be repeated after later
 ones, and a snapshot read afresh cannot be older than the one sent before it.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from clearstem.connections import Connection, ConnectionTable
 from clearstem.errors import JobNotFound
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 Render = Callable[[Job], str]
 
+# A connection is on record before its handshake is over, and API Gateway calls
+# it gone until then: wait a little, twice, before it is taken for closed.
+_HANDSHAKE_WAITS_S: Final = (0.2, 0.5)
+
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
@@ -28,12 +33,15 @@ class Broadcast:
     ----------
     render : Mapping[str, Render]
         By dialect: a job as the text frame its clients expect.
+    sleep : callable
+        Waits for some seconds.
     """
 
     jobs: JobTable
     connections: ConnectionTable
     sockets: "ApiGatewayManagementApiClient"
     render: Mapping[str, Render]
+    sleep: Callable[[float], None] = time.sleep
 
     def tell_watchers(self, job_id: str) -> int:
         """Send the job's state to all who watch it; answers how many were reached."""
@@ -51,15 +59,31 @@ class Broadcast:
         except JobNotFound:
             return False
 
+    def say(self, connection_id: str, frame: str) -> bool:
+        """Send a frame to one connection; whether it was reached.
+
+        A connection that stays gone is forgotten with all it watched.
+        """
+        for wait_s in (*_HANDSHAKE_WAITS_S, None):
+            try:
+                self.sockets.post_to_connection(ConnectionId=connection_id, Data=frame.encode())
+            except self.sockets.exceptions.GoneException:
+                if wait_s is not None:
+                    self.sleep(wait_s)
+            else:
+                return True
+        self.connections.close(connection_id)
+        return False
+
     def _send(self, connection: Connection, job: Job) -> bool:
-        gone = self.sockets.exceptions.GoneException
-        frame = self.render[connection.dialect](job).encode()
+        reached = self.say(connection.connection_id, self.render[connection.dialect](job))
+        if reached and job.state.is_final and connection.job_id == job.job_id:
+            # It was opened for this job alone, and there is nothing more to say.
+            self._hang_up(connection)
+        return reached
+
+    def _hang_up(self, connection: Connection) -> None:
         try:
-            self.sockets.post_to_connection(ConnectionId=connection.connection_id, Data=frame)
-            if job.state.is_final and connection.job_id == job.job_id:
-                # It was opened for this job alone, and there is nothing more to say.
-                self.sockets.delete_connection(ConnectionId=connection.connection_id)
-        except gone:
+            self.sockets.delete_connection(ConnectionId=connection.connection_id)
+        except self.sockets.exceptions.GoneException:
             self.connections.close(connection.connection_id)
-            return False
-        return True

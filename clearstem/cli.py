@@ -294,3 +294,7 @@ def _fail(message: str) -> None:
 def main() -> None:
     """The console script."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -54,7 +54,10 @@ class ConnectionTable:
     def get(self, connection_id: str) -> Connection | None:
         """The connection of that id, or None if it is closed."""
         key = f"{PREFIX}{connection_id}"
-        answer = self.client.get_item(TableName=self.table, Key=_key(key, connection_id))
+        # Consistent: a client may subscribe in the millisecond after it connected.
+        answer = self.client.get_item(
+            TableName=self.table, Key=_key(key, connection_id), ConsistentRead=True
+        )
         return from_item(answer["Item"], Connection) if "Item" in answer else None
 
     def watch(self, connection: Connection, *, job_id: str, at: datetime) -> None:

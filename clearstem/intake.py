@@ -12,7 +12,7 @@ from typing import Final
 
 from clearstem import media
 from clearstem.accounts import check_owner
-from clearstem.errors import EmptyFile, InvalidRequest, JobExists, RequestError, TooLarge
+from clearstem.errors import ClearstemError, EmptyFile, InvalidRequest, JobExists, TooLarge
 from clearstem.executions import Executions
 from clearstem.job_table import JobTable
 from clearstem.jobs import Failure, Job, Location, Source, queued_job
@@ -149,13 +149,17 @@ class Intake:
         Returns
         -------
         Job or None
-            None where the event is a repeat.
+            None where the event is a repeat, and for the empty object by which
+            S3's console makes a folder.
 
         Raises
         ------
-        RequestError
-            The object is nothing to work on; `reject_drop` tells its owner.
+        RequestError, EngineUnavailable
+            The object is nothing to work on, or its options cannot be met;
+            `reject_drop` tells its owner.
         """
+        if location.key.endswith("/"):
+            return None
         owner, name = _drop_parts(location.key)
         job_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{location.bucket}/{location.key}#{event_id}"))
         options = separate_options(self._dropped_options(location))
@@ -170,7 +174,7 @@ class Intake:
         except JobExists:
             return None
 
-    def reject_drop(self, location: Location, error: RequestError) -> None:
+    def reject_drop(self, location: Location, error: ClearstemError) -> None:
         """Say beside the results why a dropped object became no job."""
         beside = location.key.removeprefix(DROP_PREFIX)
         target = Location(location.bucket, f"{DONE_PREFIX}{beside}.error.txt")

@@ -10,10 +10,10 @@ counters its place in the queue is told from.
 """
 
 import base64
-import json
 import random
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -37,7 +37,9 @@ _UNCHANGED: Final = "version = :seen"
 _ATTEMPTS: Final = 8
 
 JOB: Final = "JOB"
-_LISTABLE: Final = 100  # BatchGetItem takes that many keys
+# An owner's jobs by time: see `_item`.
+_OWNER_SORT: Final = re.compile(r"JOB#[^#]+#(?P<job_id>[^#]+)")
+LISTABLE: Final = 100  # BatchGetItem takes that many keys
 
 
 def job_key(job_id: str) -> str:
@@ -86,6 +88,10 @@ class JobTable:
             raise JobNotFound("Job not found")
         return from_item(answer["Item"], Job)
 
+    def get_many(self, job_ids: Collection[str]) -> dict[str, Job]:
+        """Up to 100 jobs as they are now, by id, in one read; what is not there is left out."""
+        return {job.job_id: job for job in self._many([_key(job_id) for job_id in job_ids])}
+
     def change(self, job_id: str, transition: Transition) -> Job:
         """Apply a transition to the stored job and return what is stored then.
 
@@ -106,7 +112,7 @@ class JobTable:
             changed = replace(changed, version=seen.version + 1)
             if self._replaced(seen, changed):
                 return changed
-            time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311  # spreads writers
+            _back_off(attempt)
         raise Contention(f"job {job_id} changed under {_ATTEMPTS} attempts to write it")
 
     def jobs_ahead(self, job: Job) -> int:
@@ -129,8 +135,8 @@ class JobTable:
         cursor : str or None
             `Page.cursor` of the page before.
         """
-        if not 1 <= limit <= _LISTABLE:
-            raise InvalidRequest(f"limit {limit} is outside 1 to {_LISTABLE}")
+        if not 1 <= limit <= LISTABLE:
+            raise InvalidRequest(f"limit {limit} is outside 1 to {LISTABLE}")
         start: Any = {"ExclusiveStartKey": _decoded(cursor, owner=owner)} if cursor else {}
         answer = self.client.query(
             TableName=self.table,
@@ -160,7 +166,10 @@ class JobTable:
         )
         for page in pages:
             for found in page["Items"]:
-                yield self.get(found["pk"]["S"].removeprefix("JOB#"))
+                job = self.get(found["pk"]["S"].removeprefix("JOB#"))
+                # The index is behind the record it names.
+                if not job.state.is_final and job.updated_at < before:
+                    yield job
 
     def _replaced(self, seen: Job, changed: Job) -> bool:
         put: Any = {
@@ -195,27 +204,41 @@ class JobTable:
         self.client.transact_write_items(TransactItems=[{"Put": put}, {"Update": depart}])
 
     def _count(self, recipe_name: str, *, counter: str) -> int:
-        answer = self.client.update_item(
-            TableName=self.table,
-            Key=_queue_key(recipe_name),
-            UpdateExpression="ADD #counter :one",
-            ExpressionAttributeNames={"#counter": counter},
-            ExpressionAttributeValues={":one": {"N": "1"}},
-            ReturnValues="UPDATED_NEW",
-        )
-        return int(answer["Attributes"][counter]["N"])
+        for attempt in range(_ATTEMPTS):
+            try:
+                answer = self.client.update_item(
+                    TableName=self.table,
+                    Key=_queue_key(recipe_name),
+                    UpdateExpression="ADD #counter :one",
+                    ExpressionAttributeNames={"#counter": counter},
+                    ExpressionAttributeValues={":one": {"N": "1"}},
+                    ReturnValues="UPDATED_NEW",
+                )
+            except self.client.exceptions.TransactionConflictException:
+                # A job is leaving the queue this very moment; botocore does not
+                # repeat this error.
+                _back_off(attempt)
+            else:
+                return int(answer["Attributes"][counter]["N"])
+        raise Contention(f"the queue of {recipe_name} changed under {_ATTEMPTS} attempts")
 
     def _many(self, keys: list[Item]) -> tuple[Job, ...]:
         found: dict[str, Job] = {}
         asked: Any = keys
         while asked:
-            answer = self.client.batch_get_item(RequestItems={self.table: {"Keys": asked}})
+            # Consistent: no list may show a job older than the last look at it did.
+            request: Any = {self.table: {"Keys": asked, "ConsistentRead": True}}
+            answer = self.client.batch_get_item(RequestItems=request)
             for item in answer["Responses"].get(self.table, []):
                 found[item["pk"]["S"]] = from_item(item, Job)
             unread = answer.get("UnprocessedKeys", {}).get(self.table)
             asked = unread["Keys"] if unread else []
         # BatchGetItem answers in no order; the index's order is the one asked for.
         return tuple(found[k["pk"]["S"]] for k in keys if k["pk"]["S"] in found)
+
+
+def _back_off(attempt: int) -> None:
+    time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311  # spreads writers
 
 
 def _key(job_id: str) -> Item:
@@ -239,18 +262,21 @@ def _left_queue(seen: Job, changed: Job) -> bool:
 
 
 def _encoded(key: Item) -> str:
-    sort, pk = key["owner_sort"]["S"], key["pk"]["S"]
-    return base64.urlsafe_b64encode(json.dumps([sort, pk]).encode()).decode()
+    return base64.urlsafe_b64encode(key["owner_sort"]["S"].encode()).decode()
 
 
 def _decoded(cursor: str, *, owner: str) -> Item:
     try:
-        sort, pk = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-    except ValueError as exc:
-        raise InvalidRequest(f"cursor {cursor!r} is not one this API gave out") from exc
+        sort = base64.urlsafe_b64decode(cursor.encode()).decode()
+    except ValueError:
+        sort = ""
+    place = _OWNER_SORT.fullmatch(sort)
+    if place is None:
+        # DynamoDB would refuse a start outside the query, in its own words.
+        raise InvalidRequest(f"cursor {cursor[:100]!r} is not one this API gave out")
     return {
-        "pk": {"S": str(pk)},
+        "pk": {"S": job_key(place["job_id"])},
         "sk": {"S": JOB},
         "owner": {"S": owner},  # never from the cursor: it is the caller's to forge
-        "owner_sort": {"S": str(sort)},
+        "owner_sort": {"S": sort},
     }

@@ -281,10 +281,16 @@ class Job:
 
     @property
     def percent(self) -> float:
-        """Work done over all stages, 0 to 100 with one decimal; it never falls."""
+        """Work done over all stages, 0 to 100 with one decimal; it never falls.
+
+        It is 100 when the job has succeeded and not before: the last block of
+        the last stage is not the end of its work.
+        """
+        if self.state is JobState.SUCCEEDED:
+            return 100.0
         specs = self.recipe.stages
         done = sum(s.weight * r.fraction for s, r in zip(specs, self.stages, strict=True))
-        return round(100 * done / sum(s.weight for s in specs), 1)
+        return min(round(100 * done / sum(s.weight for s in specs), 1), 99.9)
 
     def track(self, name: str) -> Track | None:
         """The output of exactly that name, or None."""
@@ -295,19 +301,19 @@ class Job:
         return self.stages[self._position(name)]
 
     def start_stage(self, name: str, *, at: datetime) -> "Job":
-        """Begin a stage, or begin it again after a kill.
+        """Begin a stage.
 
-        A start of a stage that is done already, or of a job that is over, is a
-        late event and changes nothing.
+        A start of a stage that runs or is done already (begun again after a
+        kill, or told twice), or of a job that is over, changes nothing.
         """
         index = self._position(name)
-        if self.state.is_final or self.stages[index].state is StageState.SUCCEEDED:
+        if self.state.is_final or self.stages[index].state is not StageState.PENDING:
             return self
         unfinished = [r.name for r in self.stages[:index] if r.state is not StageState.SUCCEEDED]
         if unfinished:
             raise IllegalTransition(f"stage {name} cannot start before {unfinished[0]} is done")
         run = self.stages[index]
-        started = replace(run, state=StageState.RUNNING, started_at=run.started_at or at)
+        started = replace(run, state=StageState.RUNNING, started_at=self._not_before(at))
         return self._with_stage(index, started, at=at, state=JobState.RUNNING)
 
     def advance(self, name: str, *, fraction: float, at: datetime) -> "Job":
@@ -324,7 +330,7 @@ class Job:
         """Note a failure that is going to be retried."""
         index = self._position(name)
         run = self.stages[index]
-        if self.state.is_final or run.state is not StageState.RUNNING:
+        if self.state.is_final or run.state is not StageState.RUNNING or run.error == error:
             return self
         return self._with_stage(index, replace(run, error=error), at=at)
 
@@ -336,36 +342,54 @@ class Job:
             return self
         if run.state is not StageState.RUNNING:
             raise IllegalTransition(f"stage {name} cannot complete before it started")
-        done = replace(run, state=StageState.SUCCEEDED, completed_at=at, fraction=1.0, error=None)
+        done = replace(
+            run,
+            state=StageState.SUCCEEDED,
+            completed_at=self._not_before(at),
+            fraction=1.0,
+            error=None,
+        )
         job = self._with_stage(index, done, at=at)._with_result(result)
         return job._succeeded() if index == len(self.stages) - 1 else job
 
     def fail(self, failure: Failure, *, at: datetime) -> "Job":
-        """End the job badly; a job that is over stays as it ended."""
+        """End the job badly; a job that is over stays as it ended.
+
+        So does a stage that is done: its artifacts are there, whatever a second
+        run of it met.
+        """
         if self.state.is_final:
             return self
+        at = self._not_before(at)
         job = replace(self, state=JobState.FAILED, failure=failure, updated_at=at)
         if failure.stage is None:
             return job
         index = self._position(failure.stage)
-        run = replace(
-            self.stages[index],
+        run = self.stages[index]
+        if run.state is StageState.SUCCEEDED:
+            return job
+        failed = replace(
+            run,
             state=StageState.FAILED,
-            started_at=self.stages[index].started_at or at,
+            started_at=run.started_at or at,
             completed_at=at,
             error=failure.message,
         )
-        return job._with_stage(index, run, at=at)
+        return job._with_stage(index, failed, at=at)
 
     def cancel(self, *, at: datetime) -> "Job":
         """End the job at its owner's wish; a job that is over stays as it ended."""
         if self.state.is_final:
             return self
-        return replace(self, state=JobState.CANCELLED, updated_at=at)
+        return replace(self, state=JobState.CANCELLED, updated_at=self._not_before(at))
 
     def current_stage(self) -> str | None:
         """The first stage that is not done; None when all are."""
         return next((r.name for r in self.stages if r.state is not StageState.SUCCEEDED), None)
+
+    def _not_before(self, at: datetime) -> datetime:
+        """The time of a change; the clocks of two writers may disagree, a job's own may not."""
+        return max(at, self.updated_at)
 
     def _position(self, stage: str) -> int:
         try:
@@ -377,7 +401,8 @@ class Job:
         self, index: int, run: StageRun, *, at: datetime, state: JobState | None = None
     ) -> "Job":
         stages = (*self.stages[:index], run, *self.stages[index + 1 :])
-        return replace(self, stages=stages, state=state or self.state, updated_at=at)
+        updated_at = self._not_before(at)
+        return replace(self, stages=stages, state=state or self.state, updated_at=updated_at)
 
     def _with_result(self, result: StageResult) -> "Job":
         return replace(

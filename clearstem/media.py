@@ -18,6 +18,10 @@ MEBIBYTE: Final = 1024 * 1024
 # 12 bytes; an ID3v2 tag can hide an MPEG frame for longer and counts by itself.
 HEAD_BYTES: Final = 64
 
+# The byte order mark of UTF-16 text: also the sync of an MPEG Layer I frame, a
+# format that nobody sends and many text files would pass for.
+_UTF16_MARK: Final = b"\xff\xfe"
+
 # One path component: 255 bytes is the limit of ext4, APFS and NTFS alike.
 _NAME_BYTES: Final = 255
 
@@ -62,8 +66,8 @@ def file_name(given: str | None) -> str:
     """The last component of a client's file name, fit to be stored and shown.
 
     Directories (of either slash), control characters and trailing blanks or
-    dots go; letters of every script stay, in NFC; at most 255 bytes of UTF-8
-    remain, the extension among them.
+    dots go, every other blank becomes a plain one; letters of every script
+    stay, in NFC; at most 255 bytes of UTF-8 remain, the extension among them.
 
     Raises
     ------
@@ -71,8 +75,9 @@ def file_name(given: str | None) -> str:
         Nothing is left of the name.
     """
     last = re.split(r"[/\\]", given or "")[-1]
-    visible = "".join(c for c in last if unicodedata.category(c)[0] != "C")
-    name = unicodedata.normalize("NFC", visible).strip().rstrip(". ")
+    visible = (c for c in last if unicodedata.category(c)[0] != "C")
+    plain = "".join(" " if c.isspace() else c for c in visible)
+    name = unicodedata.normalize("NFC", plain).strip().rstrip(". ")
     if not name.strip("."):
         raise MissingFile("No filename provided")
     return _shortened(name)
@@ -80,8 +85,11 @@ def file_name(given: str | None) -> str:
 
 def _shortened(name: str) -> str:
     suffix = PurePosixPath(name).suffix
-    stem = name.removesuffix(suffix).encode()[: _NAME_BYTES - len(suffix.encode())]
-    return stem.decode(errors="ignore") + suffix
+    room = _NAME_BYTES - len(suffix.encode())
+    if room <= 0:  # a dot early in a long name: what follows is no extension
+        suffix, room = "", _NAME_BYTES
+    stem = name.removesuffix(suffix).encode()[:room]
+    return (stem.decode(errors="ignore") + suffix).rstrip(". ")
 
 
 def extension(name: str, *, accepted: tuple[str, ...]) -> str:
@@ -130,7 +138,8 @@ def check_head(head: bytes, *, name: str) -> None:
 
 def _is_mpeg_audio(head: bytes) -> bool:
     """ID3v2 tag, or the 11 sync bits of an MPEG audio frame (ISO/IEC 11172-3, 2.4.1.3)."""
-    return head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0)
+    synced = len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0
+    return head[:3] == b"ID3" or (synced and head[:2] != _UTF16_MARK)
 
 
 _SIGNATURES: Final = (

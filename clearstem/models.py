@@ -105,7 +105,7 @@ def known_models(models_dir: Path | None) -> Mapping[str, Model]:
         return MODELS
     try:
         own = loads(listing.read_bytes(), tuple[Model, ...])
-    except (ValueError, BaseValidationError) as exc:
+    except (ValueError, TypeError, BaseValidationError) as exc:
         raise InvalidRequest(f"{listing} is not a list of models: {exc}") from exc
     return {**MODELS, **{model.name: model for model in own}}
 

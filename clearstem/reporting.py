@@ -11,7 +11,7 @@ from typing import Final
 
 from clearstem.errors import JobIsOver, RetryableStageError, StageError
 from clearstem.job_table import JobTable
-from clearstem.jobs import Failure, Job, StageResult
+from clearstem.jobs import Failure, Job, JobState, StageResult
 
 # Below one percent of the stage a watcher sees no change.
 _LEAST_STEP: Final = 0.01
@@ -46,11 +46,11 @@ class StageReporter:
         Raises
         ------
         JobIsOver
-            The job ended before the task came to run.
+            The job ended before the task came to run. One that succeeded is no
+            such case: a repeated run of its last stage finds its work done.
         """
-        return self._living(
-            self.jobs.change(self.job_id, lambda j: j.start_stage(self.stage, at=self.now()))
-        )
+        job = self.jobs.change(self.job_id, lambda j: j.start_stage(self.stage, at=self.now()))
+        return job if job.state is JobState.SUCCEEDED else self._living(job)
 
     def progress(self, done: int, total: int) -> None:
         """Report work done, in any unit; most calls cost a comparison.

@@ -76,6 +76,6 @@ def _reason(status: str, cause: str | None) -> str:
         batch_job = json.loads(cause or "")
         told = batch_job["StatusReason"]
         exit_code = batch_job.get("Container", {}).get("ExitCode")
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         told, exit_code = cause or f"the execution ended {status}", None
     return told if exit_code is None else f"{told}, exit code {exit_code}"

@@ -57,9 +57,9 @@ def print_result(console: Console, job: dict[str, Any], *, folder: Path) -> None
     console.print(f"separated by {engine['name']} {engine['model']}{label}: {engine['reason']}")
     console.print(_loudness_line(loudness))
     table = Table("track", "loudness", "true peak", "size")
-    for name, track in job["tracks"].items():
+    for track in job["tracks"]:
         table.add_row(
-            name,
+            track["name"],
             _number(track["loudness_lufs"], "LUFS"),
             _number(track["true_peak_dbtp"], "dBTP"),
             f"{track['size_bytes'] / 1e6:.1f} MB",

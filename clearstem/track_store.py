@@ -6,6 +6,7 @@ chunk by chunk.
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +14,7 @@ from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 
-from clearstem.errors import TooLarge, UploadNotFound
+from clearstem.errors import TooLarge, TrackNotFound, UploadNotFound
 from clearstem.jobs import Location
 from clearstem.media import HEAD_BYTES, MEBIBYTE
 
@@ -69,13 +70,27 @@ class TrackStore:
         answer = self.client.get_object(
             Bucket=location.bucket, Key=location.key, Range=f"bytes=0-{last}"
         )
-        with answer["Body"] as body:
+        with closing(answer["Body"]) as body:
             return body.read(HEAD_BYTES)
 
-    def chunks(self, location: Location) -> Iterator[bytes]:
-        """An object's bytes in order."""
-        answer = self.client.get_object(Bucket=location.bucket, Key=location.key)
-        with answer["Body"] as body:
+    def chunks(
+        self, location: Location, *, first: int = 0, last: int | None = None
+    ) -> Iterator[bytes]:
+        """An object's bytes in order, from byte `first` through byte `last` or the end.
+
+        Raises
+        ------
+        TrackNotFound
+            With the first chunk: the object is not there (any more).
+        """
+        span = f"bytes={first}-{'' if last is None else last}"
+        ranged: Any = {"Range": span} if first or last is not None else {}
+        try:
+            answer = self.client.get_object(Bucket=location.bucket, Key=location.key, **ranged)
+        except self.client.exceptions.NoSuchKey as exc:
+            raise TrackNotFound("Track not found") from exc
+        # Not `with answer["Body"]`: that enters the raw response, without the check of its length.
+        with closing(answer["Body"]) as body:
             yield from body.iter_chunks(_CHUNK_BYTES)
 
     def fetch(self, location: Location, *, to: Path) -> None:
@@ -93,7 +108,7 @@ class TrackStore:
             answer = self.client.get_object(Bucket=location.bucket, Key=location.key)
         except self.client.exceptions.NoSuchKey:
             return None
-        with answer["Body"] as body:
+        with closing(answer["Body"]) as body:
             return body.read().decode()
 
     def write_text(self, text: str, *, to: Location, content_type: str) -> None:
@@ -183,10 +198,14 @@ class ObjectWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
+        if kind is not None:
+            self._abort()
+            return
+        try:
             self._finish()
-        elif self._upload_id is not None:
-            self._client.abort_multipart_upload(**self._target(), UploadId=self._upload_id)
+        except BaseException:
+            self._abort()
+            raise
 
     @property
     def sha256(self) -> str:
@@ -237,6 +256,11 @@ class ObjectWriter:
         self._client.complete_multipart_upload(
             **self._target(), UploadId=self._upload_id, MultipartUpload={"Parts": parts}
         )
+
+    def _abort(self) -> None:
+        # Parts of an unfinished upload are invisible, and paid for, until it is ended.
+        if self._upload_id is not None:
+            self._client.abort_multipart_upload(**self._target(), UploadId=self._upload_id)
 
     def _target(self) -> Any:
         return {"Bucket": self._location.bucket, "Key": self._location.key}

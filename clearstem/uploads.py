@@ -46,7 +46,8 @@ class UploadTable:
     def get(self, upload_id: str, *, owner: str) -> Upload:
         """An owner's upload; `UploadNotFound` also where it is another's."""
         key = {"pk": {"S": f"UPLOAD#{upload_id}"}, "sk": {"S": "UPLOAD"}}
-        answer = self.client.get_item(TableName=self.table, Key=key)
+        # Consistent: a small file is sent, and a job asked for, within milliseconds.
+        answer = self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True)
         found = from_item(answer["Item"], Upload) if "Item" in answer else None
         if found is None or found.owner != owner:
             raise UploadNotFound(f"no upload {upload_id}")

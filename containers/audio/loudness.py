@@ -7,7 +7,9 @@ the recording is cut into blocks.
 The compiled kernels come from numba's cache on disk (beside this file, or NUMBA_CACHE_DIR).
 """
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -118,7 +120,7 @@ class Meter:
         for first in range(0, self.channels, 2):
             # Two channels at once hide each other's latency; a last odd one goes with itself.
             pair = (first, min(first + 1, self.channels - 1))
-            edge = _add_energy(
+            edge = _compiled(_add_energy)(
                 block, pair, self._coefficients, self._filter_state, self._edges, self._edge,
                 self.frames, self._energy,
             )  # fmt: skip
@@ -126,9 +128,10 @@ class Meter:
         self.frames += frames
         # What overlaps the block before, then the block by itself: nothing long is copied.
         joint = np.concatenate((self._history, block[:, : _TAPS - 1]), axis=1)
-        _raise_peak(joint, self._phases, self._peak)
+        raise_peak = _compiled(_raise_peak)
+        raise_peak(joint, self._phases, self._peak)
         if frames > _TAPS - 1:
-            _raise_peak(block, self._phases, self._peak)
+            raise_peak(block, self._phases, self._peak)
             joint = block
         self._history = joint[:, -(_TAPS - 1) :].copy()
 
@@ -164,7 +167,7 @@ class Meter:
         """
         peak = self._peak.copy()
         end = np.pad(self._history, ((0, 0), (0, _TAPS - 1)))
-        _raise_peak(end, self._phases, peak)
+        _compiled(_raise_peak)(end, self._phases, peak)
         return 20.0 * math.log10(peak[0]) if peak[0] else None
 
     def _make_room(self, frames: int) -> None:
@@ -276,7 +279,13 @@ def _interpolation_phases() -> NDArray[np.float32]:
     return np.ascontiguousarray(phases / phases.sum(axis=1, keepdims=True), np.float32)
 
 
-def _add_energy_python(
+@functools.cache
+def _compiled(kernel: Callable[..., Any]) -> Any:
+    """The kernel as machine code: compiled once per machine, at its first use."""
+    return numba.njit(cache=True, nogil=True)(kernel)
+
+
+def _add_energy(
     block: Any,
     pair: Any,
     coefficients: Any,
@@ -331,7 +340,7 @@ def _add_energy_python(
     return edge
 
 
-def _raise_peak_python(joined: Any, phases: Any, peak: Any) -> Any:
+def _raise_peak(joined: Any, phases: Any, peak: Any) -> Any:
     """Raise `peak` to the highest of the samples and of what lies between them.
 
     `joined` is a block behind the taps - 1 frames before it, so that every phase has all of
@@ -368,7 +377,3 @@ def _raise_peak_python(joined: Any, phases: Any, peak: Any) -> Any:
                 for i in range(length):
                     highest = max(highest, abs(sums[i]))
     peak[0] = highest
-
-
-_add_energy: Any = numba.njit(cache=True, nogil=True)(_add_energy_python)
-_raise_peak: Any = numba.njit(cache=True, nogil=True)(_raise_peak_python)

@@ -16,6 +16,7 @@ from typing import Self, cast
 import av
 import numpy as np
 import soundfile
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -264,9 +265,12 @@ class Source:
 
     def _vorbis_pieces(self) -> Iterator[NDArray[np.float32]]:
         order = VORBIS_ORDER.get(self.channels)
-        with soundfile.SoundFile(self._path) as file:
-            while len(block := file.read(_VORBIS_FRAMES, dtype="float32", always_2d=True)):
-                yield block.T if order is None else block.T[np.argsort(order)]
+        try:
+            with soundfile.SoundFile(self._path) as file:
+                while len(block := file.read(_VORBIS_FRAMES, dtype="float32", always_2d=True)):
+                    yield block.T if order is None else block.T[np.argsort(order)]
+        except soundfile.LibsndfileError as error:
+            raise UnreadableAudio(f"{self._path.name}: {error.error_string}") from error
 
     def _pieces(self) -> Iterator[NDArray[np.float32]]:
         """Decoded frames as they come, damaged packets between good ones made silent."""
@@ -366,10 +370,13 @@ def _audio_stream(container: InputContainer, path: Path) -> AudioStream:
     if not streams.audio:
         others = ", ".join(sorted({stream.type for stream in streams})) or "no"
         raise NoAudio(f"{path.name}: a {container.format.name} file with {others} streams only")
-    best = cast(AudioStream | None, streams.best("audio"))
-    if best is not None and best.codec_context.channels and best.codec_context.sample_rate:
+    best = cast(AudioStream | None, streams.best("audio")) or streams.audio[0]
+    # None where FFmpeg knows of a codec but has no decoder for it, which PyAV's types leave out.
+    codec = cast(AudioCodecContext | None, best.codec_context)
+    if codec is None:
+        raise UnreadableAudio(f"{path.name}: there is no decoder for the sound in it")
+    if codec.channels and codec.sample_rate:
         return best
-    codec = streams.audio[0].codec_context
     if container.format.name == "wav":
         raise NoAudio(
             f"{path.name}: the header declares {codec.channels} channels at {codec.sample_rate} Hz"

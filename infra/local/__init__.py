@@ -1,0 +1,1 @@
+"""The local twin: the same template on an embedded AWS, and the edge in front of it."""

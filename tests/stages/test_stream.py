@@ -3,6 +3,7 @@
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -314,6 +315,42 @@ def test_a_playlist_never_opens_the_file_it_names(tmp_path, playlist):
         decode(path, tmp_path / "out.wav")
 
 
+def test_an_unknown_codec_is_told_as_such(tmp_path):
+    path = tmp_path / "odd.wav"
+    soundfile.write(path, noise(1000).T, 44_100)
+    content = bytearray(path.read_bytes())
+    content[20:22] = b"\x34\x12"  # the format tag of the fmt chunk
+    path.write_bytes(content)
+    with pytest.raises(UnreadableAudio, match=r"odd\.wav: there is no decoder"):
+        decode(path, tmp_path / "out.wav")
+
+
+def test_flipped_bytes_never_end_in_anything_but_our_errors(tmp_path):
+    whole = encoded_sources(tmp_path)
+    draw = np.random.default_rng(1)
+    for number in range(60):
+        damaged = bytearray(whole[number % len(whole)])
+        for place in draw.integers(0, len(damaged), 20):
+            damaged[place] = draw.integers(0, 256)
+        path = tmp_path / "damaged"
+        path.write_bytes(damaged)
+        with suppress(UnreadableAudio, NoAudio, AudioOutOfRange):
+            assert decode(path, tmp_path / "out.wav").format.frames > 0
+            assert np.isfinite(samples_of(tmp_path / "out.wav")).all()
+
+
+def encoded_sources(folder):
+    """One short file of each kind, as bytes."""
+    samples = noise(20_000, channels=2)
+    for suffix in ("wav", "flac", "ogg"):
+        soundfile.write(folder / f"in.{suffix}", samples.T, 48_000)
+    made = [(folder / f"in.{suffix}").read_bytes() for suffix in ("wav", "flac", "ogg")]
+    for muxer, encoder in (("mp3", "libmp3lame"), ("mp4", "aac"), ("webm", "libopus")):
+        path = write_with_ffmpeg(folder / "in", samples, muxer=muxer, encoder=encoder)
+        made.append(path.read_bytes())
+    return made
+
+
 def test_a_video_without_sound_is_told_as_such(tmp_path):
     path = write_video_without_sound(tmp_path / "silent.mp4")
     with pytest.raises(NoAudio, match="with video streams only"):
@@ -419,6 +456,7 @@ def test_samples_that_are_no_numbers_become_silence_and_are_reported(tmp_path):
 
 _DECODE_AND_MEASURE = """
 import sys
+from contextlib import suppress
 from pathlib import Path
 from containers.audio.measure import measure
 from containers.audio.stream import decode

@@ -1,0 +1,67 @@
+"""The authorizer of both APIs: whose key a call carries.
+
+It answers with a policy for the whole API and stage, so that an answer which
+API Gateway keeps for a key is right for every other path as well, and with
+the owner, whom the other functions read from the request's context.
+"""
+
+from typing import Any, Final
+
+from aws_lambda_powertools.utilities.data_classes.api_gateway_authorizer_event import (
+    APIGatewayAuthorizerRequestEvent,
+)
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from clearstem import errors
+from clearstem.service import Service
+from functions import wiring
+from functions.telemetry import Event, entry_point, logger
+
+# API Gateway answers 401 to this very text, and 500 to any other.
+_REFUSAL: Final = "Unauthorized"
+_HEADER: Final = "x-api-key"
+# A browser's WebSocket cannot send headers.
+_QUERY_PARAMETER: Final = "api_key"
+
+
+@entry_point
+def handler(event: Event, _: LambdaContext) -> dict[str, Any]:
+    """Let the owner of a key pass, or refuse with 401."""
+    request = APIGatewayAuthorizerRequestEvent(event)
+    try:
+        owner = _owner(request, service=wiring.service())
+    except errors.Unauthorized as exc:
+        logger().info("call refused", path=request.path)
+        raise Exception(_REFUSAL) from exc  # the text is the interface
+    return _policy(owner, method_arn=request.method_arn)
+
+
+def _owner(request: APIGatewayAuthorizerRequestEvent, *, service: Service) -> str:
+    key = _key(request)
+    if key is None and service.settings.keyless_owner:
+        return service.settings.keyless_owner
+    return service.accounts.authenticate(key, at=service.now())
+
+
+def _key(request: APIGatewayAuthorizerRequestEvent) -> str | None:
+    headers = {name.lower(): value for name, value in (request.headers or {}).items()}
+    if key := headers.get(_HEADER):
+        return key
+    opens_socket = request.request_context.get("eventType") == "CONNECT"
+    asked = request.query_string_parameters or {}  # None where there is no query string
+    return asked.get(_QUERY_PARAMETER) if opens_socket else None
+
+
+def _policy(owner: str, *, method_arn: str) -> dict[str, Any]:
+    api, stage = method_arn.split("/")[:2]
+    statement = {
+        "Action": "execute-api:Invoke",
+        "Effect": "Allow",
+        "Resource": f"{api}/{stage}/*",
+    }
+    return {
+        "principalId": owner,
+        "policyDocument": {"Version": "2012-10-17", "Statement": [statement]},
+        "context": {"owner": owner},
+        "usageIdentifierKey": owner,
+    }

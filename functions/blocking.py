@@ -1,0 +1,63 @@
+"""Where calls that block go, so that the event loop never waits for AWS.
+
+Short calls and long transfers have threads of their own: twenty uploads
+waiting for storage must not keep a poll of a job's status waiting.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Final, ParamSpec, TypeVar
+
+Result = TypeVar("Result")
+Given = ParamSpec("Given")
+
+# More threads than this only wait for each other's GIL.
+_CALLS: Final = 8
+# A transfer waits for the network nearly all of its time.
+_TRANSFERS: Final = 32
+
+
+class Blocking:
+    """Two pools of threads; they start as they are needed."""
+
+    def __init__(self) -> None:
+        self._calls = ThreadPoolExecutor(_CALLS, thread_name_prefix="call")
+        self._transfers = ThreadPoolExecutor(_TRANSFERS, thread_name_prefix="transfer")
+
+    async def call(
+        self, function: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs
+    ) -> Result:
+        """Run a short call in a thread and return what it returns."""
+        task = partial(function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._calls, task)
+
+    async def transfer(
+        self, function: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs
+    ) -> Result:
+        """Run a call that moves bytes in a thread and return what it returns."""
+        task = partial(function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._transfers, task)
+
+    async def opened(self, source: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """The chunks of a blocking iterator, the first of them pulled already.
+
+        So what cannot be opened raises here, before an answer has begun.
+        """
+        first = await self.transfer(next, source, b"")
+        return self._chunks(first, source)
+
+    async def _chunks(self, first: bytes, source: Iterator[bytes]) -> AsyncIterator[bytes]:
+        pull: Future[bytes] = Future()
+        pull.set_result(first)
+        try:
+            while chunk := await asyncio.wrap_future(pull):
+                yield chunk
+                pull = self._transfers.submit(next, source, b"")
+        finally:
+            # Also where the reader goes away. A generator that a thread is
+            # just running cannot be closed here; that thread does it then.
+            close = getattr(source, "close", None)
+            if close is not None:
+                pull.add_done_callback(lambda _: close())

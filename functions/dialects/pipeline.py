@@ -1,0 +1,304 @@
+"""The pipeline dialect: separation into nine tracks, for curl and browsers.
+
+Field names, their order, the states' names and the form of times are fixed by
+the published API; what clearstem adds comes after the published fields.
+Times are UTC without a zone, to the microsecond.
+"""
+
+import json
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Final
+
+from clearstem import media
+from clearstem.errors import ClearstemError
+from clearstem.job_table import Page
+from clearstem.jobs import Job, JobState, StageRun, StageState, Track
+from clearstem.models import choose_engine
+from clearstem.recipes import (
+    CEILING_DBTP_RANGE,
+    SEPARATE,
+    TARGET_LUFS_RANGE,
+    EngineChoice,
+    SeparateOptions,
+    StageSpec,
+)
+from clearstem.settings import Settings
+from clearstem.track_store import PresignedUpload
+from clearstem.uploads import Upload
+from functions.dialects.pipeline_documents import (
+    AudioDocument,
+    ConfigDocument,
+    EngineDocument,
+    FailureDocument,
+    HealthDocument,
+    JobDocument,
+    JobsDocument,
+    LoudnessDocument,
+    ProblemDocument,
+    SeparationDocument,
+    SeparatorDocument,
+    StageDocument,
+    TrackDocument,
+    UploadDocument,
+)
+
+API_VERSION: Final = "1.0.0"
+
+_JOB_STATUS: Final = {
+    JobState.QUEUED: "processing",
+    JobState.RUNNING: "processing",
+    JobState.SUCCEEDED: "completed",
+    JobState.FAILED: "failed",
+    JobState.CANCELLED: "failed",
+}
+_STAGE_STATUS: Final = {
+    StageState.PENDING: "pending",
+    StageState.RUNNING: "processing",
+    StageState.SUCCEEDED: "completed",
+    StageState.FAILED: "failed",
+}
+# Room for the name of a track and an extension within a file name's 255 bytes.
+_STEM_BYTES: Final = 200
+
+
+def health() -> HealthDocument:
+    """The body of ``/health``."""
+    return {
+        "status": "healthy",
+        "version": API_VERSION,
+        "pipeline_stages": len(SEPARATE.stages),
+    }
+
+
+def config(settings: Settings) -> ConfigDocument:
+    """The body of ``/config``: limits, formats, stages, and what ``auto`` takes."""
+    size_mb = settings.max_upload_bytes / media.MEBIBYTE
+    chosen = SeparateOptions()
+    return {
+        "max_file_size_mb": int(size_mb) if size_mb.is_integer() else size_mb,
+        "supported_formats": list(SEPARATE.inputs),
+        "pipeline_stages": [
+            {"name": spec.name, "processor_type": spec.processor_type} for spec in SEPARATE.stages
+        ],
+        "separator": _separator(settings),
+        "output_formats": list(media.SEPARATE_OUTPUTS),
+        "options": {
+            "engine": list(EngineChoice),
+            "format": list(media.SEPARATE_OUTPUTS),
+            "target_lufs": list(TARGET_LUFS_RANGE),
+            "ceiling_dbtp": list(CEILING_DBTP_RANGE),
+        },
+        "defaults": {
+            "engine": chosen.engine.value,
+            "format": chosen.output_format,
+            "target_lufs": chosen.target_lufs,
+            "ceiling_dbtp": chosen.ceiling_dbtp,
+        },
+    }
+
+
+def _separator(settings: Settings) -> SeparatorDocument:
+    try:
+        engine = choose_engine(EngineChoice.AUTO, settings=settings)
+    except ClearstemError as exc:
+        # A wrong setting is what the reader of /config has to see.
+        return {"engine": None, "model": None, "preview": False, "reason": str(exc)}
+    return {
+        "engine": engine.name.value,
+        "model": engine.model,
+        "preview": engine.preview,
+        "reason": engine.reason,
+    }
+
+
+def job_document(job: Job) -> JobDocument:
+    """A job as ``/process``, ``/job/{id}``, WebSocket and webhooks show it."""
+    specs = job.recipe.stages
+    return {
+        "job_id": job.job_id,
+        "status": _JOB_STATUS[job.state],
+        "created_at": timestamp(job.created_at),
+        "stages": [_stage(spec, run, job=job) for spec, run in zip(specs, job.stages, strict=True)],
+        "outputs": outputs(job),
+        "percent": job.percent,
+        "file_name": job.source.file_name,
+        "engine": _engine(job),
+        "loudness": _loudness(job),
+        "audio": _audio(job),
+        "separation": _separation(job),
+        "tracks": [_track(job, track) for track in finished_tracks(job)],
+        "notes": list(job.notes),
+        "error": _failure(job),
+    }
+
+
+def jobs_document(page: Page) -> JobsDocument:
+    """A page of jobs."""
+    return {"jobs": [job_document(job) for job in page.jobs], "next_cursor": page.cursor}
+
+
+def upload_document(upload: Upload, links: PresignedUpload, *, max_bytes: int) -> UploadDocument:
+    """An announced upload with its links."""
+    return {
+        "upload_id": upload.upload_id,
+        "put": {"url": links.put_url, "headers": links.put_headers},
+        "post": {"url": links.post_url, "fields": links.post_fields},
+        "expires_in_s": links.expires_in_s,
+        "max_bytes": max_bytes,
+    }
+
+
+def render(job: Job) -> str:
+    """A job as one WebSocket text frame."""
+    return json.dumps(job_document(job), ensure_ascii=False, separators=(",", ":"))
+
+
+def problem(message: str) -> ProblemDocument:
+    """An error's body."""
+    return {"detail": message}
+
+
+def timestamp(moment: datetime) -> str:
+    """A time as this dialect writes it: ``2024-01-15T10:30:45.123456``, UTC."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+
+
+def outputs(job: Job) -> dict[str, str]:
+    """Download paths by track; empty until the job has completed."""
+    return {track.name: track_path(job, track) for track in finished_tracks(job)}
+
+
+def finished_tracks(job: Job) -> list[Track]:
+    """The tracks of a completed job, in the recipe's order; of any other, none."""
+    if job.state is not JobState.SUCCEEDED:
+        return []
+    order = job.recipe.tracks
+    return sorted(job.tracks, key=lambda track: order.index(track.name))
+
+
+def find_track(job: Job, name: str) -> Track | None:
+    """The finished track of exactly that name, given with or without its extension."""
+    for track in finished_tracks(job):
+        if name in (track.name, f"{track.name}.{track.extension}"):
+            return track
+    return None
+
+
+def track_path(job: Job, track: Track) -> str:
+    """Where a track is downloaded, relative to the API's base URL."""
+    return f"/download/{job.job_id}/{track.name}.{track.extension}"
+
+
+def track_file_name(job: Job, track: Track) -> str:
+    """What a downloaded track is called: the recording's name and the track's."""
+    return f"{_stem(job)} - {track.name}.{track.extension}"
+
+
+def archive_file_name(job: Job) -> str:
+    """What the archive of all tracks is called."""
+    return f"{_stem(job)} - tracks.zip"
+
+
+def _stem(job: Job) -> str:
+    stem = PurePosixPath(job.source.file_name).stem
+    return stem.encode()[:_STEM_BYTES].decode(errors="ignore")
+
+
+def _stage(spec: StageSpec, run: StageRun, *, job: Job) -> StageDocument:
+    # The stage that a cancelled job was in is not being executed any more.
+    stopped = job.state.is_final and run.state is StageState.RUNNING
+    state = StageState.FAILED if stopped else run.state
+    return {
+        "name": spec.name,
+        "processor_type": spec.processor_type,
+        "status": _STAGE_STATUS[state],
+        "started_at": timestamp(run.started_at) if run.started_at else None,
+        "completed_at": timestamp(run.completed_at) if run.completed_at else None,
+        "error": run.error,
+        "duration_seconds": None if run.duration_s is None else round(run.duration_s, 3),
+        "percent": round(100 * run.fraction, 1),
+    }
+
+
+def _engine(job: Job) -> EngineDocument:
+    return {
+        "name": job.engine.name.value,
+        "model": job.engine.model,
+        "preview": job.engine.preview,
+        "reason": job.engine.reason,
+        "sha256": job.engine.sha256,
+    }
+
+
+def _loudness(job: Job) -> LoudnessDocument | None:
+    measured = job.loudness
+    if measured is None:
+        return None
+    return {
+        "source_lufs": measured.source_lufs,
+        "main_lufs": measured.main_lufs,
+        "target_lufs": measured.target_lufs,
+        "ceiling_dbtp": measured.ceiling_dbtp,
+        "gain_db": measured.gain_db,
+        "held_back_by": measured.held_back_by,
+    }
+
+
+def _audio(job: Job) -> AudioDocument | None:
+    audio = job.audio
+    if audio is None:
+        return None
+    return {
+        "container": audio.container,
+        "codec": audio.codec,
+        "rate_hz": audio.rate_hz,
+        "channels": audio.channels,
+        "frames": audio.frames,
+        "bit_depth": audio.bit_depth,
+        "duration_s": round(audio.duration_s, 3),
+    }
+
+
+def _separation(job: Job) -> SeparationDocument | None:
+    made = job.separation
+    if made is None:
+        return None
+    return {
+        "engine": made.engine.value,
+        "model": made.model,
+        "model_sha256": made.model_sha256,
+        "device": made.device,
+        "preview": made.preview,
+        "residual_db": made.residual_db,
+        "versions": dict(made.versions),
+    }
+
+
+def _track(job: Job, track: Track) -> TrackDocument:
+    return {
+        "name": track.name,
+        "url": track_path(job, track),
+        "format": track.extension,
+        "frames": track.frames,
+        "size_bytes": track.size_bytes,
+        "sha256": track.sha256,
+        "true_peak_dbtp": track.true_peak_dbtp,
+        "loudness_lufs": track.loudness_lufs,
+    }
+
+
+def _failure(job: Job) -> FailureDocument | None:
+    if job.state is JobState.CANCELLED:
+        return {
+            "stage": job.current_stage(),
+            "name": "Clearstem.Cancelled",
+            "message": "cancelled by its owner",
+        }
+    if job.failure is None:
+        return None
+    return {
+        "stage": job.failure.stage,
+        "name": job.failure.name,
+        "message": job.failure.message,
+    }

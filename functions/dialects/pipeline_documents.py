@@ -1,0 +1,187 @@
+"""The documents of the pipeline dialect, field by field in their published order.
+
+Plain typed dictionaries: FastAPI describes the API by them, and functions
+without FastAPI build the same documents.
+"""
+
+from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
+
+
+class ProblemDocument(TypedDict):
+    """Every error's body."""
+
+    detail: str
+
+
+class HealthDocument(TypedDict):
+    """The body of ``/health``."""
+
+    status: str
+    version: str
+    pipeline_stages: int
+
+
+class StageKindDocument(TypedDict):
+    """A stage as ``/config`` lists it."""
+
+    name: str
+    processor_type: str
+
+
+class EngineDocument(TypedDict):
+    """A separation engine: why it was taken, and whether it is a preview."""
+
+    name: str
+    model: str
+    preview: bool
+    reason: str
+    sha256: str | None
+
+
+class SeparatorDocument(TypedDict):
+    """What ``auto`` would take for a job submitted now."""
+
+    engine: str | None
+    model: str | None
+    preview: bool
+    reason: str
+
+
+class OptionsDocument(TypedDict):
+    """What a client may choose, with the accepted values."""
+
+    engine: list[str]
+    format: list[str]
+    target_lufs: list[float]
+    ceiling_dbtp: list[float]
+
+
+class ConfigDocument(TypedDict):
+    """The body of ``/config``."""
+
+    max_file_size_mb: float
+    supported_formats: list[str]
+    pipeline_stages: list[StageKindDocument]
+    separator: SeparatorDocument
+    output_formats: list[str]
+    options: OptionsDocument
+    defaults: dict[str, str | float]
+
+
+class StageDocument(TypedDict):
+    """One stage of a job."""
+
+    name: str
+    processor_type: str
+    status: str
+    started_at: str | None
+    completed_at: str | None
+    error: str | None
+    duration_seconds: float | None
+    percent: float
+
+
+class LoudnessDocument(TypedDict):
+    """What normalization measured and did (BS.1770-4)."""
+
+    source_lufs: float | None
+    main_lufs: float | None
+    target_lufs: float
+    ceiling_dbtp: float
+    gain_db: float
+    held_back_by: str | None
+
+
+class AudioDocument(TypedDict):
+    """What the source turned out to be."""
+
+    container: str
+    codec: str
+    rate_hz: int
+    channels: int
+    frames: int
+    bit_depth: int | None
+    duration_s: float
+
+
+class SeparationDocument(TypedDict):
+    """What made the stems."""
+
+    engine: str
+    model: str
+    model_sha256: str | None
+    device: str
+    preview: bool
+    residual_db: float | None
+    versions: dict[str, str]
+
+
+class TrackDocument(TypedDict):
+    """One output in detail."""
+
+    name: str
+    url: str
+    format: str
+    frames: int
+    size_bytes: int
+    sha256: str
+    true_peak_dbtp: float | None
+    loudness_lufs: float | None
+
+
+class FailureDocument(TypedDict):
+    """Why a job failed, and in which stage."""
+
+    stage: str | None
+    name: str
+    message: str
+
+
+class JobDocument(TypedDict):
+    """A job; from ``percent`` on the fields are clearstem's own."""
+
+    job_id: str
+    status: str
+    created_at: str
+    stages: list[StageDocument]
+    outputs: dict[str, str]
+    percent: float
+    file_name: str
+    engine: EngineDocument
+    loudness: LoudnessDocument | None
+    audio: AudioDocument | None
+    separation: SeparationDocument | None
+    tracks: list[TrackDocument]
+    notes: list[str]
+    error: FailureDocument | None
+
+
+class JobsDocument(TypedDict):
+    """Some of an owner's jobs, newest first."""
+
+    jobs: list[JobDocument]
+    next_cursor: str | None
+
+
+class PutDocument(TypedDict):
+    """How to send an upload with one PUT."""
+
+    url: str
+    headers: dict[str, str]
+
+
+class PostDocument(TypedDict):
+    """How to send an upload with a browser's form POST."""
+
+    url: str
+    fields: dict[str, str]
+
+
+class UploadDocument(TypedDict):
+    """Room for one recording in storage, and the two ways to fill it."""
+
+    upload_id: str
+    put: PutDocument
+    post: PostDocument
+    expires_in_s: int
+    max_bytes: int

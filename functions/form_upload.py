@@ -1,0 +1,146 @@
+"""A form with a recording in it, on its way from the wire to storage.
+
+The recording is passed on as it comes. Storage shows it only once the whole
+form has been read and found good: a broken body, a wrong option, a file that
+is no sound and a client that goes away leave no object behind.
+"""
+
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from clearstem import media
+from clearstem.errors import InvalidRequest, MissingFile
+from clearstem.intake import Intake
+from clearstem.recipes import SeparateOptions, separate_options
+from clearstem.track_store import ObjectWriter
+from clearstem.uploads import Upload
+from functions.blocking import Blocking
+from functions.multipart import FormEvent, FormReader, PartBegins, PartData, PartEnds
+
+FILE_FIELD: Final = "file"
+# A change of thread for every 64 KiB that the socket gives would cost more
+# than the copy into this.
+_BLOCK_BYTES: Final = media.MEBIBYTE
+# Four options are known; browsers' form libraries add a field or two.
+_MOST_FIELDS: Final = 16
+_FIELD_BYTES: Final = 1024
+
+
+async def receive_form(
+    body: AsyncIterable[bytes],
+    *,
+    content_type: str,
+    owner: str,
+    intake: Intake,
+    blocking: Blocking,
+) -> tuple[Upload, SeparateOptions]:
+    """Store the form's file and read its options.
+
+    Returns
+    -------
+    Upload, SeparateOptions
+        The stored upload, ready for `Intake.submit_upload`.
+
+    Raises
+    ------
+    InvalidRequest, TooLarge
+        Nothing was stored; the message says why.
+    """
+    reader = FormReader(content_type)
+    async with AsyncExitStack() as stack:
+        form = _Form(intake, owner=owner, blocking=blocking, stack=stack)
+        async for chunk in body:
+            for event in reader.feed(chunk):
+                await form.take(event)
+        reader.finish()
+        return form.result()
+
+
+class _Form:
+    """What has come of one form so far."""
+
+    def __init__(
+        self, intake: Intake, *, owner: str, blocking: Blocking, stack: AsyncExitStack
+    ) -> None:
+        self._intake = intake
+        self._owner = owner
+        self._blocking = blocking
+        self._stack = stack
+        self._fields: dict[str, str] = {}
+        self._field: str | None = None  # None: the present part is the file
+        self._buffer = bytearray()
+        self._upload: Upload | None = None
+        self._writer: ObjectWriter | None = None
+
+    async def take(self, event: FormEvent) -> None:
+        match event:
+            case PartBegins(name=name, file_name=file_name):
+                await self._begin(name, file_name)
+            case PartData(data=data):
+                self._buffer += data
+                if self._field is not None and len(self._buffer) > _FIELD_BYTES:
+                    raise InvalidRequest(f"field {self._field!r} is longer than {_FIELD_BYTES}")
+                if self._field is None and len(self._buffer) >= _BLOCK_BYTES:
+                    await self._write()
+            case PartEnds():
+                await self._end()
+
+    def result(self) -> tuple[Upload, SeparateOptions]:
+        """The upload and the options, if they are fit for a job."""
+        if self._upload is None or self._writer is None:
+            raise MissingFile("No filename provided")
+        media.check_head(self._writer.head, name=self._upload.file_name)
+        return self._upload, separate_options(self._fields)
+
+    async def _begin(self, name: str, file_name: str | None) -> None:
+        if name == FILE_FIELD:
+            self._field = None
+            await self._open(file_name)
+        elif file_name is not None:
+            raise MissingFile(f"No filename provided for the field {FILE_FIELD!r}, only {name!r}")
+        elif len(self._fields) >= _MOST_FIELDS:
+            raise InvalidRequest(f"the form has more than {_MOST_FIELDS} fields")
+        else:
+            self._field = name
+
+    async def _open(self, file_name: str | None) -> None:
+        if self._upload is not None:
+            raise InvalidRequest("the form has more than one file; send one file a request")
+        self._upload = await self._blocking.call(
+            self._intake.announce, owner=self._owner, file_name=file_name
+        )
+        writer = self._intake.writer(self._upload)
+        self._writer = await self._stack.enter_async_context(_opened(writer, self._blocking))
+
+    async def _end(self) -> None:
+        if self._field is None:
+            await self._write()
+            return
+        try:
+            self._fields[self._field] = self._buffer.decode().strip()
+        except UnicodeDecodeError as exc:
+            raise InvalidRequest(f"field {self._field!r} is not UTF-8 text") from exc
+        self._buffer.clear()
+
+    async def _write(self) -> None:
+        if self._upload is None or self._writer is None or not self._buffer:
+            return
+        block = bytes(self._buffer)
+        self._buffer.clear()
+        await self._blocking.transfer(self._writer.write, block)
+        # With the first block, so that a large file that is no sound is not
+        # taken in to its end.
+        media.check_head(self._writer.head, name=self._upload.file_name)
+
+
+@asynccontextmanager
+async def _opened(writer: ObjectWriter, blocking: Blocking) -> AsyncIterator[ObjectWriter]:
+    """A writer as an asynchronous context: its last part, too, is sent in a thread."""
+    try:
+        yield writer
+    except BaseException as exc:
+        # A cancelled request must still give back the parts it has stored.
+        await blocking.transfer(writer.__exit__, type(exc), exc, exc.__traceback__)
+        raise
+    await blocking.transfer(writer.__exit__, None, None, None)

@@ -1,0 +1,1 @@
+"""HTTP routes: thin handlers between a dialect and the core."""

@@ -1,0 +1,85 @@
+"""What every route needs: the core, the threads for it, and who is calling."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader
+
+from clearstem.errors import JobNotFound, Unauthorized
+from clearstem.jobs import Job
+from clearstem.service import Service
+from functions.blocking import Blocking
+from functions.job_reads import JobReads
+
+_API_KEY = APIKeyHeader(
+    name="x-api-key",
+    auto_error=False,
+    description="Made by `clearstem keys create OWNER`. A deployment may let calls in without one.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request's way to the core.
+
+    Attributes
+    ----------
+    owner : str
+        Who is calling.
+    """
+
+    service: Service
+    blocking: Blocking
+    reads: JobReads
+    owner: str
+
+    async def job(self, job_id: str) -> Job:
+        """The caller's job.
+
+        Raises
+        ------
+        JobNotFound
+            There is none of that id, or it is another owner's.
+        """
+        job = await self.reads.get(job_uuid(job_id))
+        if job.owner != self.owner:
+            raise JobNotFound("Job not found")
+        return job
+
+
+def job_uuid(text: str) -> str:
+    """A job's id in its stored form; `JobNotFound` where it cannot be one."""
+    try:
+        parsed = str(UUID(text))
+    except ValueError as exc:
+        raise JobNotFound("Job not found") from exc
+    if parsed != text.lower():
+        raise JobNotFound("Job not found")
+    return parsed
+
+
+async def _call(request: Request, key: Annotated[str | None, Security(_API_KEY)]) -> Call:
+    service: Service = request.app.state.service
+    blocking: Blocking = request.app.state.blocking
+    owner = gateway_owner(request) or await _owner_of(key, service=service, blocking=blocking)
+    return Call(service, blocking, request.app.state.reads, owner)
+
+
+CurrentCall = Annotated[Call, Depends(_call)]
+
+
+def gateway_owner(request: Request) -> str | None:
+    """The owner that API Gateway's authorizer found; None where there is no gateway."""
+    event: dict[str, Any] = request.scope.get("aws.event") or {}
+    found = (event.get("requestContext", {}).get("authorizer") or {}).get("owner")
+    return str(found) if found else None
+
+
+async def _owner_of(key: str | None, *, service: Service, blocking: Blocking) -> str:
+    if key:
+        return await blocking.call(service.accounts.authenticate, key, at=service.now())
+    if not service.settings.keyless_owner:
+        raise Unauthorized("Invalid or missing API key")
+    return service.settings.keyless_owner

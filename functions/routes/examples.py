@@ -1,0 +1,191 @@
+"""Examples that the OpenAPI description shows: one consistent, fictive job."""
+
+from typing import Any, Final
+
+from functions.dialects import pipeline_documents as documents
+
+JOB_ID: Final = "3f1c2d4e-5a6b-4c7d-8e9f-0a1b2c3d4e5f"
+_TRACKS: Final = (
+    "vocals",
+    "drums",
+    "bass",
+    "other",
+    "harmonic",
+    "percussive",
+    "main",
+    "main_harmonic",
+    "main_percussive",
+)
+_STAGES: Final = (
+    ("audio_separation", "separator"),
+    ("harmonic_percussive_separation", "decomposition"),
+    ("composite_track_creation", "composition"),
+    ("normalization", "audio_processing"),
+)
+
+HEALTH: Final[documents.HealthDocument] = {
+    "status": "healthy",
+    "version": "1.0.0",
+    "pipeline_stages": 4,
+}
+
+CONFIG: Final[documents.ConfigDocument] = {
+    "max_file_size_mb": 500,
+    "supported_formats": ["wav", "mp3", "flac", "ogg"],
+    "pipeline_stages": [{"name": name, "processor_type": kind} for name, kind in _STAGES],
+    "separator": {
+        "engine": "demucs",
+        "model": "htdemucs",
+        "preview": False,
+        "reason": "the weights of htdemucs are in the models folder",
+    },
+    "output_formats": ["wav", "flac", "mp3", "ogg", "m4a"],
+    "options": {
+        "engine": ["auto", "demucs", "spectral"],
+        "format": ["wav", "flac", "mp3", "ogg", "m4a"],
+        "target_lufs": [-40.0, -5.0],
+        "ceiling_dbtp": [-20.0, 0.0],
+    },
+    "defaults": {"engine": "auto", "format": "wav", "target_lufs": -14.0, "ceiling_dbtp": -1.0},
+}
+
+OUTPUTS: Final = {name: f"/download/{JOB_ID}/{name}.wav" for name in _TRACKS}
+
+
+def _stage(name: str, processor_type: str, *, minute: int | None = None) -> documents.StageDocument:
+    ended = minute is not None
+    return {
+        "name": name,
+        "processor_type": processor_type,
+        "status": "completed" if ended else "pending",
+        "started_at": f"2024-01-15T10:{minute}:46.123456" if ended else None,
+        "completed_at": f"2024-01-15T10:{minute}:58.654321" if ended else None,
+        "error": None,
+        "duration_seconds": 12.531 if ended else None,
+        "percent": 100.0 if ended else 0.0,
+    }
+
+
+QUEUED_JOB: Final[documents.JobDocument] = {
+    "job_id": JOB_ID,
+    "status": "processing",
+    "created_at": "2024-01-15T10:30:45.123456",
+    "stages": [_stage(name, kind) for name, kind in _STAGES],
+    "outputs": {},
+    "percent": 0.0,
+    "file_name": "song.wav",
+    "engine": {
+        "name": "demucs",
+        "model": "htdemucs",
+        "preview": False,
+        "reason": "the weights of htdemucs are in the models folder",
+        "sha256": "8726e21a993978c7ba086d3872e7608d7d5bfca646ca4aca459ffda844faa8b4",
+    },
+    "loudness": None,
+    "audio": None,
+    "separation": None,
+    "tracks": [],
+    "notes": [],
+    "error": None,
+}
+
+COMPLETED_JOB: Final[documents.JobDocument] = {
+    **QUEUED_JOB,
+    "status": "completed",
+    "stages": [_stage(name, kind, minute=30 + index) for index, (name, kind) in enumerate(_STAGES)],
+    "outputs": OUTPUTS,
+    "percent": 100.0,
+    "loudness": {
+        "source_lufs": -9.8,
+        "main_lufs": -14.0,
+        "target_lufs": -14.0,
+        "ceiling_dbtp": -1.0,
+        "gain_db": -4.2,
+        "held_back_by": None,
+    },
+    "audio": {
+        "container": "wav",
+        "codec": "pcm_s16le",
+        "rate_hz": 44100,
+        "channels": 2,
+        "frames": 7938000,
+        "bit_depth": 16,
+        "duration_s": 180.0,
+    },
+    "separation": {
+        "engine": "demucs",
+        "model": "htdemucs",
+        "model_sha256": "8726e21a993978c7ba086d3872e7608d7d5bfca646ca4aca459ffda844faa8b4",
+        "device": "cpu",
+        "preview": False,
+        "residual_db": -23.4,
+        "versions": {"demucs": "4.1.0", "torch": "2.13.0"},
+    },
+    "tracks": [
+        {
+            "name": "vocals",
+            "url": OUTPUTS["vocals"],
+            "format": "wav",
+            "frames": 7938000,
+            "size_bytes": 47628044,
+            "sha256": "0f343b0931126a20f133d67c2b018a3b5e9b0e4d1c3a5f7e9d8c6b4a29180706",
+            "true_peak_dbtp": -4.1,
+            "loudness_lufs": -18.3,
+        }
+    ],
+}
+
+JOBS: Final[documents.JobsDocument] = {"jobs": [COMPLETED_JOB], "next_cursor": None}
+
+UPLOAD: Final[documents.UploadDocument] = {
+    "upload_id": "5b0c7e86-2f5e-4d8f-9a57-0f9a4f1f1c3e",
+    "put": {
+        "url": "https://uploads.example/uploads/…?X-Amz-Signature=…",
+        "headers": {"Content-Type": "audio/wav"},
+    },
+    "post": {
+        "url": "https://uploads.example/",
+        "fields": {"Content-Type": "audio/wav", "key": "uploads/…", "policy": "…"},
+    },
+    "expires_in_s": 3600,
+    "max_bytes": 524288000,
+}
+
+PROCESS_BODY: Final[dict[str, Any]] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {
+                    "file": {
+                        "type": "string",
+                        "format": "binary",
+                        "contentMediaType": "application/octet-stream",
+                        "description": "The recording: wav, mp3, flac or ogg.",
+                    },
+                    "engine": {"type": "string", "enum": ["auto", "demucs", "spectral"]},
+                    "format": {"type": "string", "enum": ["wav", "flac", "mp3", "ogg", "m4a"]},
+                    "target_lufs": {"type": "number", "minimum": -40, "maximum": -5},
+                    "ceiling_dbtp": {"type": "number", "minimum": -20, "maximum": 0},
+                },
+            },
+            "example": {"file": "song.wav", "engine": "auto", "format": "wav"},
+        }
+    },
+}
+
+
+def answer(example: object) -> dict[str, Any]:
+    """A good answer's description, with its example."""
+    return {"description": "OK", "content": {"application/json": {"example": example}}}
+
+
+def problem(detail: str, *, description: str) -> dict[str, Any]:
+    """An error's description, with its example."""
+    return {
+        "description": description,
+        "model": documents.ProblemDocument,
+        "content": {"application/json": {"example": {"detail": detail}}},
+    }

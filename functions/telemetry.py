@@ -1,0 +1,67 @@
+"""Logs, traces and metrics of the entry points.
+
+Hides Powertools, and that its objects read the environment when they are
+made: here they are made by the first event, not by an import. Neither events
+nor answers are recorded, since they carry keys, signed URLs and recordings.
+"""
+
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any, TypeVar
+
+from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+Event = dict[str, Any]
+Answer = TypeVar("Answer")
+
+
+@cache
+def logger() -> Logger:
+    """The structured logger of this process."""
+    return Logger()
+
+
+@cache
+def _metrics() -> Metrics:
+    return Metrics(namespace="clearstem")
+
+
+def count(metric: str, value: float = 1) -> None:
+    """Add to a metric that goes out with the present invocation."""
+    _metrics().add_metric(name=metric, unit=MetricUnit.Count, value=value)
+
+
+def entry_point(
+    handle: Callable[[Event, LambdaContext], Answer],
+) -> Callable[[Event, LambdaContext], Answer]:
+    """Decorate a Lambda handler with logging, tracing and metrics."""
+
+    @cache
+    def decorated() -> Callable[[Event, LambdaContext], Answer]:
+        traced = Tracer().capture_lambda_handler(_flushing(handle), capture_response=False)
+        ready: Callable[[Event, LambdaContext], Answer] = logger().inject_lambda_context(
+            traced, clear_state=True
+        )
+        return ready
+
+    @wraps(handle)
+    def handler(event: Event, context: LambdaContext) -> Answer:
+        return decorated()(event, context)
+
+    return handler
+
+
+def _flushing(
+    handle: Callable[[Event, LambdaContext], Answer],
+) -> Callable[[Event, LambdaContext], Answer]:
+    def flushing(event: Event, context: LambdaContext) -> Answer:
+        try:
+            return handle(event, context)
+        finally:
+            # Powertools' own decorator warns at each event that has no metric.
+            if _metrics().metric_set:
+                _metrics().flush_metrics()
+
+    return flushing

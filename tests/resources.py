@@ -1,0 +1,113 @@
+"""Fixtures: an account with the resources of a deployment, and the core over them."""
+
+import json
+from dataclasses import replace
+
+import boto3
+import pytest
+
+from clearstem.service import Service
+from clearstem.settings import Settings
+from tests.emulator import Account
+
+# An execution that is over at once: what is tested here ends before any stage.
+_MACHINE = {"StartAt": "Done", "States": {"Done": {"Type": "Succeed"}}}
+_INDEXES = {
+    "by_owner": ("owner", "owner_sort"),
+    "by_open": ("open", "updated_at"),
+    "by_connection": ("connection_id", "pk"),
+}
+
+
+@pytest.fixture
+def settings(aws: Account) -> Settings:
+    """The names of the resources that the account has, made by this fixture."""
+    _create_table(aws)
+    for name in ("uploads", "work", "tracks", "drop"):
+        aws.client("s3").create_bucket(Bucket=f"{name}-{aws.number}")
+    machine = aws.client("stepfunctions").create_state_machine(
+        name="separate",
+        definition=json.dumps(_MACHINE),
+        roleArn=f"arn:aws:iam::{aws.number}:role/separate",
+    )
+    return Settings(
+        table="clearstem",
+        uploads_bucket=f"uploads-{aws.number}",
+        work_bucket=f"work-{aws.number}",
+        tracks_bucket=f"tracks-{aws.number}",
+        drop_bucket=f"drop-{aws.number}",
+        separate_state_machine_arn=machine["stateMachineArn"],
+        websocket_url=aws.endpoint,
+        keyless_owner="local",
+        stream_downloads=True,
+    )
+
+
+@pytest.fixture
+def service(settings: Settings, session: boto3.Session) -> Service:
+    """The core over the account's resources."""
+    return Service.over(settings, session=session)
+
+
+@pytest.fixture
+def session(aws: Account, monkeypatch: pytest.MonkeyPatch) -> boto3.Session:
+    """A boto3 session of the account."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint)
+    return boto3.Session(
+        aws_access_key_id=aws.number, aws_secret_access_key="local", region_name=aws.region
+    )
+
+
+@pytest.fixture
+def deployed(service: Service, aws: Account, monkeypatch: pytest.MonkeyPatch) -> Service:
+    """The service as a handler composes it, from the environment alone."""
+    from functions import push, rest, wiring
+
+    service = replace(service, settings=replace(service.settings, stream_downloads=False))
+    settings = service.settings
+    environment = {
+        "AWS_ACCESS_KEY_ID": aws.number,
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_DEFAULT_REGION": aws.region,
+        "CLEARSTEM_TABLE": settings.table,
+        "CLEARSTEM_UPLOADS_BUCKET": settings.uploads_bucket,
+        "CLEARSTEM_WORK_BUCKET": settings.work_bucket,
+        "CLEARSTEM_TRACKS_BUCKET": settings.tracks_bucket,
+        "CLEARSTEM_DROP_BUCKET": settings.drop_bucket,
+        "CLEARSTEM_SEPARATE_STATE_MACHINE_ARN": settings.separate_state_machine_arn,
+        "CLEARSTEM_WEBSOCKET_URL": settings.websocket_url,
+        "CLEARSTEM_KEYLESS_OWNER": "",
+        "POWERTOOLS_SERVICE_NAME": "clearstem-test",
+        "POWERTOOLS_METRICS_NAMESPACE": "clearstem",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    for cached in (wiring.service, rest._gateway, push._broadcast):
+        cached.cache_clear()
+    return service
+
+
+def _create_table(aws: Account) -> None:
+    names = sorted({"pk", "sk", *(name for keys in _INDEXES.values() for name in keys)})
+    aws.client("dynamodb").create_table(
+        TableName="clearstem",
+        AttributeDefinitions=[{"AttributeName": n, "AttributeType": "S"} for n in names],
+        KeySchema=_key_schema("pk", "sk"),
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": index,
+                "KeySchema": _key_schema(*keys),
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+            for index, keys in _INDEXES.items()
+        ],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+    )
+
+
+def _key_schema(partition: str, sort: str) -> list[dict[str, str]]:
+    return [
+        {"AttributeName": partition, "KeyType": "HASH"},
+        {"AttributeName": sort, "KeyType": "RANGE"},
+    ]

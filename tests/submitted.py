@@ -1,0 +1,72 @@
+"""Jobs in the states that tests need, reached through the core's own transitions."""
+
+import struct
+from dataclasses import replace
+
+from clearstem.jobs import Job, Location, StageResult, Track
+from clearstem.recipes import SEPARATE, SeparateOptions
+from clearstem.service import Service
+
+
+def wav(frames: int = 400) -> bytes:
+    """A short, real WAV file."""
+    data = struct.pack(f"<{frames}h", *(int(8000 * ((i % 40) / 20 - 1)) for i in range(frames)))
+    fields = (b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, 1, 8000, 16000, 2, 16)
+    head = struct.pack("<4sI4s4sIHHIIHH", *fields)
+    return head + b"data" + struct.pack("<I", len(data)) + data
+
+
+def submit(
+    service: Service, *, owner: str = "local", file_name: str = "song.wav", job_id: str = ""
+) -> Job:
+    """A queued job of an uploaded file; with `job_id`, of just that id."""
+    intake = service.intake
+    upload = intake.announce(owner=owner, file_name=file_name)
+    with intake.writer(upload) as writer:
+        writer.write(wav())
+    if not job_id:
+        return intake.submit_upload(upload, SeparateOptions())
+    ids = replace(intake, new_id=lambda: job_id)
+    return ids.submit_upload(upload, SeparateOptions())
+
+
+def advance(service: Service, job: Job, *, fraction: float) -> Job:
+    """The job with its first stage under way."""
+    stage, at = SEPARATE.stages[0].name, service.now()
+    return service.jobs.change(
+        job.job_id,
+        lambda j: j.start_stage(stage, at=at).advance(stage, fraction=fraction, at=at),
+    )
+
+
+def finish(service: Service, job: Job, *, tracks: dict[str, bytes] | None = None) -> Job:
+    """The job with every stage done and its tracks in storage; or only the named ones there."""
+    contents = tracks or {name: f"{name} ".encode() * 1000 for name in SEPARATE.tracks}
+    made = tuple(_stored(service, job, name, data) for name, data in contents.items())
+    for index, spec in enumerate(SEPARATE.stages):
+        last = index == len(SEPARATE.stages) - 1
+        result = StageResult(tracks=made if last else ())
+        at = service.now()
+        job = service.jobs.change(
+            job.job_id,
+            lambda j, name=spec.name, result=result, at=at: j.start_stage(
+                name, at=at
+            ).complete_stage(name, result, at=at),
+        )
+    return job
+
+
+def _stored(service: Service, job: Job, name: str, data: bytes) -> Track:
+    location = Location(job.destination.bucket, f"{job.destination.key}{name}.wav")
+    with service.store.writer(location, content_type="audio/wav", max_bytes=1 << 30) as writer:
+        writer.write(data)
+    return Track(
+        name=name,
+        location=location,
+        extension="wav",
+        frames=400,
+        size_bytes=len(data),
+        sha256=writer.sha256,
+        true_peak_dbtp=-1.0,
+        loudness_lufs=None,
+    )

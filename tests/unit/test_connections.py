@@ -1,0 +1,82 @@
+"""Who watches what, and how it is forgotten."""
+
+import pytest
+
+from clearstem.connections import Connection, ConnectionTable
+from clearstem.service import Service
+from tests.unit.examples import JOB_ID, START, a_job
+
+
+@pytest.fixture
+def connections(service: Service) -> ConnectionTable:
+    return service.connections
+
+
+def connection(name: str = "L0SM9cOFvHcCIhw=", *, job_id: str | None = None) -> Connection:
+    return Connection(name, owner="ada", dialect="pipeline", job_id=job_id)
+
+
+def test_a_connection_is_remembered_and_watches_nothing_yet(connections):
+    connections.open(connection(), at=START)
+    assert connections.get("L0SM9cOFvHcCIhw=") == connection()
+    assert connections.watchers(JOB_ID) == ()
+
+
+def test_a_connection_that_never_was_is_none(connections):
+    assert connections.get("nobody") is None
+
+
+def test_everyone_who_watches_a_job_is_found_and_nobody_else(connections, service):
+    service.jobs.create(a_job())
+    for name in ("one", "two", "three"):
+        connections.open(connection(name, job_id=JOB_ID), at=START)
+    connections.watch(connection("one", job_id=JOB_ID), job_id=JOB_ID, at=START)
+    connections.watch(connection("two", job_id=JOB_ID), job_id=JOB_ID, at=START)
+    connections.watch(connection("three"), job_id="another", at=START)
+    assert connections.watchers(JOB_ID) == (
+        connection("one", job_id=JOB_ID),
+        connection("two", job_id=JOB_ID),
+    )
+
+
+def test_a_connection_that_watches_twice_is_told_once(connections):
+    for _ in range(2):
+        connections.watch(connection(), job_id=JOB_ID, at=START)
+    assert connections.watchers(JOB_ID) == (connection(),)
+
+
+def test_a_closed_connection_is_forgotten_with_all_it_watched(connections):
+    for name in ("one", "two"):
+        connections.open(connection(name), at=START)
+        for job_id in ("job-1", "job-2"):
+            connections.watch(connection(name), job_id=job_id, at=START)
+    connections.close("one")
+    assert connections.get("one") is None
+    assert connections.watchers("job-1") == connections.watchers("job-2") == (connection("two"),)
+    assert connections.get("two") == connection("two")
+
+
+def test_closing_twice_or_closing_nobody_does_nothing(connections):
+    connections.open(connection("two"), at=START)
+    connections.open(connection("one"), at=START)
+    for _ in range(2):
+        connections.close("one")
+    connections.close("nobody")
+    assert connections.get("two") is not None
+
+
+def test_what_is_never_closed_expires_after_the_two_hours_of_a_socket(connections):
+    connections.open(connection(), at=START)
+    connections.watch(connection(), job_id=JOB_ID, at=START)
+    items = connections.client.scan(TableName=connections.table)["Items"]
+    lives = {int(item["ttl"]["N"]) - int(START.timestamp()) for item in items}
+    assert len(items) == 2
+    assert min(lives) > 2 * 3600
+    assert max(lives) < 3 * 3600
+
+
+def test_a_connection_shows_in_no_owners_history(connections, service):
+    connections.open(connection(), at=START)
+    connections.watch(connection(), job_id=JOB_ID, at=START)
+    assert service.jobs.history("ada", limit=10).jobs == ()
+    assert service.accounts.keys("ada") == ()

@@ -1,0 +1,65 @@
+"""One execution per job, named by its id."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from clearstem.executions import Executions, ExecutionState
+from clearstem.service import Service
+from tests.emulator import Account, until
+
+
+@pytest.fixture
+def waiting(service: Service, aws: Account) -> Executions:
+    """Executions that wait for a worker who never comes."""
+    client = service.client("stepfunctions")
+    activity = client.create_activity(name="nobody")["activityArn"]
+    state = {"Type": "Task", "Resource": activity, "End": True}
+    machine = client.create_state_machine(
+        name="waiting",
+        definition=json.dumps({"StartAt": "Wait", "States": {"Wait": state}}),
+        roleArn=f"arn:aws:iam::{aws.number}:role/separate",
+    )
+    return Executions(client, machine["stateMachineArn"])
+
+
+def test_an_execution_bears_the_jobs_id_and_is_told_nothing_else(waiting):
+    waiting.start("job-1")
+    (found,) = waiting.client.list_executions(stateMachineArn=waiting.state_machine_arn)[
+        "executions"
+    ]
+    told = waiting.client.describe_execution(executionArn=found["executionArn"])
+    assert (found["name"], json.loads(told["input"])) == ("job-1", {"job_id": "job-1"})
+    assert waiting.state("job-1") is ExecutionState.RUNNING
+
+
+def test_a_second_start_of_a_running_execution_is_harmless(waiting):
+    waiting.start("job-1")
+    waiting.start("job-1")
+    found = waiting.client.list_executions(stateMachineArn=waiting.state_machine_arn)
+    assert len(found["executions"]) == 1
+
+
+def test_a_second_start_of_an_execution_that_ended_is_harmless(service):
+    executions = service.executions
+    executions.start("job-1")
+    until(lambda: executions.state("job-1") is ExecutionState.SUCCEEDED)
+    executions.start("job-1")
+    assert executions.state("job-1") is ExecutionState.SUCCEEDED
+
+
+def test_an_execution_that_never_was_is_missing(service):
+    assert service.executions.state("job-1") is ExecutionState.MISSING
+
+
+def test_a_stopped_execution_is_aborted(waiting):
+    waiting.start("job-1")
+    waiting.stop("job-1", cause="cancelled by its owner")
+    assert waiting.state("job-1") is ExecutionState.ABORTED
+
+
+def test_a_state_machine_that_is_not_there_is_an_error_not_a_second_start(service):
+    lost = replace(service.executions, state_machine_arn=service.executions.state_machine_arn + "x")
+    with pytest.raises(lost.client.exceptions.StateMachineDoesNotExist):
+        lost.start("job-1")

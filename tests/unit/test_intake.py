@@ -1,0 +1,266 @@
+"""Each way in, and everything that is turned away at the door."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from clearstem.errors import (
+    ContentMismatch,
+    EmptyFile,
+    EngineUnavailable,
+    InvalidOption,
+    InvalidRequest,
+    JobExists,
+    MissingFile,
+    TooLarge,
+    UnsupportedFormat,
+    UploadNotFound,
+)
+from clearstem.executions import ExecutionState
+from clearstem.intake import Intake
+from clearstem.jobs import Job, JobState, Location
+from clearstem.recipes import EngineName, SeparateOptions, separate_options
+from clearstem.service import Service
+from clearstem.uploads import Upload
+from tests.emulator import until
+from tests.unit.examples import START
+from tests.unit.test_media import NO_SOUNDS, SOUNDS
+
+WAV = SOUNDS["wav"]
+
+
+@pytest.fixture
+def intake(service: Service) -> Intake:
+    """Ways in that know no time but one, and take a thousand bytes."""
+    small = replace(service.settings, max_upload_bytes=1000)
+    return replace(service.intake, settings=small, now=lambda: START)
+
+
+@pytest.fixture
+def drop(service: Service) -> Callable[..., Location]:
+    """Puts an object into the drop bucket."""
+
+    def put(key: str, body: bytes = WAV, **metadata: str) -> Location:
+        bucket = service.settings.drop_bucket
+        service.store.client.put_object(Bucket=bucket, Key=key, Body=body, Metadata=metadata)
+        return Location(bucket, key)
+
+    return put
+
+
+def uploaded(intake: Intake, data: bytes = WAV, *, name: str = "song.wav") -> Upload:
+    upload = intake.announce(owner="ada", file_name=name)
+    intake.store.client.put_object(
+        Bucket=upload.location.bucket, Key=upload.location.key, Body=data
+    )
+    return upload
+
+
+def jobs_of(intake: Intake, owner: str = "ada") -> tuple[Job, ...]:
+    return intake.jobs.history(owner, limit=100).jobs
+
+
+def test_an_announced_upload_is_remembered_for_its_owner(intake):
+    upload = intake.announce(owner="ada", file_name="C:\\Music\\Песня.WAV")
+    assert intake.uploads.get(upload.upload_id, owner="ada") == upload
+    assert (upload.file_name, upload.extension) == ("Песня.WAV", "wav")
+
+
+def test_another_owners_upload_is_not_found_like_one_that_never_was(intake):
+    upload = intake.announce(owner="ada", file_name="song.wav")
+    for upload_id, owner in ((upload.upload_id, "bob"), ("nothing", "ada")):
+        with pytest.raises(UploadNotFound, match=f"no upload {upload_id}"):
+            intake.uploads.get(upload_id, owner=owner)
+
+
+def test_a_strangers_file_name_has_no_part_in_the_storage_key(intake):
+    upload = intake.announce(owner="ada", file_name="../../bob/1/source.flac")
+    assert upload.location == Location(
+        intake.settings.uploads_bucket, f"uploads/ada/{upload.upload_id}/source.flac"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [(None, MissingFile), ("", MissingFile), ("song.aac", UnsupportedFormat)],
+)
+def test_a_name_that_will_not_do_announces_nothing(intake, name, error):
+    with pytest.raises(error):
+        intake.announce(owner="ada", file_name=name)
+    items = intake.uploads.client.scan(TableName=intake.uploads.table)["Items"]
+    assert items == []
+
+
+def test_an_upload_written_through_the_service_becomes_a_job(intake):
+    upload = intake.announce(owner="ada", file_name="song.wav")
+    with intake.writer(upload) as target:
+        target.write(WAV)
+    job = intake.submit_upload(upload, separate_options({"format": "mp3"}))
+    assert (job.state, job.owner, job.ticket) == (JobState.QUEUED, "ada", 1)
+    assert (job.source.location, job.source.size_bytes) == (upload.location, len(WAV))
+    assert (job.source.file_name, job.source.extension) == ("song.wav", "wav")
+    assert job.options.output_format == "mp3"
+    assert job.engine.name is EngineName.SPECTRAL
+    assert job.destination == Location(intake.settings.tracks_bucket, f"jobs/{job.job_id}/")
+    assert job.created_at == START
+
+
+def test_a_job_is_on_record_and_its_execution_started(intake):
+    job = intake.submit_upload(uploaded(intake), SeparateOptions())
+    assert intake.jobs.get(job.job_id) == job
+    until(lambda: intake.executions.state(job.job_id) is ExecutionState.SUCCEEDED)
+
+
+def test_an_upload_beyond_the_limit_is_cut_off_while_it_is_written(intake):
+    upload = intake.announce(owner="ada", file_name="song.wav")
+    with pytest.raises(TooLarge), intake.writer(upload) as target:
+        target.write(bytes(1001))
+
+
+def test_an_upload_link_bears_the_limit_and_the_media_type(intake):
+    links = intake.presign(intake.announce(owner="ada", file_name="song.mp3"))
+    assert links.put_headers == {"Content-Type": "audio/mpeg"}
+    assert links.post_fields["Content-Type"] == "audio/mpeg"
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", EmptyFile),
+        (WAV + bytes(1000), TooLarge),
+        (NO_SOUNDS["text"], ContentMismatch),
+        (NO_SOUNDS["html"], ContentMismatch),
+    ],
+    ids=["empty", "too large", "text", "html"],
+)
+def test_an_upload_that_is_nothing_to_work_on_becomes_no_job(intake, data, error):
+    upload = uploaded(intake, data)
+    with pytest.raises(error, match=r"song\.wav"):
+        intake.submit_upload(upload, SeparateOptions())
+    assert jobs_of(intake) == ()
+
+
+def test_an_upload_whose_bytes_never_came_becomes_no_job(intake):
+    upload = intake.announce(owner="ada", file_name="song.wav")
+    with pytest.raises(UploadNotFound):
+        intake.submit_upload(upload, SeparateOptions())
+    assert jobs_of(intake) == ()
+
+
+def test_a_file_of_exactly_the_limit_is_taken(intake):
+    upload = uploaded(intake, WAV + bytes(1000 - len(WAV)))
+    assert intake.submit_upload(upload, SeparateOptions()).source.size_bytes == 1000
+
+
+def test_an_engine_that_is_not_there_becomes_no_job(intake):
+    with pytest.raises(EngineUnavailable, match="clearstem models fetch htdemucs"):
+        intake.submit_upload(uploaded(intake), separate_options({"engine": "demucs"}))
+    assert jobs_of(intake) == ()
+
+
+def test_the_same_upload_twice_is_two_jobs(intake):
+    upload = uploaded(intake)
+    first, second = (intake.submit_upload(upload, SeparateOptions()) for _ in range(2))
+    assert first.job_id != second.job_id
+    assert len(jobs_of(intake)) == 2
+
+
+def submit_again(intake: Intake, job: Job) -> Job:
+    return intake.submit(
+        job_id=job.job_id,
+        owner="eve",
+        source=job.source,
+        destination=job.destination,
+        options=job.options,
+    )
+
+
+def test_a_taken_id_is_refused_and_starts_nothing_anew(intake):
+    job = intake.submit_upload(uploaded(intake), SeparateOptions())
+    with pytest.raises(JobExists):
+        submit_again(intake, job)
+    assert jobs_of(intake) == (job,)
+    assert jobs_of(intake, "eve") == ()
+
+
+def test_a_job_that_cannot_be_started_is_failed_and_does_not_wait_for_ever(intake):
+    lost = replace(intake.executions, state_machine_arn=intake.executions.state_machine_arn + "x")
+    broken = replace(intake, executions=lost)
+    with pytest.raises(lost.client.exceptions.StateMachineDoesNotExist):
+        broken.submit_upload(uploaded(broken), SeparateOptions())
+    (job,) = jobs_of(broken)
+    assert (job.state, job.failure.name) == (JobState.FAILED, "Clearstem.NotStarted")
+    assert job.failure.message.startswith("the job could not be started: ")
+    # And nobody stands behind it in the queue.
+    assert intake.jobs.jobs_ahead(intake.submit_upload(uploaded(intake), SeparateOptions())) == 0
+
+
+def test_a_dropped_object_becomes_its_owners_job_with_results_beside_it(intake, drop):
+    location = drop("drop/ada/demos/Песня.wav")
+    job = intake.submit_drop(location, event_id="0055AED6DCD90281E5")
+    assert (job.owner, job.source.location) == ("ada", location)
+    assert job.source.file_name == "Песня.wav"
+    assert job.destination == Location(location.bucket, f"done/ada/Песня.wav/{job.job_id}/")
+    assert jobs_of(intake) == (job,)
+
+
+def test_a_repeated_drop_event_makes_no_second_job(intake, drop):
+    location = drop("drop/ada/song.wav")
+    first = intake.submit_drop(location, event_id="0055AED6DCD90281E5")
+    assert intake.submit_drop(location, event_id="0055AED6DCD90281E5") is None
+    assert jobs_of(intake) == (first,)
+
+
+def test_an_object_dropped_anew_is_another_job(intake, drop):
+    location = drop("drop/ada/song.wav")
+    first = intake.submit_drop(location, event_id="0055AED6DCD90281E5")
+    second = intake.submit_drop(location, event_id="0055AED6DCD90281E6")
+    other = intake.submit_drop(drop("drop/ada/b/song.wav"), event_id="0055AED6DCD90281E5")
+    assert len({first.job_id, second.job_id, other.job_id}) == 3
+
+
+def test_an_objects_metadata_are_the_jobs_options(intake, drop):
+    options = {"clearstem-format": "flac", "clearstem-target-lufs": "-16", "artist": "Ada"}
+    job = intake.submit_drop(drop("drop/ada/song.wav", **options), event_id="1")
+    assert job.options == SeparateOptions(output_format="flac", target_lufs=-16.0)
+
+
+@pytest.mark.parametrize(
+    ("key", "body", "metadata", "error"),
+    [
+        ("drop/ada/empty.wav", b"", {}, EmptyFile),
+        ("drop/ada/large.wav", WAV + bytes(1000), {}, TooLarge),
+        ("drop/ada/page.wav", NO_SOUNDS["html"], {}, ContentMismatch),
+        ("drop/ada/notes.txt", WAV, {}, UnsupportedFormat),
+        ("drop/song.wav", WAV, {}, InvalidRequest),
+        ("drop/../song.wav", WAV, {}, InvalidRequest),
+        ("drop/a b/song.wav", WAV, {}, InvalidRequest),
+        ("done/ada/song.wav", WAV, {}, InvalidRequest),
+        ("drop/ada/song.wav", WAV, {"clearstem-formt": "mp3"}, InvalidOption),
+        ("drop/ada/song.wav", WAV, {"clearstem-engine": "umx"}, InvalidOption),
+        ("drop/ada/song.wav", WAV, {"clearstem-engine": "demucs"}, EngineUnavailable),
+    ],
+)
+def test_a_drop_that_is_nothing_to_work_on_becomes_no_job(intake, drop, key, body, metadata, error):
+    with pytest.raises(error):
+        intake.submit_drop(drop(key, body, **metadata), event_id="1")
+    assert jobs_of(intake) == ()
+
+
+def test_an_object_that_is_gone_when_its_event_comes_becomes_no_job(intake):
+    gone = Location(intake.settings.drop_bucket, "drop/ada/song.wav")
+    with pytest.raises(UploadNotFound):
+        intake.submit_drop(gone, event_id="1")
+
+
+def test_a_folder_made_in_the_console_is_no_recording(intake, drop):
+    assert intake.submit_drop(drop("drop/ada/demos/", b""), event_id="1") is None
+    assert jobs_of(intake) == ()
+
+
+def test_a_rejected_drop_is_told_beside_the_results(intake, drop):
+    location = drop("drop/ada/demos/notes.txt")
+    intake.reject_drop(location, UnsupportedFormat("Unsupported audio format: .txt"))
+    beside = Location(location.bucket, "done/ada/demos/notes.txt.error.txt")
+    assert intake.store.read_text(beside) == "Unsupported audio format: .txt\n"

@@ -1,0 +1,139 @@
+"""What a separation may be asked for, and where its files lie."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clearstem.errors import InvalidOption
+from clearstem.recipes import (
+    MAIN,
+    SEPARATE,
+    SEPARATION,
+    STEMS,
+    EngineChoice,
+    EngineName,
+    SeparateOptions,
+    manifest_key,
+    separate_options,
+    work_key,
+)
+
+
+def test_the_recipe_has_its_four_stages_in_the_order_of_the_contract():
+    assert [(s.name, s.processor_type) for s in SEPARATE.stages] == [
+        ("audio_separation", "separator"),
+        ("harmonic_percussive_separation", "decomposition"),
+        ("composite_track_creation", "composition"),
+        ("normalization", "audio_processing"),
+    ]
+
+
+def test_the_recipe_makes_nine_tracks_of_different_names():
+    assert len(set(SEPARATE.tracks)) == len(SEPARATE.tracks) == 9
+    assert {*STEMS, MAIN} < set(SEPARATE.tracks)
+
+
+def test_every_stage_has_a_share_of_the_time():
+    assert all(spec.weight > 0 for spec in SEPARATE.stages)
+
+
+def test_a_stage_is_found_by_its_name_only():
+    assert [SEPARATE.position(s.name) for s in SEPARATE.stages] == [0, 1, 2, 3]
+    with pytest.raises(KeyError, match="separation"):
+        SEPARATE.position("separation")
+
+
+def test_no_options_are_the_defaults_of_the_contract():
+    assert separate_options({}) == SeparateOptions(EngineChoice.AUTO, "wav", -14.0, -1.0)
+
+
+def test_null_and_empty_fields_take_their_defaults():
+    given_fields = {"engine": None, "format": "", "target_lufs": None, "ceiling_dbtp": ""}
+    assert separate_options(given_fields) == SeparateOptions()
+
+
+def test_options_come_as_text_or_as_numbers():
+    expected = SeparateOptions(EngineChoice.SPECTRAL, "flac", -16.0, -2.0)
+    form = {"engine": "spectral", "format": ".FLAC", "target_lufs": "-16", "ceiling_dbtp": "-2.0"}
+    body = {"engine": "spectral", "format": "flac", "target_lufs": -16, "ceiling_dbtp": -2.0}
+    assert separate_options(form) == separate_options(body) == expected
+
+
+def test_zero_is_a_value_and_not_an_empty_field():
+    assert separate_options({"ceiling_dbtp": 0}).ceiling_dbtp == 0.0
+    with pytest.raises(InvalidOption, match="target_lufs 0 is outside -40 to -5 LUFS"):
+        separate_options({"target_lufs": 0})
+
+
+@pytest.mark.parametrize("name", ["formt", "Engine", "output_format", "target-lufs"])
+def test_an_option_of_an_unknown_name_is_refused_not_ignored(name):
+    with pytest.raises(InvalidOption, match=f"unknown option '{name}': engine, format"):
+        separate_options({name: "wav", "engine": "auto"})
+
+
+@pytest.mark.parametrize("engine", ["umx", "DEMUCS", 1.0])
+def test_an_unknown_engine_is_refused_with_those_that_are_known(engine):
+    with pytest.raises(InvalidOption) as refused:
+        separate_options({"engine": engine})
+    assert str(refused.value) == f"engine {engine!r} is not one of auto, demucs, spectral"
+
+
+@pytest.mark.parametrize("extension", ["aac", "wave", "wav ", "mp3.exe"])
+def test_an_unknown_format_is_refused_with_those_that_are_known(extension):
+    with pytest.raises(InvalidOption) as refused:
+        separate_options({"format": extension})
+    assert str(refused.value) == f"format {extension!r} is not one of wav, flac, mp3, ogg, m4a"
+
+
+@pytest.mark.parametrize("text", ["loud", "-14 LUFS", "--14", "true", True, "0x10"])
+def test_a_loudness_that_is_no_number_is_refused(text):
+    with pytest.raises(InvalidOption, match=r"^target_lufs .* is not a number$"):
+        separate_options({"target_lufs": text})
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999"])
+def test_a_number_that_is_not_finite_is_outside_every_range(text):
+    with pytest.raises(InvalidOption, match=r"ceiling_dbtp .* is outside -20 to 0 dBTP"):
+        separate_options({"ceiling_dbtp": text})
+
+
+@pytest.mark.parametrize(
+    ("option", "low", "high"), [("target_lufs", -40.0, -5.0), ("ceiling_dbtp", -20.0, 0.0)]
+)
+def test_the_ends_of_a_range_belong_to_it_and_nothing_beyond(option, low, high):
+    assert getattr(separate_options({option: low}), option) == low
+    assert getattr(separate_options({option: high}), option) == high
+    for beyond in (math.nextafter(low, -math.inf), math.nextafter(high, math.inf)):
+        with pytest.raises(InvalidOption, match=f"{option} .* is outside {low:g} to {high:g}"):
+            separate_options({option: beyond})
+
+
+@given(st.dictionaries(st.text(), st.one_of(st.none(), st.text(), st.floats()), max_size=4))
+@settings(max_examples=100, deadline=None)
+def test_whatever_a_client_sends_is_options_or_a_refusal(fields):
+    try:
+        options = separate_options(fields)
+    except InvalidOption:
+        return
+    assert -40.0 <= options.target_lufs <= -5.0
+    assert -20.0 <= options.ceiling_dbtp <= 0.0
+
+
+def test_options_built_in_code_are_held_to_the_same_ranges():
+    with pytest.raises(InvalidOption, match="target_lufs -41 is outside"):
+        SeparateOptions(target_lufs=-41.0)
+    with pytest.raises(InvalidOption, match="format 'WAV' is not one of"):
+        SeparateOptions(output_format="WAV")
+
+
+def test_every_engine_can_be_asked_for_by_name():
+    assert set(EngineChoice) == {*EngineName, "auto"}
+
+
+def test_a_stages_files_lie_under_its_job_and_its_name():
+    assert work_key("j1", stage=SEPARATION, artifact="vocals.wav") == (
+        "jobs/j1/audio_separation/vocals.wav"
+    )
+    assert manifest_key("j1", stage=SEPARATION) == "jobs/j1/audio_separation/manifest.json"

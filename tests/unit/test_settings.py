@@ -1,0 +1,76 @@
+"""What a deployment sets by its environment."""
+
+from pathlib import Path
+
+import pytest
+
+from clearstem.media import MEBIBYTE
+from clearstem.settings import Settings
+
+REQUIRED = {
+    "CLEARSTEM_TABLE": "table",
+    "CLEARSTEM_UPLOADS_BUCKET": "uploads",
+    "CLEARSTEM_WORK_BUCKET": "work",
+    "CLEARSTEM_TRACKS_BUCKET": "tracks",
+    "CLEARSTEM_DROP_BUCKET": "drop",
+}
+
+
+def test_the_names_of_the_resources_are_enough():
+    found = Settings.from_env(REQUIRED)
+    assert found == Settings("table", "uploads", "work", "tracks", "drop")
+    assert found.max_upload_bytes == 500 * MEBIBYTE
+    assert (found.cors_origins, found.keyless_owner) == (("*",), "")
+    assert (found.models_dir, found.stream_downloads) == (None, False)
+
+
+@pytest.mark.parametrize("missing", REQUIRED)
+def test_a_missing_name_is_named(missing):
+    with pytest.raises(KeyError, match=missing):
+        Settings.from_env({k: v for k, v in REQUIRED.items() if k != missing})
+
+
+def test_every_variable_has_its_setting():
+    found = Settings.from_env(
+        {
+            **REQUIRED,
+            "CLEARSTEM_SEPARATE_STATE_MACHINE_ARN": "arn:aws:states:eu-west-1:1:stateMachine:s",
+            "CLEARSTEM_WEBSOCKET_URL": "https://ws.example/live",
+            "CLEARSTEM_KEYLESS_OWNER": "local",
+            "CLEARSTEM_SEPARATOR_MODEL": "htdemucs",
+            "CLEARSTEM_MODELS_DIR": "/models",
+            "CLEARSTEM_MAX_UPLOAD_BYTES": "1000",
+            "CLEARSTEM_CORS_ORIGINS": "https://a.example, https://b.example,",
+            "CLEARSTEM_STREAM_DOWNLOADS": "1",
+            "CLEARSTEM_PROGRESS_INTERVAL_S": "0.25",
+        }
+    )
+    assert found == Settings(
+        "table",
+        "uploads",
+        "work",
+        "tracks",
+        "drop",
+        separate_state_machine_arn="arn:aws:states:eu-west-1:1:stateMachine:s",
+        websocket_url="https://ws.example/live",
+        keyless_owner="local",
+        separator_model="htdemucs",
+        models_dir=Path("/models"),
+        max_upload_bytes=1000,
+        cors_origins=("https://a.example", "https://b.example"),
+        stream_downloads=True,
+        progress_interval_s=0.25,
+    )
+
+
+def test_an_empty_variable_is_as_good_as_none():
+    optional = ("MODELS_DIR", "MAX_UPLOAD_BYTES", "CORS_ORIGINS", "STREAM_DOWNLOADS")
+    empty = {f"CLEARSTEM_{name}": "" for name in (*optional, "PROGRESS_INTERVAL_S")}
+    assert Settings.from_env({**REQUIRED, **empty}) == Settings.from_env(REQUIRED)
+
+
+def test_without_a_mapping_the_environment_of_the_process_is_read(monkeypatch):
+    for name, value in REQUIRED.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CLEARSTEM_KEYLESS_OWNER", "of this process")
+    assert Settings.from_env().keyless_owner == "of this process"
