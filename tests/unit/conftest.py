@@ -16,6 +16,11 @@ _LOADER = Loader()
 def session(aws: Account, monkeypatch: pytest.MonkeyPatch) -> boto3.Session:
     """A boto3 session of the account."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint)
+    return session_of(aws)
+
+
+def session_of(aws: Account) -> boto3.Session:
+    """A new session of an account."""
     core = botocore.session.Session()
     core.register_component("data_loader", _LOADER)
     return boto3.Session(

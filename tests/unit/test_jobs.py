@@ -349,6 +349,21 @@ def test_a_stumble_is_remembered_while_the_stage_goes_on():
     assert job.stage(SEPARATION).state is StageState.RUNNING
 
 
+def test_the_same_stumble_told_twice_changes_nothing():
+    job = a_job().start_stage(SEPARATION, at=at(1)).stumble(SEPARATION, error="killed", at=at(2))
+    assert job.stumble(SEPARATION, error="killed", at=at(3)) is job
+    assert job.stumble(SEPARATION, error="killed again", at=at(3)) is not job
+
+
+def test_tracks_and_notes_of_several_stages_stand_together():
+    first = StageResult(tracks=(a_track("vocals"),), notes=("mono",))
+    second = StageResult(tracks=(a_track("harmonic"),), notes=("repaired",))
+    job = a_job().start_stage(SEPARATION, at=at(0)).complete_stage(SEPARATION, first, at=at(1))
+    job = job.start_stage(DECOMPOSITION, at=at(2)).complete_stage(DECOMPOSITION, second, at=at(3))
+    assert job.tracks == (a_track("vocals"), a_track("harmonic"))
+    assert job.notes == ("mono", "repaired")
+
+
 def test_a_failure_ends_job_and_stage_and_says_why():
     job = after(a_job(), SEPARATION).start_stage(DECOMPOSITION, at=at(5))
     failure = Failure(DECOMPOSITION, "Clearstem.NonFiniteOutput", "NaN in harmonic")
