@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clearstem.errors import IllegalTransition
@@ -103,7 +103,9 @@ def runs_of(states: list[Job]) -> Iterable[tuple[StageRun, StageRun]]:
         yield from zip(before.stages, now.stages, strict=True)
 
 
-over_histories = settings(max_examples=120, deadline=None)
+over_histories = settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 @given(HISTORIES)
