@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -219,9 +219,7 @@ def fetch_model(name: ModelName = models.HTDEMUCS.name) -> None:
         model = _model(name)
         _console.print(f"{model.name}: {model.licence}")
         with download_bar(_console, model.file_name) as progress:
-            path = models.fetch(
-                model, models_dir=models_dir(), stream=_http_chunks, progress=progress
-            )
+            path = _fetched(model, progress)
         _console.print(f"{path} has the right sha256")
 
 
@@ -244,6 +242,17 @@ def _model(name: str) -> models.Model:
     if name not in known:
         raise ClearstemError(f"model {name!r} is not one of {', '.join(sorted(known))}")
     return known[name]
+
+
+def _fetched(model: models.Model, progress: Callable[[int, int], None]) -> Path:
+    folder = models_dir()
+    try:
+        return models.fetch(model, models_dir=folder, stream=_http_chunks, progress=progress)
+    except httpx.HTTPError as exc:
+        raise ClearstemError(
+            f"{model.url} cannot be had from here: {exc}; fetch it elsewhere and put it at "
+            f"{models.weights_path(model, models_dir=folder)} (sha256 {model.sha256})"
+        ) from exc
 
 
 def _http_chunks(url: str) -> Iterator[bytes]:
