@@ -69,6 +69,9 @@ def up(
     require_key: Annotated[
         bool, typer.Option("--require-key", help="Refuse calls without an API key.")
     ] = False,
+    model: Annotated[
+        str, typer.Option(help="Separation model; else htdemucs, where its file is found.")
+    ] = "",
     ready_file: Annotated[
         Path | None, typer.Option(help='Written with {"url","pid"} once the server answers.')
     ] = None,
@@ -77,6 +80,7 @@ def up(
     command = [sys.executable, "-m", "infra.local.launcher", "--port", str(port)]
     command += ["--state", str(state), "--models", str(models_dir())]
     command += ["--require-key"] if require_key else []
+    command += ["--model", model] if model else []
     command += ["--ready-file", str(ready_file)] if ready_file else []
     # The server takes this process's place, so that a signal to it is a signal to the server.
     os.execv(command[0], command)  # noqa: S606

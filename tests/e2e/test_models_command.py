@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from clearstem.client import Client, is_final
+from tests.stages.tiny_checkpoint import write_safetensors
+from tests.twin import Launched
+
 WEIGHTS = bytes(range(256)) * 5000
 
 
@@ -79,3 +83,30 @@ def test_a_publisher_out_of_reach_is_named_with_the_way_around(tmp_path: Path) -
     done = models(folder, "fetch", "net")
     assert done.returncode == 1
     assert "127.0.0.1:9" in done.stderr and str(folder / "net.th") in done.stderr
+
+
+def test_auto_takes_the_model_whose_weights_are_there(tmp_path: Path, song_file: Path) -> None:
+    folder = tmp_path / "state" / "models"
+    folder.mkdir(parents=True)
+    checkpoint = write_safetensors(folder)
+    entry = {
+        "name": "tiny",
+        "file_name": checkpoint.path.name,
+        "url": "",
+        "sha256": checkpoint.sha256,
+        "size_bytes": checkpoint.path.stat().st_size,
+        "licence": "made by this test",
+    }
+    (folder / "models.json").write_text(json.dumps([entry]))
+    launched = Launched(tmp_path / "state", "--model", "tiny")
+    try:
+        with Client(launched.url) as client:
+            assert client.config()["separator"]["model"] == "tiny"
+            job = client.separate(song_file, {})
+            assert (job["engine"]["name"], job["engine"]["preview"]) == ("demucs", False)
+            assert "the weights of tiny are in the models folder" in job["engine"]["reason"]
+            *_, done = (seen for seen in client.watch(job["job_id"]) if is_final(seen))
+    finally:
+        launched.stop()
+    assert done["status"] == "completed", done["error"]
+    assert done["separation"]["model_sha256"] == checkpoint.sha256
