@@ -146,9 +146,11 @@ def _convert(model: Any) -> Any:
         with warnings.catch_warnings():
             # Lengths become constants, which is meant: every segment is padded to one length.
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined] # not in its __all__
-            traced: Any = torch.jit.trace(core, example, check_trace=False)  # type: ignore[no-untyped-call] # torch
-        shapes = [list(tensor.shape) for tensor in example]
-        return openvino.convert_model(traced, example_input=example, input=shapes)
+            # torch.export, which is to follow, does not take forwards that are replaced.
+            warnings.filterwarnings("ignore", "`torch.jit.", DeprecationWarning)
+            traced: Any = torch.jit.trace(core, example, check_trace=False)  # type: ignore[no-untyped-call]
+            shapes = [list(tensor.shape) for tensor in example]
+            return openvino.convert_model(traced, example_input=example, input=shapes)
 
 
 class _Core(torch.nn.Module):
