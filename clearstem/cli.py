@@ -209,7 +209,7 @@ def list_models() -> None:
         folder = models_dir()
         table = Table("model", "here", "size", "sha256", "licence")
         for model in models.known_models(folder).values():
-            here = models.weights_path(model, models_dir=folder).is_file()
+            here = models.is_here(model, models_dir=folder)
             size = f"{model.size_bytes / 1e6:.0f} MB"
             row = ("yes" if here else "no", size, model.sha256[:12] + "…", model.licence)
             table.add_row(model.name, *row)
@@ -222,17 +222,19 @@ def fetch_model(name: ModelName = models.HTDEMUCS.name) -> None:
     with _told_errors():
         model = _model(name)
         _console.print(f"{model.name}: {model.licence}")
-        with download_bar(_console, model.file_name) as progress:
-            path = _fetched(model, progress)
-        _console.print(f"{path} has the right sha256")
+        with download_bar(_console, model.name) as progress:
+            paths = _fetched(model, progress)
+        for path in paths:
+            _console.print(f"{path} has the right sha256")
 
 
 @models_app.command("path")
 def model_path(name: ModelName = models.HTDEMUCS.name) -> None:
-    """Print where a model's file is looked for."""
+    """Print where a model's files are looked for."""
     with _told_errors():
-        path = models.weights_path(_model(name), models_dir=models_dir())
-        _console.print(str(path), highlight=False, soft_wrap=True)
+        for file in _model(name).files:
+            path = models.weights_path(file, models_dir=models_dir())
+            _console.print(str(path), highlight=False, soft_wrap=True)
 
 
 def models_dir() -> Path:
@@ -248,14 +250,17 @@ def _model(name: str) -> models.Model:
     return known[name]
 
 
-def _fetched(model: models.Model, progress: Callable[[int, int], None]) -> Path:
+def _fetched(model: models.Model, progress: Callable[[int, int], None]) -> tuple[Path, ...]:
     folder = models_dir()
     try:
         return models.fetch(model, models_dir=folder, stream=_http_chunks, progress=progress)
     except httpx.HTTPError as exc:
+        wanted = "; ".join(
+            f"{file.url} to {models.weights_path(file, models_dir=folder)} (sha256 {file.sha256})"
+            for file in model.files
+        )
         raise ClearstemError(
-            f"{model.url} cannot be had from here: {exc}; fetch it elsewhere and put it at "
-            f"{models.weights_path(model, models_dir=folder)} (sha256 {model.sha256})"
+            f"it cannot be had from here: {exc}; fetch it elsewhere: {wanted}"
         ) from exc
 
 

@@ -123,6 +123,10 @@ class Separation:
         main is silent or the difference is exactly nothing.
     versions : Mapping[str, str]
         The libraries that took part.
+    backend : str
+        What ran the network, for example ``torch`` or ``openvino``.
+    precision : str
+        What it was computed in: ``fp32``, ``bf16`` or ``fp16``.
     """
 
     engine: EngineName
@@ -132,6 +136,8 @@ class Separation:
     preview: bool
     residual_db: float | None
     versions: Mapping[str, str]
+    backend: str = "torch"
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Weights are never part of this project: they are files of their publishers,
 known by sha256, looked for in one folder or baked into the stage image.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,29 +25,80 @@ _CHUNK_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
-    """A published checkpoint.
+class ModelFile:
+    """A file of weights at its publisher's.
 
     Attributes
     ----------
     file_name : str
-        What the file is called in the models folder.
+        What it is called in the models folder.
     url : str
         Where its publisher keeps it.
     sha256 : str
         Of the whole file; nothing else is ever loaded.
     size_bytes : int
         Of the whole file.
-    licence : str
-        What its author allows.
     """
 
-    name: str
     file_name: str
     url: str
     sha256: str
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A published checkpoint, or a bag of them.
+
+    A single checkpoint is told by the first four attributes of its file. A bag has `parts`
+    and `weights` instead: several networks of one form whose answers are averaged.
+
+    Attributes
+    ----------
+    licence : str
+        What its author allows.
+    file_name, url, sha256, size_bytes
+        As in `ModelFile`. Of a bag, `sha256` is worked out: the sum over its parts' sums and
+        their weights, so that it stands for all of them.
+    parts : tuple of ModelFile
+        The files of a bag; empty for a single checkpoint.
+    weights : tuple of tuple of float
+        For each part, the weight of each of its stems in the network's own order.
+
+    Raises
+    ------
+    ValueError
+        If it names neither a file nor parts, both, or not a row of weights for each part.
+    """
+
+    name: str
     licence: str
+    file_name: str = ""
+    url: str = ""
+    sha256: str = ""
+    size_bytes: int = 0
+    parts: tuple[ModelFile, ...] = ()
+    weights: tuple[tuple[float, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if bool(self.file_name) == bool(self.parts) or len(self.weights) != len(self.parts):
+            raise ValueError(
+                f"model {self.name!r} has {len(self.parts)} parts, {len(self.weights)} rows of "
+                f"weights and file_name {self.file_name!r}: must be one file, or parts with a "
+                "row of weights each"
+            )
+        if self.parts:
+            told = [f"{part.sha256} {weights}" for part, weights in self._weighted()]
+            object.__setattr__(self, "sha256", hashlib.sha256("\n".join(told).encode()).hexdigest())
+            object.__setattr__(self, "size_bytes", sum(part.size_bytes for part in self.parts))
+
+    def _weighted(self) -> Iterable[tuple[ModelFile, tuple[float, ...]]]:
+        return zip(self.parts, self.weights, strict=True)
+
+    @property
+    def files(self) -> tuple[ModelFile, ...]:
+        """All files of its weights, in order."""
+        return self.parts or (ModelFile(self.file_name, self.url, self.sha256, self.size_bytes),)
 
 
 HTDEMUCS: Final = Model(
@@ -67,9 +119,14 @@ MODELS: Final = {HTDEMUCS.name: HTDEMUCS}
 SPECTRAL_MODEL: Final = "spectral-1"
 
 
-def weights_path(model: Model, *, models_dir: Path) -> Path:
-    """Where a model's file belongs in a models folder."""
-    return models_dir / model.file_name
+def weights_path(file: Model | ModelFile, *, models_dir: Path) -> Path:
+    """Where a file of weights, or a single checkpoint's, belongs in a models folder."""
+    return models_dir / file.file_name
+
+
+def is_here(model: Model, *, models_dir: Path) -> bool:
+    """Whether every file of a model is in a models folder; their sums are not looked at."""
+    return all(weights_path(file, models_dir=models_dir).is_file() for file in model.files)
 
 
 def check_weights(path: Path, *, sha256: str) -> None:
@@ -93,7 +150,9 @@ def known_models(models_dir: Path | None) -> Mapping[str, Model]:
 
     Own checkpoints of the Demucs family are listed in ``models.json`` there: a
     list of objects with the attributes of `Model`. They are pinned by their
-    sha256 like any other.
+    sha256 like any other. A bag such as htdemucs_ft is listed with its parts
+    and weights; none is published here, as the full sums of its parts are not
+    known to us.
 
     Raises
     ------
@@ -145,8 +204,9 @@ def choose_engine(choice: EngineChoice, *, settings: "Settings") -> Engine:
 def missing_weights(model: Model, *, models_dir: Path | None) -> str:
     """What to tell a user who lacks a model's weights."""
     looked = f"in {models_dir}" if models_dir else "nowhere, as no models folder is set"
+    files = ", ".join(file.file_name for file in model.files)
     return (
-        f"the weights of {model.name} ({model.file_name}, {model.size_bytes / 1e6:.0f} MB) are "
+        f"the weights of {model.name} ({files}, {model.size_bytes / 1e6:.0f} MB) are "
         f"missing; looked for {looked}; get them with: clearstem models fetch {model.name}"
     )
 
@@ -166,7 +226,7 @@ def _weights_place(model: Model, settings: "Settings") -> str | None:
     was baked into the stage image.
     """
     if settings.models_dir is not None:
-        there = weights_path(model, models_dir=settings.models_dir).is_file()
+        there = is_here(model, models_dir=settings.models_dir)
         return "in the models folder" if there else None
     return "part of the stage image" if settings.separator_model else None
 
@@ -187,8 +247,8 @@ def fetch(
     models_dir: Path,
     stream: Callable[[str], Iterable[bytes]],
     progress: Callable[[int, int], None],
-) -> Path:
-    """Download a model's file, check it, and only then give it its name.
+) -> tuple[Path, ...]:
+    """Download a model's files, check each, and only then give it its name.
 
     Parameters
     ----------
@@ -202,15 +262,40 @@ def fetch(
     WrongChecksum
         What came is not the pinned file; nothing is kept of it.
     """
-    target = weights_path(model, models_dir=models_dir)
     models_dir.mkdir(parents=True, exist_ok=True)
+    paths: list[Path] = []
+    before = 0
+    for file in model.files:
+        path = _fetch_file(
+            file,
+            models_dir=models_dir,
+            stream=stream,
+            progress=functools.partial(_later, progress, before, model.size_bytes),
+        )
+        paths.append(path)
+        before += file.size_bytes
+    return tuple(paths)
+
+
+def _later(progress: Callable[[int, int], None], before: int, total: int, done: int) -> None:
+    progress(before + done, total)
+
+
+def _fetch_file(
+    file: ModelFile,
+    *,
+    models_dir: Path,
+    stream: Callable[[str], Iterable[bytes]],
+    progress: Callable[[int], None],
+) -> Path:
+    target = weights_path(file, models_dir=models_dir)
     partial = target.with_suffix(".partial")
     try:
-        with partial.open("wb") as file:
-            for chunk in stream(model.url):
-                file.write(chunk)
-                progress(file.tell(), model.size_bytes)
-        check_weights(partial, sha256=model.sha256)
+        with partial.open("wb") as out:
+            for chunk in stream(file.url):
+                out.write(chunk)
+                progress(out.tell())
+        check_weights(partial, sha256=file.sha256)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

@@ -27,6 +27,11 @@ class Settings:
     models_dir : Path or None
         Folder searched for weights; None where this process sees none, as in a
         function on AWS: then `separator_model` says what the stage image holds.
+    separator_precision : str
+        What a separation network is computed in: ``fp32``; ``bf16`` or, on CUDA, ``fp16``
+        is faster and not checked against it on real weights. Every job reports it.
+    cache_dir : Path or None
+        Where conversions of networks are kept; None keeps none.
     max_upload_bytes : int
         Largest recording taken.
     cors_origins : tuple of str
@@ -48,6 +53,8 @@ class Settings:
     keyless_owner: str = ""
     separator_model: str = ""
     models_dir: Path | None = None
+    separator_precision: str = "fp32"
+    cache_dir: Path | None = None
     max_upload_bytes: int = 500 * MEBIBYTE
     cors_origins: tuple[str, ...] = ("*",)
     stream_downloads: bool = False
@@ -58,6 +65,7 @@ class Settings:
         """Settings from ``CLEARSTEM_*`` variables; `KeyError` names one that is missing."""
         env = os.environ if environ is None else environ
         models_dir = env.get("CLEARSTEM_MODELS_DIR")
+        cache_dir = env.get("CLEARSTEM_CACHE_DIR", _default_cache(env))
         return cls(
             table=env["CLEARSTEM_TABLE"],
             uploads_bucket=env["CLEARSTEM_UPLOADS_BUCKET"],
@@ -69,11 +77,19 @@ class Settings:
             keyless_owner=env.get("CLEARSTEM_KEYLESS_OWNER", ""),
             separator_model=env.get("CLEARSTEM_SEPARATOR_MODEL", ""),
             models_dir=Path(models_dir) if models_dir else None,
+            separator_precision=env.get("CLEARSTEM_SEPARATOR_PRECISION") or "fp32",
+            cache_dir=Path(cache_dir) if cache_dir else None,
             max_upload_bytes=int(env.get("CLEARSTEM_MAX_UPLOAD_BYTES") or 500 * MEBIBYTE),
             cors_origins=_list(env.get("CLEARSTEM_CORS_ORIGINS") or "*"),
             stream_downloads=env.get("CLEARSTEM_STREAM_DOWNLOADS", "") == "1",
             progress_interval_s=float(env.get("CLEARSTEM_PROGRESS_INTERVAL_S") or 2.0),
         )
+
+
+def _default_cache(env: Mapping[str, str]) -> str:
+    """The user's cache folder; none where there is no user, as in some containers."""
+    cache = env.get("XDG_CACHE_HOME") or (f"{env['HOME']}/.cache" if env.get("HOME") else "")
+    return f"{cache}/clearstem/networks" if cache else ""
 
 
 def _list(text: str) -> tuple[str, ...]:

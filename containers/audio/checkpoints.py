@@ -71,7 +71,10 @@ def load_checkpoint(path: Path | None, *, sha256: str, model: str = "htdemucs") 
     elif name.endswith(".th"):
         package = _pickled_package(content, name)
     else:
-        msg = f"{name}: a checkpoint is one .safetensors or .th file; bags of models are not run"
+        msg = (
+            f"{name}: a checkpoint is one .safetensors or .th file; "
+            "a bag is listed by its parts in models.json"
+        )
         raise UnusableCheckpoint(msg)
     return _network(package, name)
 
@@ -138,7 +141,7 @@ def _fraction(value: dict[str, Any]) -> Any:
 
 def _network(package: Any, name: str) -> torch.nn.Module:
     if not isinstance(package, dict) or package.get("klass") not in _CLASSES.values():
-        msg = f"{name}: holds no single Demucs network; bags of models are not run"
+        msg = f"{name}: holds no single Demucs network; a bag is listed by its parts in models.json"
         raise UnusableCheckpoint(msg)
     try:
         network: torch.nn.Module = load_model(package)  # type: ignore[no-untyped-call]

@@ -1,8 +1,9 @@
 """Separation by a Demucs network, streaming.
 
 Equal bit by bit to ``demucs.apply.apply_model(model, mix, shifts=0, split=True,
-overlap=0.25)`` with the normalisation of ``demucs.api``, on the same device and given the
-same mean and deviation, while holding one segment of the recording instead of all of it.
+overlap=0.25)`` with the normalisation of ``demucs.api``, for a network as for a bag of them,
+on the same device and given the same mean and deviation, while holding one segment of the
+recording instead of all of it.
 
 A network is trained on stereo at one rate. Other rates are converted there and back. The
 channels of other recordings are shown to it in groups (`containers.audio.channels`): a
@@ -11,18 +12,15 @@ itself, as if it were a recording of its own.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
 
-from clearstem.errors import AudioOutOfRange, EngineUnavailable
+from clearstem.errors import AudioOutOfRange
 from containers.audio.channels import Group, channel_groups
-from containers.audio.checkpoints import UnusableCheckpoint
 from containers.audio.compose import Reader
-from containers.audio.overlap import Floats, Forward, Segments, overlap_add
+from containers.audio.network import Network
+from containers.audio.overlap import Floats, Segments, each, overlap_add
 from containers.audio.resample import BlockResampler, ResampledReader
 from containers.audio.stream import BLOCK_FRAMES
 
@@ -31,28 +29,30 @@ _DEVIATION_FLOOR = np.float32(1e-8)
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """A separation network, seen as a function of stereo blocks.
+class Making:
+    """What blocks of stems are made with; equal ones make equal blocks of a recording.
 
     Attributes
     ----------
-    stems
-        What it separates, in the order of its answers.
-    rate_hz
-        The rate it was trained at.
-    segments
-        The longest block it takes and how blocks overlap.
-    padded
-        How long a shorter block has to be made before it is passed in.
-    forward
-        float32 (2, n) to float32 (stems, 2, n); input scaled to deviation 1.
+    stems, rate_hz, segments
+        Of the network, as in `Network`.
     """
 
     stems: tuple[str, ...]
     rate_hz: int
     segments: Segments
-    padded: Callable[[int], int]
-    forward: Forward
+
+
+Blocks = Callable[[int], Iterator[Floats]]
+"""The stems at the network's rate from a numbered block on: float32 (stems, channels, n)."""
+
+Keep = Callable[[Blocks, Making], Iterator[Floats]]
+"""Gives all blocks in order; those it holds from an earlier run need not be made."""
+
+
+def keep_nothing(blocks: Blocks, _making: Making) -> Iterator[Floats]:
+    """All blocks, made anew."""
+    return blocks(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,69 +73,9 @@ class Level:
     silent: bool
 
 
-def pick_device(wanted: str) -> torch.device:
-    """The device that `wanted` means here.
-
-    Parameters
-    ----------
-    wanted
-        ``auto`` (CUDA where there is one, else the CPU), ``cpu`` or ``cuda``.
-
-    Raises
-    ------
-    EngineUnavailable
-        If CUDA is asked for and not there, or the name is none of the three.
-    """
-    if wanted not in ("auto", "cpu", "cuda"):
-        msg = f"device {wanted!r}: must be auto, cpu or cuda"
-        raise EngineUnavailable(msg)
-    if wanted == "cuda" and not torch.cuda.is_available():
-        msg = "device cuda: torch sees no CUDA device here"
-        raise EngineUnavailable(msg)
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def stereo_network(model: torch.nn.Module, *, device: torch.device) -> Network:
-    """`model` as a `Network` on `device`; the model is moved there.
-
-    Raises
-    ------
-    UnusableCheckpoint
-        If it does not take stereo.
-    """
-    described: Any = model
-    if described.audio_channels != 2:
-        msg = f"the network takes {described.audio_channels} channels; only stereo is run"
-        raise UnusableCheckpoint(msg)
-    model.to(device).eval()
-
-    def forward(block: Floats) -> Floats:
-        with torch.inference_mode(), _without_fused_attention():
-            answer: torch.Tensor = model(torch.from_numpy(block)[None].to(device))
-        stems: Floats = answer[0].cpu().numpy()
-        return stems
-
-    return Network(
-        stems=tuple(described.sources),
-        rate_hz=described.samplerate,
-        segments=Segments(int(described.samplerate * described.segment)),
-        padded=getattr(described, "valid_length", lambda length: length),
-        forward=forward,
-    )
-
-
-@contextmanager
-def _without_fused_attention() -> Iterator[None]:
-    """On a CPU, Demucs runs 1.11 times as fast without torch's fused encoder layer."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
-
-
-def demucs_stems(source: Reader, network: Network) -> Iterator[Floats]:
+def demucs_stems(
+    source: Reader, network: Network, *, keep: Keep = keep_nothing
+) -> Iterator[Floats]:
     """The stems of `source`, block by block.
 
     Parameters
@@ -144,6 +84,9 @@ def demucs_stems(source: Reader, network: Network) -> Iterator[Floats]:
         Any rate, channel count and length from 1 frame on.
     network
         What separates it.
+    keep
+        Who may hold blocks of an earlier run, and keep those of this one. Blocks are kept
+        before the rate is converted back, since a converter cannot begin in the middle.
 
     Yields
     ------
@@ -157,11 +100,7 @@ def demucs_stems(source: Reader, network: Network) -> Iterator[Floats]:
     AudioOutOfRange
         If `source` holds samples that are NaN or infinite.
     """
-    reader = (
-        source
-        if source.rate_hz == network.rate_hz
-        else ResampledReader(source, rate_hz=network.rate_hz)
-    )
+    reader = _at_rate(source, network)
     groups = channel_groups(source.channels)
     levels = measure_levels(reader, groups)
     back = BlockResampler(
@@ -170,48 +109,80 @@ def demucs_stems(source: Reader, network: Network) -> Iterator[Floats]:
         channels=len(network.stems) * source.channels,
         frames=source.frames,
     )
+
+    def blocks(first: int) -> Iterator[Floats]:
+        streams = [
+            group_stems(reader, network, group, level, first=first)
+            for group, level in zip(groups, levels, strict=True)
+        ]
+        for parts in zip(*streams, strict=True):
+            yield np.concatenate(parts, axis=1)
+
     done = 0
-    streams = [
-        group_stems(reader, network, group, level)
-        for group, level in zip(groups, levels, strict=True)
-    ]
-    for blocks in zip(*streams, strict=True):
-        stems = np.concatenate(blocks, axis=1)
+    for stems in keep(blocks, Making(network.stems, network.rate_hz, network.segments)):
         done += stems.shape[2]
         flat = stems.reshape(-1, stems.shape[2])
         ready = back.convert(flat, last=done == reader.frames)
         yield ready.reshape(*stems.shape[:2], -1)
 
 
-def group_stems(reader: Reader, network: Network, group: Group, level: Level) -> Iterator[Floats]:
+def _at_rate(source: Reader, network: Network) -> Reader:
+    if source.rate_hz == network.rate_hz:
+        return source
+    # Groups and the networks of a bag read it side by side, each so many segments ahead.
+    history = network.ahead * network.segments.length
+    return ResampledReader(source, rate_hz=network.rate_hz, history=history)
+
+
+def group_stems(
+    reader: Reader, network: Network, group: Group, level: Level, *, first: int = 0
+) -> Iterator[Floats]:
     """The stems of one group of channels at the network's rate.
+
+    Parameters
+    ----------
+    reader
+        The recording at the network's rate.
+    network
+        What separates it.
+    group
+        One or two of its channels.
+    level
+        What they are normalised by.
+    first
+        Number of the block to begin at.
 
     Yields
     ------
     ndarray
-        float32 (stems, len(group), n), ``reader.frames`` frames in all.
+        float32 (stems, len(group), n); from block 0 on, ``reader.frames`` frames in all.
     """
     pair = [group[0], group[-1]]
 
     def read(start: int, stop: int) -> Floats:
         # What lies outside the recording is zero to the network after normalisation.
-        first, last = max(start, 0), min(stop, reader.frames)
+        begin, end = max(start, 0), min(stop, reader.frames)
         block = np.zeros((2, stop - start), np.float32)
-        known = reader.read(first, last)[pair]
-        block[:, first - start : last - start] = (known - level.mean) / level.deviation
+        known = reader.read(begin, end)[pair]
+        block[:, begin - start : end - start] = (known - level.mean) / level.deviation
         return block
 
     def silence(block: Floats) -> Floats:
         return np.zeros((len(network.stems), *block.shape), np.float32)
 
-    for stems in overlap_add(
-        read,
-        reader.frames,
-        segments=network.segments,
-        forward=silence if level.silent else network.forward,
-        padded=network.padded,
-    ):
-        scaled = stems * level.deviation + level.mean
+    streams = [
+        overlap_add(
+            read,
+            reader.frames,
+            segments=network.segments,
+            forward=each(silence) if level.silent else forward,
+            padded=network.padded,
+            first=first,
+        )
+        for forward in network.forwards
+    ]
+    for answers in zip(*streams, strict=True):
+        scaled = network.combined(answers) * level.deviation + level.mean
         yield scaled if len(group) == 2 else scaled.mean(axis=1, keepdims=True)
 
 

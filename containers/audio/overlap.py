@@ -2,9 +2,11 @@
 
 Sample for sample what ``demucs.apply.apply_model`` does with ``split=True, shifts=0``, the
 same float32 operations in the same order, but keeping one segment instead of the recording.
+It can begin at any block: what earlier segments reach into it is computed again.
 """
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +15,15 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Read = Callable[[int, int], Floats]
 Forward = Callable[[Floats], Floats]
+"""Turns one segment (channels, n) into (stems, channels, n), an array that may be changed."""
+
+Stream = Callable[[Iterable[Floats]], Iterator[Floats]]
+"""The same for segments in order; it may read a few ahead, to run them together."""
+
+
+def each(forward: Forward) -> Stream:
+    """The stream that runs one segment after the other."""
+    return functools.partial(map, forward)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,11 @@ class Segments:
         """Frames from the start of a segment to the start of the next, >= 1."""
         return max(1, int((1 - self.overlap) * self.length))
 
+    @property
+    def reach(self) -> int:
+        """How many segments before a block still sound in it."""
+        return -(-self.length // self.stride) - 1
+
     def fade(self) -> Floats:
         """Weight of each frame: a triangle, highest in the middle, 0 < weight <= 1."""
         half = self.length // 2
@@ -53,10 +69,11 @@ def overlap_add(
     frames: int,
     *,
     segments: Segments,
-    forward: Forward,
+    forward: Stream,
     padded: Callable[[int], int] = _itself,
+    first: int = 0,
 ) -> Iterator[Floats]:
-    """Stems of a recording, segment after segment.
+    """Stems of a recording, block after block.
 
     Parameters
     ----------
@@ -67,35 +84,61 @@ def overlap_add(
     segments
         How it is cut.
     forward
-        Turns (channels, n) into (stems, channels, n), an array that is changed here.
+        Turns segments (channels, n) into (stems, channels, n), arrays that are changed here.
     padded
         The ``n`` for a segment of a given length, at least that length. What is added is
         read evenly from both sides of the segment.
+    first
+        Number of the block to begin at, >= 0. The blocks from there on are the same bits
+        whatever it is, as long as `forward` answers a segment alike in any company.
 
     Yields
     ------
     ndarray
-        float32 (stems, channels, m) in order, `frames` frames in all.
+        float32 (stems, channels, m) in order, one block a segment, of ``segments.stride``
+        frames each but the last; from block 0 on, `frames` frames in all.
     """
     fade = segments.fade()
     total = np.zeros((0, 0, segments.length), np.float32)
     weight = np.zeros(segments.length, np.float32)
-    for offset in range(0, frames, segments.stride):
-        length = min(segments.length, frames - offset)
-        stems = _segment(read, offset, length, padded(length), forward)
+    begin = max(0, first - segments.reach)
+    offsets = range(0, frames, segments.stride)[begin:]
+    cut = _Cut(read, frames, segments.length, padded)
+    answers = forward(map(cut.segment, offsets))
+    for number, (offset, answer) in enumerate(zip(offsets, answers, strict=True), begin):
+        stems, length = cut.trimmed(answer, offset), cut.length(offset)
         stems *= fade[:length]
-        if offset == 0:
+        if number == begin:
             total = np.zeros((*stems.shape[:2], segments.length), np.float32)
         total[..., :length] += stems
         weight[:length] += fade[:length]
         done = min(segments.stride, length) if offset + segments.stride < frames else length
-        yield total[..., :done] / weight[:done]
+        if number >= first:
+            yield total[..., :done] / weight[:done]
         for held in (total, weight):
             held[..., :-done] = held[..., done:]
             held[..., -done:] = 0
 
 
-def _segment(read: Read, offset: int, length: int, padded: int, forward: Forward) -> Floats:
-    before = (padded - length) // 2
-    stems = forward(read(offset - before, offset - before + padded))
-    return stems[..., before : before + length]
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """Segments of a recording, made as long as the separator wants them."""
+
+    read: Read
+    frames: int
+    longest: int
+    padded: Callable[[int], int]
+
+    def length(self, offset: int) -> int:
+        return min(self.longest, self.frames - offset)
+
+    def _before(self, offset: int) -> int:
+        return (self.padded(self.length(offset)) - self.length(offset)) // 2
+
+    def segment(self, offset: int) -> Floats:
+        start = offset - self._before(offset)
+        return self.read(start, start + self.padded(self.length(offset)))
+
+    def trimmed(self, answer: Floats, offset: int) -> Floats:
+        before = self._before(offset)
+        return answer[..., before : before + self.length(offset)]

@@ -74,8 +74,8 @@ class BlockResampler:
 class ResampledReader:
     """`source` as a recording of another rate, converted when it is read.
 
-    Reading goes forward: a read that starts before the one preceding it is answered, but
-    converts the recording from its beginning again.
+    Reading goes forward: a read that starts more than `history` frames before the one
+    preceding it is answered, but converts the recording from its beginning again.
 
     Parameters
     ----------
@@ -83,10 +83,13 @@ class ResampledReader:
         The recording; it stays open as long as this is read.
     rate_hz
         The rate to show it at.
+    history
+        Frames kept of what was read, for several who read it side by side.
     """
 
-    def __init__(self, source: Reader, *, rate_hz: int) -> None:
+    def __init__(self, source: Reader, *, rate_hz: int, history: int = 0) -> None:
         self._source = source
+        self._history = history
         self.rate_hz = rate_hz
         self.channels = source.channels
         self.frames = resampled_frames(source.frames, from_hz=source.rate_hz, to_hz=rate_hz)
@@ -111,18 +114,26 @@ class ResampledReader:
         first, last = min(max(start, 0), self.frames), min(max(stop, 0), self.frames)
         if first < self._kept_from:
             self._rewind()
-        self._fill(last)
-        drop = first - self._kept_from
-        self._kept, self._kept_from = self._kept[:, drop:], first
+        self._fill(max(0, first - self._history), last)
         block = np.zeros((self.channels, stop - start), np.float32)
-        block[:, first - start : last - start] = self._kept[:, : last - first]
+        held = self._kept[:, first - self._kept_from : last - self._kept_from]
+        block[:, first - start : last - start] = held
         return block
 
-    def _fill(self, stop: int) -> None:
+    def _fill(self, start: int, stop: int) -> None:
+        """Convert until `stop` and let go of what lies before `start`, block by block."""
+        self._forget(start)
         parts = [self._kept]
         held = self._kept_from + self._kept.shape[1]
         while held < stop:
+            if held <= start:
+                parts, self._kept_from = [parts[0][:, :0]], held
             parts.append(next(self._blocks))
             held += parts[-1].shape[1]
         if len(parts) > 1:
             self._kept = np.concatenate(parts, axis=1)
+        self._forget(start)
+
+    def _forget(self, start: int) -> None:
+        drop = min(max(0, start - self._kept_from), self._kept.shape[1])
+        self._kept, self._kept_from = self._kept[:, drop:], self._kept_from + drop

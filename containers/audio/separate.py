@@ -7,11 +7,10 @@ can sound. The caller chooses, and what was chosen is run or fails: nothing fall
 Engines are imported when they are asked for, so that `spectral` does not wait for torch.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,27 +19,13 @@ from clearstem.errors import MissingWeights, NonFiniteOutput
 from clearstem.recipes import STEMS
 from containers.audio.compose import Reader, Writer
 from containers.audio.stream import Progress, ignore
+from containers.audio.weights import Bag, Checkpoint
+
+if TYPE_CHECKING:
+    from containers.audio.backends import Settled, Wanted
+    from containers.audio.demucs_engine import Keep
 
 EngineName = Literal["demucs", "spectral"]
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """The weights of a network.
-
-    Attributes
-    ----------
-    model
-        The network's name, as it is reported.
-    path
-        Its file, ``.safetensors`` or ``.th``.
-    sha256
-        The checksum that the file must have.
-    """
-
-    model: str
-    path: Path
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +40,10 @@ class SeparationReport:
         The network and the checksum of its weights; None without one.
     device
         Where it ran: `cpu` or `cuda`.
+    backend
+        What ran it: `torch` or `openvino`, or `numba` for `spectral`.
+    precision
+        What it was computed in: `fp32`, `bf16` or `fp16`.
     preview
         Whether the stems are a preview.
     residual_db
@@ -71,6 +60,8 @@ class SeparationReport:
     preview: bool
     residual_db: float | None
     versions: Mapping[str, str] = field(default_factory=dict)
+    backend: str = "torch"
+    precision: str = "fp32"
 
 
 def separate(
@@ -78,8 +69,9 @@ def separate(
     writers: Mapping[str, Writer],
     *,
     engine: EngineName,
-    checkpoint: Checkpoint | None = None,
-    device: str = "auto",
+    checkpoint: Checkpoint | Bag | None = None,
+    wanted: "Wanted | None" = None,
+    keep: "Callable[[Settled], Keep] | None" = None,
     progress: Progress = ignore,
 ) -> SeparationReport:
     """Write the four stems of `source`.
@@ -95,8 +87,11 @@ def separate(
         Which engine; never another one.
     checkpoint
         The weights for `demucs`; not looked at by `spectral`.
-    device
-        ``auto``, ``cpu`` or ``cuda`` for `demucs`; `spectral` runs on the CPU.
+    wanted
+        Device, backend and precision for `demucs`; `spectral` runs on the CPU.
+    keep
+        Given what runs the network, who holds blocks of an interrupted run of `demucs`.
+        `spectral` keeps none: it makes a minute of stems in less time than storing takes.
     progress
         Called after every block with (frames written, frames in all).
 
@@ -109,7 +104,7 @@ def separate(
     MissingWeights, WrongChecksum, UnsafeCheckpoint, UnusableCheckpoint
         If `demucs` is asked for and its weights are not there or not to be used.
     EngineUnavailable
-        If the device asked for is not there.
+        If the device, backend or precision asked for is not there.
     NonFiniteOutput
         If the network answers with samples that are NaN or infinite.
     """
@@ -120,46 +115,46 @@ def separate(
     if engine not in get_args(EngineName):
         msg = f"engine {engine!r}: must be {' or '.join(get_args(EngineName))}"
         raise ValueError(msg)
-    if engine == "demucs":
-        return _by_demucs(source, writers, checkpoint, device, progress)
-    return _by_spectral(source, writers, progress)
-
-
-def _by_demucs(
-    source: Reader,
-    writers: Mapping[str, Writer],
-    checkpoint: Checkpoint | None,
-    device: str,
-    progress: Progress,
-) -> SeparationReport:
-    # torch takes a second to import, which the other engine need not spend.
-    from containers.audio import checkpoints, demucs_engine
-
+    if engine == "spectral":
+        return _by_spectral(source, writers, progress)
     if checkpoint is None:
         msg = (
             "the engine demucs needs weights and none are configured; "
             "run `clearstem models fetch htdemucs`, or choose the engine `spectral`"
         )
         raise MissingWeights(msg)
-    model = checkpoints.load_checkpoint(
-        checkpoint.path, sha256=checkpoint.sha256, model=checkpoint.model
-    )
-    picked = demucs_engine.pick_device(device)
-    network = demucs_engine.stereo_network(model, device=picked)
+    return _by_demucs(source, writers, checkpoint, wanted, keep, progress)
+
+
+def _by_demucs(
+    source: Reader,
+    writers: Mapping[str, Writer],
+    weights: Checkpoint | Bag,
+    wanted: "Wanted | None",
+    keep: "Callable[[Settled], Keep] | None",
+    progress: Progress,
+) -> SeparationReport:
+    # torch takes a second to import, which the other engine need not spend.
+    from containers.audio import backends, checkpoints, demucs_engine
+
+    network, settled = backends.load_network(weights, wanted or backends.Wanted())
     if set(network.stems) != set(STEMS):
-        found = ", ".join(network.stems)
-        msg = f"{checkpoint.path.name} separates {found}; must be {', '.join(STEMS)}"
+        msg = f"{weights.model} separates {', '.join(network.stems)}; must be {', '.join(STEMS)}"
         raise checkpoints.UnusableCheckpoint(msg)
     order = [network.stems.index(stem) for stem in STEMS]
-    blocks = (block[order] for block in demucs_engine.demucs_stems(source, network))
+    kept = keep(settled) if keep else demucs_engine.keep_nothing
+    stems = demucs_engine.demucs_stems(source, network, keep=kept)
+    also = ("openvino",) if settled.backend == "openvino" else ()
     return SeparationReport(
         engine="demucs",
-        model=checkpoint.model,
-        model_sha256=checkpoint.sha256,
-        device=picked.type,
+        model=weights.model,
+        model_sha256=weights.sha256,
+        device=settled.device,
         preview=False,
-        residual_db=_write(source, blocks, writers, progress),
-        versions=_versions("demucs", "torch", "numpy", "soxr"),
+        residual_db=_write(source, (block[order] for block in stems), writers, progress),
+        versions=_versions("demucs", "torch", "numpy", "soxr", *also),
+        backend=settled.backend,
+        precision=settled.precision,
     )
 
 
@@ -176,6 +171,7 @@ def _by_spectral(
         preview=True,
         residual_db=_write(source, spectral_stems(source), writers, progress),
         versions=_versions("numba", "numpy", "scipy"),
+        backend="numba",
     )
 
 

@@ -28,7 +28,7 @@ from containers.audio.median import (
     median_along_rows,
     median_of_rows,
 )
-from containers.audio.overlap import Floats, Segments, overlap_add
+from containers.audio.overlap import Floats, Segments, each, overlap_add
 from containers.audio.stft import SLOTS, Complex, overlapped, slot_weights, transform
 
 # Long enough for music to repeat itself, short enough to bound memory.
@@ -91,7 +91,7 @@ def _group_stems(source: Reader, group: Group, segments: Segments) -> Iterator[F
     def forward(block: Floats) -> Floats:
         return separate_segment(block, rate_hz=source.rate_hz)
 
-    return overlap_add(read, source.frames, segments=segments, forward=forward)
+    return overlap_add(read, source.frames, segments=segments, forward=each(forward))
 
 
 def separate_segment(samples: Floats, *, rate_hz: int) -> Floats:

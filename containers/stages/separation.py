@@ -1,22 +1,31 @@
 """Stage ``audio_separation``: the source decoded once for all, and its four stems.
 
 Everything a later stage needs of the original file is kept here: the sound as
-float32, its tags and its cover.
+float32, its tags and its cover. A network's work is kept on the way, so that a
+task that is started again goes on where it was (`containers.stages.resume`).
 """
 
 import json
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from clearstem.errors import MissingWeights
+from clearstem.errors import MissingWeights, WrongChecksum
 from clearstem.jobs import AudioFormat, Separation, StageResult
 from clearstem.models import MODELS, SPECTRAL_MODEL, known_models, missing_weights, weights_path
 from clearstem.recipes import STEMS, EngineName
 from containers.audio.encode import check_output
-from containers.audio.separate import Checkpoint, SeparationReport, separate
+from containers.audio.separate import SeparationReport, separate
 from containers.audio.stream import Decoded, Progress, Recording, RecordingWriter, decode
+from containers.audio.weights import Bag, Checkpoint
 from containers.stages.shares import share
-from containers.workspace import Workspace
+from containers.workspace import Workspace, sha256_of
+
+# They import torch, which a job without a network need not wait for.
+if TYPE_CHECKING:
+    from containers.audio.backends import Settled, Wanted
+    from containers.stages.resume import RestartPoints
 
 
 def run(space: Workspace, progress: Progress) -> StageResult:
@@ -52,6 +61,8 @@ def _separate(space: Workspace, source: Recording, *, progress: Progress) -> Sep
             writers,
             engine=space.job.engine.name.value,
             checkpoint=_checkpoint(space),
+            wanted=_wanted(space),
+            keep=lambda settled: _restart_points(space, source, settled),
             progress=progress,
         )
     for stem, path in paths.items():
@@ -59,7 +70,27 @@ def _separate(space: Workspace, source: Recording, *, progress: Progress) -> Sep
     return report
 
 
-def _checkpoint(space: Workspace) -> Checkpoint | None:
+def _wanted(space: Workspace) -> "Wanted | None":
+    if space.job.engine.name is not EngineName.DEMUCS:
+        return None
+    from containers.audio.backends import Wanted
+
+    settings = space.settings
+    return Wanted(precision=settings.separator_precision, cache_dir=settings.cache_dir)
+
+
+def _restart_points(space: Workspace, source: Recording, settled: "Settled") -> "RestartPoints":
+    from containers.stages.resume import RestartPoints
+
+    versions = [f"{name} {number}" for name, number in sorted(space.versions.items())]
+    weights = space.job.engine.sha256 or ""
+    torch = version("torch")
+    return RestartPoints(
+        space, (sha256_of(source.path), weights, repr(settled), f"torch {torch}", *versions)
+    )
+
+
+def _checkpoint(space: Workspace) -> Checkpoint | Bag | None:
     """The weights the job was promised; `MissingWeights` if this task has them not."""
     engine, folder = space.job.engine, space.settings.models_dir
     if engine.name is not EngineName.DEMUCS or engine.sha256 is None:
@@ -67,7 +98,15 @@ def _checkpoint(space: Workspace) -> Checkpoint | None:
     model = known_models(folder).get(engine.model)
     if model is None or folder is None:
         raise MissingWeights(missing_weights(model or MODELS["htdemucs"], models_dir=folder))
-    return Checkpoint(engine.model, weights_path(model, models_dir=folder), engine.sha256)
+    if not model.parts:
+        return Checkpoint(model.name, weights_path(model, models_dir=folder), engine.sha256)
+    if model.sha256 != engine.sha256:
+        raise WrongChecksum(f"{model.name} has sha256 {model.sha256}, not {engine.sha256}")
+    parts = tuple(
+        Checkpoint(model.name, weights_path(part, models_dir=folder), part.sha256)
+        for part in model.parts
+    )
+    return Bag(model.name, parts, model.weights, model.sha256)
 
 
 def _keep_labels(space: Workspace, decoded: Decoded) -> None:
@@ -104,4 +143,6 @@ def _separation(report: SeparationReport) -> Separation:
         preview=report.preview,
         residual_db=report.residual_db,
         versions=report.versions,
+        backend=report.backend,
+        precision=report.precision,
     )

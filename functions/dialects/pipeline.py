@@ -272,6 +272,8 @@ def _separation(job: Job) -> SeparationDocument | None:
         "preview": made.preview,
         "residual_db": made.residual_db,
         "versions": dict(made.versions),
+        "backend": made.backend,
+        "precision": made.precision,
     }
 
 

@@ -114,6 +114,8 @@ class SeparationDocument(TypedDict):
     preview: bool
     residual_db: float | None
     versions: dict[str, str]
+    backend: str
+    precision: str
 
 
 class TrackDocument(TypedDict):

@@ -120,6 +120,8 @@ COMPLETED_JOB: Final[documents.JobDocument] = {
         "preview": False,
         "residual_db": -23.4,
         "versions": {"demucs": "4.1.0", "torch": "2.13.0"},
+        "backend": "torch",
+        "precision": "fp32",
     },
     "tracks": [
         {

@@ -14,18 +14,17 @@ from clearstem.errors import (
     NonFiniteOutput,
 )
 from clearstem.recipes import STEMS
+from containers.audio.backends import Wanted
 from containers.audio.channels import channel_groups
 from containers.audio.checkpoints import UnusableCheckpoint
 from containers.audio.demucs_engine import (
     Level,
-    Network,
     demucs_stems,
     group_stems,
     measure_levels,
-    pick_device,
-    stereo_network,
 )
-from containers.audio.overlap import Segments, overlap_add
+from containers.audio.network import Network, pick_device, stereo_network
+from containers.audio.overlap import Segments, each, overlap_add
 from containers.audio.resample import ResampledReader
 from containers.audio.separate import separate
 from tests.stages.memory import Sound, Tape, noise, song
@@ -51,7 +50,7 @@ def checkpoint(tmp_path_factory):
 
 def stub(forward, *, rate_hz=44_100, length=1000):
     """A network that is a plain function."""
-    return Network(STEMS, rate_hz, Segments(length), lambda frames: frames, forward)
+    return Network(STEMS, rate_hz, Segments(length), lambda frames: frames, (each(forward),))
 
 
 def quarters(block):
@@ -106,7 +105,10 @@ def test_the_whole_way_stays_within_the_level_s_tolerance(tiny, network):
 def test_segments_fade_into_each_other_without_a_seam():
     ramp = np.linspace(-1, 1, 10_000, dtype=np.float32)[np.newaxis]
     faded = overlap_add(
-        Sound(ramp).read, 10_000, segments=Segments(700), forward=lambda block: block[np.newaxis]
+        Sound(ramp).read,
+        10_000,
+        segments=Segments(700),
+        forward=each(lambda block: block[np.newaxis]),
     )
     # An identity comes back as itself, but for the rounding of weights that sum to their sum.
     np.testing.assert_allclose(np.concatenate(list(faded), axis=2)[0], ramp, rtol=0, atol=2e-7)
@@ -119,7 +121,11 @@ def test_other_rates_keep_their_length_and_place(rate_hz):
     t = np.arange(frames) / rate_hz
     samples = (0.5 * np.sin(2 * np.pi * 997 * t)).astype(np.float32)[np.newaxis]
     identity = Network(
-        ("all",), 44_100, Segments(44_100), lambda length: length, lambda block: block[np.newaxis]
+        ("all",),
+        44_100,
+        Segments(44_100),
+        lambda length: length,
+        (each(lambda block: block[np.newaxis]),),
     )
     (back,) = stems_of(Sound(samples, rate_hz=rate_hz), identity)
     assert back.shape == (1, frames)
@@ -198,7 +204,7 @@ def test_a_source_that_is_not_finite_is_told_apart_from_a_bad_network(bad):
 
 
 def test_a_network_that_answers_nan_fails_the_job_and_says_where(checkpoint, monkeypatch):
-    from containers.audio import demucs_engine
+    from containers.audio import backends
 
     def half_broken(block):
         stems = quarters(block)
@@ -206,7 +212,7 @@ def test_a_network_that_answers_nan_fails_the_job_and_says_where(checkpoint, mon
         return stems
 
     monkeypatch.setattr(
-        demucs_engine, "stereo_network", lambda *_, **__: stub(half_broken, length=44_100)
+        backends, "stereo_network", lambda *_, **__: stub(half_broken, length=44_100)
     )
     with pytest.raises(NonFiniteOutput, match=r"between 0\.0 s and 0\.8 s"):
         run(noise(2, 44_100), checkpoint=checkpoint)
@@ -215,7 +221,12 @@ def test_a_network_that_answers_nan_fails_the_job_and_says_where(checkpoint, mon
 def run(samples, *, checkpoint, **options):
     tapes = {stem: Tape() for stem in STEMS}
     report = separate(
-        Sound(samples), tapes, engine="demucs", checkpoint=checkpoint, device="cpu", **options
+        Sound(samples),
+        tapes,
+        engine="demucs",
+        checkpoint=checkpoint,
+        wanted=Wanted(device="cpu", backend="torch"),
+        **options,
     )
     return report, {stem: tape.samples for stem, tape in tapes.items()}
 
@@ -227,9 +238,8 @@ def test_a_separation_writes_each_stem_to_its_writer_and_reports_what_did_it(tin
     expected, _ = reference(tiny, samples)
     for name, answer in zip(tiny.sources, expected, strict=True):
         np.testing.assert_allclose(stems[name], answer, atol=1e-5)
-    assert (report.engine, report.model, report.device, report.preview) == (
-        "demucs", "tiny", "cpu", False,
-    )  # fmt: skip
+    assert (report.engine, report.model, report.preview) == ("demucs", "tiny", False)
+    assert (report.device, report.backend, report.precision) == ("cpu", "torch", "fp32")
     assert report.model_sha256 == checkpoint.sha256
     assert set(report.versions) == {"demucs", "torch", "numpy", "soxr"}
     residual = samples - sum(stems.values())
@@ -301,11 +311,12 @@ def test_the_gpu_answers_like_the_cpu():
 _STREAMED = """
 import json, resource, sys
 import numpy as np
-from containers.audio.demucs_engine import Network, demucs_stems
-from containers.audio.overlap import Segments
+from containers.audio.demucs_engine import demucs_stems
+from containers.audio.network import Network
+from containers.audio.overlap import Segments, each
 from tests.stages.memory import EndlessNoise
 stub = Network(("a", "b", "c", "d"), 44_100, Segments(343_980), lambda n: n,
-               lambda block: np.stack([block] * 4))
+               (each(lambda block: np.stack([block] * 4)),))
 frames = 0
 source = EndlessNoise(seconds=float(sys.argv[1]), rate_hz=int(sys.argv[2]))
 for block in demucs_stems(source, stub):

@@ -10,7 +10,7 @@ import torch
 from demucs.htdemucs import HTDemucs
 from safetensors.torch import save_file
 
-from containers.audio.separate import Checkpoint
+from containers.audio.weights import Checkpoint
 
 SOURCES = ["drums", "bass", "other", "vocals"]
 
@@ -33,10 +33,10 @@ def architecture(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def tiny_model(**changes: Any) -> HTDemucs:
-    """The network, with the same random weights every time."""
+def tiny_model(*, seed: int = 0, **changes: Any) -> HTDemucs:
+    """The network, with the same random weights for the same seed."""
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return HTDemucs(**architecture(**changes)).eval()
 
 
@@ -62,10 +62,10 @@ def pinned(path: Path) -> Checkpoint:
     return Checkpoint("tiny", path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def write_safetensors(folder: Path, **metadata: str) -> Checkpoint:
+def write_safetensors(folder: Path, *, seed: int = 0, **metadata: str) -> Checkpoint:
     """The network as demucs 4.1 keeps it on its hub."""
     path = folder / "tiny.safetensors"
-    state = {name: value.contiguous() for name, value in tiny_model().state_dict().items()}
+    state = {name: value.contiguous() for name, value in tiny_model(seed=seed).state_dict().items()}
     save_file(state, path, metadata=safetensors_metadata(**metadata))
     return pinned(path)
 

@@ -172,7 +172,7 @@ def test_a_fetched_file_lands_under_its_name_with_its_progress_told(tmp_path):
         asked.append(url)
         return in_pieces(WEIGHTS)
 
-    path = fetch(OWN, models_dir=folder, stream=stream, progress=lambda *done: told.append(done))
+    (path,) = fetch(OWN, models_dir=folder, stream=stream, progress=lambda *done: told.append(done))
     assert path == folder / "own.safetensors"
     assert path.read_bytes() == WEIGHTS
     assert list(folder.iterdir()) == [path]

@@ -1,0 +1,171 @@
+"""Segments in batches through a CUDA card, copies overlapped with computing.
+
+Three streams of the card work side by side: one copies the next batch in, one computes,
+one copies the last answer out. The host's side of both copies is pinned, without which the
+card's driver would copy it once more and wait.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from containers.audio.overlap import Floats, Stream
+
+# A batch of 16 fills the largest cards' units; more only adds latency and memory.
+MOST_IN_BATCH = 16
+# One batch is computed while the next is cut.
+SEGMENTS_AHEAD = 2 * MOST_IN_BATCH
+# What the allocator's rounding and cuDNN's workspaces may take beside a batch.
+_USABLE_SHARE = 0.7
+
+Collect = Callable[[], Floats]
+
+
+def batch_size(*, free_bytes: int, segment_bytes: int) -> int:
+    """How many segments are run at once.
+
+    Parameters
+    ----------
+    free_bytes
+        Memory that is free on the card.
+    segment_bytes
+        What one segment took at its peak, > 0.
+
+    Returns
+    -------
+    int
+        1 to `MOST_IN_BATCH`.
+    """
+    fitting = int(free_bytes * _USABLE_SHARE) // segment_bytes
+    return max(1, min(MOST_IN_BATCH, fitting))
+
+
+def batches(segments: Iterable[Floats], size: Callable[[], int]) -> Iterator[Floats]:
+    """Segments of one shape stacked into batches, in order.
+
+    Parameters
+    ----------
+    segments
+        float32 (channels, n); where ``n`` changes a batch ends.
+    size
+        Asked before each batch.
+
+    Yields
+    ------
+    ndarray
+        float32 (1 to ``size()``, channels, n).
+    """
+    held: list[Floats] = []
+    most = size()
+    for segment in segments:
+        if held and (len(held) == most or held[0].shape != segment.shape):
+            yield np.stack(held)
+            held, most = [], size()
+        held.append(segment)
+        if len(held) == most:
+            yield np.stack(held)
+            held, most = [], size()
+    if held:
+        yield np.stack(held)
+
+
+def overlapped(stacked: Iterable[Floats], start: Callable[[Floats], Collect]) -> Iterator[Floats]:
+    """Answers of batches, segment by segment; a batch is started before the last is awaited.
+
+    Parameters
+    ----------
+    stacked
+        Batches in order.
+    start
+        Sets a batch going and returns what waits for its answers.
+
+    Yields
+    ------
+    ndarray
+        One answer for each segment, in order.
+    """
+    pending: Collect | None = None
+    for batch in stacked:
+        following = start(batch)
+        if pending is not None:
+            yield from pending()
+        pending = following
+    if pending is not None:
+        yield from pending()
+
+
+def batched_on(device: torch.device, forward: Callable[[torch.Tensor], torch.Tensor]) -> Stream:
+    """`forward` over segments in batches sized to what is free on the card.
+
+    The first segment is run alone and measured.
+
+    Parameters
+    ----------
+    device
+        A CUDA device.
+    forward
+        float32 (segments, channels, n) to float32 (segments, stems, channels, n), both on
+        the card.
+    """
+
+    def stream(segments: Iterable[Floats]) -> Iterator[Floats]:
+        lane = _Lane(device, forward)
+        return overlapped(batches(segments, lambda: lane.size), lane.start)
+
+    return stream
+
+
+class _Lane:
+    """The streams of a card, and how many segments fit.
+
+    Attributes
+    ----------
+    size
+        Segments of the next batch; 1 until one was measured.
+    """
+
+    def __init__(
+        self, device: torch.device, forward: Callable[[torch.Tensor], torch.Tensor]
+    ) -> None:
+        self._device, self._forward = device, forward
+        streams: Any = torch.cuda  # its Stream has no types
+        self._inward, self._outward = streams.Stream(device), streams.Stream(device)
+        self.size = 1
+        self._measured = False
+
+    def start(self, batch: Floats) -> Collect:
+        if not self._measured:
+            return self._measure(batch)
+        compute = torch.cuda.current_stream(self._device)
+        with torch.cuda.stream(self._inward):
+            given = torch.from_numpy(batch).pin_memory().to(self._device, non_blocking=True)
+        compute.wait_stream(self._inward)
+        # Else the allocator could hand the memory out again while the other stream uses it.
+        given.record_stream(compute)
+        answer = self._forward(given)
+        self._outward.wait_stream(compute)
+        with torch.cuda.stream(self._outward):
+            host = torch.empty(answer.shape, dtype=answer.dtype, pin_memory=True)
+            host.copy_(answer, non_blocking=True)
+            answer.record_stream(self._outward)
+            copied = self._outward.record_event()
+
+        def collect() -> Floats:
+            copied.synchronize()
+            stems: Floats = host.numpy()
+            return stems
+
+        return collect
+
+    def _measure(self, batch: Floats) -> Collect:
+        torch.cuda.reset_peak_memory_stats(self._device)
+        before = torch.cuda.memory_allocated(self._device)
+        answer: Floats = self._forward(torch.from_numpy(batch).to(self._device)).cpu().numpy()
+        taken = torch.cuda.max_memory_allocated(self._device) - before
+        torch.cuda.empty_cache()
+        free, _ = torch.cuda.mem_get_info(self._device)
+        self.size = batch_size(free_bytes=free, segment_bytes=max(1, taken // len(batch)))
+        self._measured = True
+        return lambda: answer

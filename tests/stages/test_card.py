@@ -1,0 +1,125 @@
+"""Batches for a CUDA card: what of it can be run without one."""
+
+import itertools
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from clearstem.errors import EngineUnavailable
+from containers.audio import card
+from containers.audio.demucs_engine import demucs_stems
+from containers.audio.network import stereo_network
+from tests.stages.memory import Sound, noise, song
+from tests.stages.tiny_checkpoint import tiny_model
+
+GIB = 1 << 30
+on_a_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.mark.parametrize(
+    ("free", "segment", "size"),
+    [
+        (16 * GIB, GIB, 11),
+        (139 * GIB, GIB, card.MOST_IN_BATCH),
+        (GIB, GIB, 1),
+        (0, GIB, 1),
+    ],
+)
+def test_a_batch_fits_what_is_free(free, segment, size):
+    assert card.batch_size(free_bytes=free, segment_bytes=segment) == size
+
+
+def test_batches_keep_order_and_end_where_the_length_changes():
+    segments = [np.full((2, 5), n, np.float32) for n in range(7)]
+    segments.append(np.full((2, 3), 7, np.float32))
+    sizes = itertools.chain([1, 3], itertools.repeat(3))
+    found = list(card.batches(segments, lambda: next(sizes)))
+    assert [batch.shape for batch in found] == [(1, 2, 5), (3, 2, 5), (3, 2, 5), (1, 2, 3)]
+    assert [row[0, 0] for batch in found for row in batch] == list(range(8))
+
+
+def test_nothing_in_gives_nothing_out():
+    assert list(card.overlapped(card.batches([], lambda: 4), lambda _: list)) == []
+
+
+def test_the_next_batch_is_started_before_the_last_one_is_awaited():
+    told = []
+
+    def start(batch):
+        told.append(("start", batch[0]))
+        return lambda: told.append(("await", batch[0])) or batch
+
+    stacked = [np.array([float(n)]) for n in range(3)]
+    assert [row.item() for row in card.overlapped(stacked, start)] == [0.0, 1.0, 2.0]
+    assert told == [
+        ("start", 0.0),
+        ("start", 1.0),
+        ("await", 0.0),
+        ("start", 2.0),
+        ("await", 1.0),
+        ("await", 2.0),
+    ]
+
+
+def in_pairs(forward):
+    """A stream that runs two segments at once, as a card does, one pair ahead."""
+
+    def stream(segments):
+        def start(batch):
+            answer = forward(torch.from_numpy(batch))
+            return lambda: answer.numpy()
+
+        return card.overlapped(card.batches(segments, lambda: 2), start)
+
+    return stream
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_batches_give_the_stems_that_single_segments_give(channels):
+    model = tiny_model(segment=Fraction(1))
+    one_by_one = stereo_network(model, device=torch.device("cpu"))
+
+    def forward(batch):
+        with torch.inference_mode():
+            return model(batch)
+
+    batched = replace(one_by_one, forwards=(in_pairs(forward),), ahead=4)
+    # Another rate, so that two groups read the converted recording side by side.
+    sound = Sound(noise(channels, 3 * 48_000), rate_hz=48_000)
+    expected = np.concatenate(list(demucs_stems(sound, one_by_one)), axis=2)
+    found = np.concatenate(list(demucs_stems(sound, batched)), axis=2)
+    # A batched matrix product may add up in another order.
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_half_precision_is_refused_on_a_cpu_and_bf16_is_not_fp32():
+    cpu = torch.device("cpu")
+    with pytest.raises(EngineUnavailable, match="fp16"):
+        stereo_network(tiny_model(), device=cpu, precision="fp16")
+    block = noise(2, 44_100)
+    model = tiny_model(segment=Fraction(1))
+    answers = [
+        next(stereo_network(model, device=cpu, precision=kind).forwards[0](iter([block])))
+        for kind in ("fp32", "bf16")
+    ]
+    off = np.square(answers[1] - answers[0]).sum() / np.square(answers[0]).sum()
+    # Eight bits of mantissa: not nothing, and not noise.
+    assert 1e-12 < off < 0.1
+
+
+@pytest.mark.gpu
+@on_a_card
+@pytest.mark.parametrize(("precision", "most"), [("fp32", 1e-5), ("bf16", 0.1), ("fp16", 0.01)])
+def test_a_card_answers_like_the_cpu(precision, most):
+    sound = Sound(song(seconds=40))
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    expected = np.concatenate(
+        list(demucs_stems(sound, stereo_network(tiny_model(), device=cpu))), axis=2
+    )
+    network = stereo_network(tiny_model(), device=cuda, precision=precision)
+    found = np.concatenate(list(demucs_stems(sound, network)), axis=2)
+    # cuDNN may convolve in TF32, ten bits of mantissa.
+    assert np.square(found - expected).sum() < most * np.square(expected).sum()
