@@ -63,6 +63,10 @@ def k_weighting(rate_hz: int) -> NDArray[np.float64]:
     return np.array((shelf, high_pass))
 
 
+# Any: the one function of this module that numba gives no types.
+_variable: Any = cgutils.alloca_once_value
+
+
 def _filter_pair_code(
     _typing: Any,
     first: Any,
@@ -113,7 +117,7 @@ def _filter_pair_code(
         filters = [[coefficient(5 * n + k) for k in range(5)] for n in range(2)]
         homes = [*(place_of(5, row) for row in range(STATES)), place_of(6, 0)]
         # LLVM turns these into registers.
-        held = [cgutils.alloca_once_value(builder, builder.load(h, align=8)) for h in homes]
+        held = [_variable(builder, builder.load(home, align=8)) for home in homes]
         bounds = [context.cast(builder, args[n], signature.args[n], types.intp) for n in (2, 3)]
         samples = [data(0), data(1)]
         with cgutils.for_range(builder, bounds[1], start=bounds[0]) as loop:
