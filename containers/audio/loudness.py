@@ -31,7 +31,9 @@ _MOMENTARY_STEPS = 40
 _SHORT_TERM_STEPS = 300
 _SHORT_TERM_HOP = 10
 
-# EBU Tech 3342, 2.2: the gate, and the percentiles whose distance is the range.
+# EBU Tech 3342, 2.2: the gate, and the percentiles whose distance is the range. One window a
+# second is the least that it asks for and what libebur128 takes, whose answer is ours then.
+_RANGE_HOP = 100
 _RANGE_GATE_LU = -20.0
 _RANGE_LOW, _RANGE_HIGH = 0.10, 0.95
 
@@ -177,10 +179,10 @@ class LoudnessMeter:
     def loudness_range_lu(self) -> float | None:
         """How much the loudness varies over the recording, in LU (EBU Tech 3342).
 
-        The distance from the 10th to the 95th percentile of the short-term loudness, ten
-        windows a second, without those below -70 LUFS or 20 LU below the rest's mean.
+        The distance from the 10th to the 95th percentile of the short-term loudness, one
+        window a second, without those below -70 LUFS or 20 LU below the rest's mean.
         """
-        powers = self._window_powers(steps=_SHORT_TERM_STEPS, hop=_SHORT_TERM_HOP)
+        powers = self._window_powers(steps=_SHORT_TERM_STEPS, hop=_RANGE_HOP)
         levels = _levels(powers)
         above = levels >= _ABSOLUTE_GATE_LUFS
         if not above.any():
