@@ -17,13 +17,18 @@ import asyncio
 import json
 import statistics
 import struct
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 import httpx
+
+from bench.measure import Outcome
+from clearstem.twin import twin
 
 _CLIENTS: Final = 20
 _PER_SECOND: Final = 10.0
@@ -86,7 +91,7 @@ class _Client:
         self._writer.close()
 
 
-async def measure(path: str, *, server: Server, load: Load) -> Figures:
+async def ask_all(path: str, *, server: Server, load: Load) -> Figures:
     """Ask for one path and time each answer."""
     lines = [f"GET {path} HTTP/1.1", f"Host: {server.host}:{server.port}"]
     if server.key:
@@ -149,19 +154,50 @@ def new_job(url: str, *, key: str | None, wait: Callable[[float], None] = time.s
     return job_id
 
 
-async def report(paths: dict[str, str], *, server: Server, duration_s: float) -> None:
-    """Measure every path under both loads and print a line for each."""
-    print(f"{'':12}{'load':>14}{'p50 ms':>9}{'p95 ms':>9}{'req/s':>9}{'errors':>8}{'goal ms':>9}")
-    for name, path in paths.items():
+async def figures(
+    job_id: str, *, server: Server, duration_s: float
+) -> dict[tuple[str, str], Figures]:
+    """Both paths under both loads, by the names of path and load."""
+    found = {}
+    for name, path in (("/health", "/health"), ("/job/{id}", f"/job/{job_id}")):
         warm_up = Load(clients=4, duration_s=0.5, per_second=0)
-        await measure(path, server=server, load=warm_up)
+        await ask_all(path, server=server, load=warm_up)
         for label, rate in (("steady 10/s", _PER_SECOND), ("closed loop", 0.0)):
-            found = await measure(path, server=server, load=Load(_CLIENTS, duration_s, rate))
-            rate_seen = len(found.latencies_s) / found.elapsed_s
-            print(
-                f"{name:12}{label:>14}{found.percentile_ms(50):9.2f}{found.percentile_ms(95):9.2f}"
-                f"{rate_seen:9.0f}{found.errors:8d}{_GOALS_MS[name]:9.0f}"
-            )
+            load = Load(_CLIENTS, duration_s, rate)
+            found[name, label] = await ask_all(path, server=server, load=load)
+    return found
+
+
+def measure() -> list[Outcome]:
+    """Medians over five seconds each, on a local twin of its own."""
+    with tempfile.TemporaryDirectory(prefix="clearstem-bench-") as name:
+        folder = Path(name)
+        with twin(state=folder / "state", models=folder / "models") as url:
+            job_id = new_job(url, key=None)
+            found = asyncio.run(figures(job_id, server=_server(url), duration_s=5.0))
+    return [_outcome(path, label, figure) for (path, label), figure in found.items()]
+
+
+def _outcome(name: str, label: str, figure: Figures) -> Outcome:
+    if figure.errors:
+        raise RuntimeError(f"{figure.errors} answers of {name} were not 200")
+    median_s, goal_s = figure.percentile_ms(50) / 1000, _GOALS_MS[name] / 1000
+    return Outcome(f"GET {name}, {_CLIENTS} clients, {label}", median_s, None, None, goal_s, None)
+
+
+def _server(url: str, *, key: str | None = None) -> Server:
+    parts = urlsplit(url)
+    return Server(parts.hostname or "localhost", parts.port or 80, key)
+
+
+def _print(found: dict[tuple[str, str], Figures]) -> None:
+    print(f"{'':12}{'load':>14}{'p50 ms':>9}{'p95 ms':>9}{'req/s':>9}{'errors':>8}{'goal ms':>9}")
+    for (name, label), figure in found.items():
+        per_second = len(figure.latencies_s) / figure.elapsed_s
+        print(
+            f"{name:12}{label:>14}{figure.percentile_ms(50):9.2f}{figure.percentile_ms(95):9.2f}"
+            f"{per_second:9.0f}{figure.errors:8d}{_GOALS_MS[name]:9.0f}"
+        )
 
 
 def main() -> None:
@@ -172,12 +208,10 @@ def main() -> None:
     parser.add_argument("--job", help="a job's id; without it one is made")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     given = parser.parse_args()
-    parts = urlsplit(given.url)
-    server = Server(parts.hostname or "localhost", parts.port or 80, given.key)
     job_id = given.job or new_job(given.url, key=given.key)
-    paths = {"/health": "/health", "/job/{id}": f"/job/{job_id}"}
     print(json.dumps({"url": given.url, "clients": _CLIENTS, "job": job_id}))
-    asyncio.run(report(paths, server=server, duration_s=given.seconds))
+    server = _server(given.url, key=given.key)
+    _print(asyncio.run(figures(job_id, server=server, duration_s=given.seconds)))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from clearstem.client import Client, is_final
 from clearstem.errors import ClearstemError
 from clearstem.recipes import EngineChoice
 from clearstem.service import Service, utc_now
+from clearstem.settings import Settings
 from clearstem.terminal import JobBars, download_bar, print_result
 from clearstem.twin import DEFAULT_STATE, running_twin, twin
 
@@ -131,8 +132,20 @@ def invoke(
     with _told_errors():
         os.environ.update(running_twin(state).environment)
         handler = importlib.import_module(f"functions.{function}").handler
-        answer = handler(json.loads(event.read_text()), LambdaContext(function))
+        answer = handler(_localized(event.read_text()), LambdaContext(function))
         _console.print_json(data=answer)
+
+
+def _localized(text: str) -> Any:
+    """A recorded event with this deployment's buckets in place of the recorded ones."""
+    settings = Settings.from_env()
+    for kind, bucket in (
+        ("drop", settings.drop_bucket),
+        ("uploads", settings.uploads_bucket),
+        ("tracks", settings.tracks_bucket),
+    ):
+        text = text.replace(f"clearstem-{kind}-123456789012", bucket)
+    return json.loads(text)
 
 
 class LambdaContext:

@@ -116,7 +116,12 @@ class JobTable:
         raise Contention(f"job {job_id} changed under {_ATTEMPTS} attempts to write it")
 
     def jobs_ahead(self, job: Job) -> int:
-        """How many jobs of its recipe leave the queue before this one."""
+        """How many jobs of its recipe leave the queue before this one.
+
+        Two counters tell it, not a look at the queue: exact while jobs leave in
+        the order they came; each that leaves out of turn (cancelled, say) makes
+        it one less for those before it, and right again once they are gone.
+        """
         if job.state is not JobState.QUEUED:
             return 0
         answer = self.client.get_item(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from cattrs import BaseValidationError
 
-from clearstem.errors import EngineUnavailable, InvalidRequest, WrongChecksum
+from clearstem.errors import EngineUnavailable, WrongChecksum
 from clearstem.jobs import Engine
 from clearstem.recipes import EngineChoice, EngineName
 from clearstem.records import loads
@@ -97,7 +97,7 @@ def known_models(models_dir: Path | None) -> Mapping[str, Model]:
 
     Raises
     ------
-    InvalidRequest
+    EngineUnavailable
         ``models.json`` is no such list; the message says what is wrong.
     """
     listing = models_dir / "models.json" if models_dir else None
@@ -106,7 +106,7 @@ def known_models(models_dir: Path | None) -> Mapping[str, Model]:
     try:
         own = loads(listing.read_bytes(), tuple[Model, ...])
     except (ValueError, TypeError, BaseValidationError) as exc:
-        raise InvalidRequest(f"{listing} is not a list of models: {exc}") from exc
+        raise EngineUnavailable(f"{listing} is not a list of models: {exc}") from exc
     return {**MODELS, **{model.name: model for model in own}}
 
 

@@ -77,7 +77,12 @@ class Service:
         """The service of given settings and a given session."""
 
         def client(name: Any, **options: Any) -> Any:
-            return session.client(name, config=_CONFIG, **options)
+            made = session.client(name, config=_CONFIG, **options)
+            # botocore builds its error classes at their first use, without a
+            # lock: two threads would build two sets, and one thread's `except`
+            # would not know the other set's errors.
+            _ = made.exceptions
+            return made
 
         table = client("dynamodb"), settings.table
         return cls(

@@ -9,6 +9,7 @@ A read that stalls keeps all others waiting, for as long as botocore lets it.
 import asyncio
 from typing import Final
 
+from clearstem.broadcast import Render
 from clearstem.errors import JobNotFound
 from clearstem.job_table import LISTABLE, JobTable
 from clearstem.jobs import Job
@@ -17,16 +18,30 @@ from functions.blocking import Blocking
 _NOT_FOUND: Final = "Job not found"
 
 
+class Snapshot:
+    """A job as one read found it, shared by all who waited for that read."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._texts: dict[Render, str] = {}
+
+    def text(self, render: Render) -> str:
+        """The job in a dialect; rendered once, however many ask."""
+        if render not in self._texts:
+            self._texts[render] = render(self.job)
+        return self._texts[render]
+
+
 class JobReads:
     """Reads jobs for the requests of one event loop."""
 
     def __init__(self, jobs: JobTable, *, blocking: Blocking) -> None:
         self._jobs = jobs
         self._blocking = blocking
-        self._waiting: dict[str, asyncio.Future[Job | None]] = {}
+        self._waiting: dict[str, asyncio.Future[Snapshot | None]] = {}
         self._reader: asyncio.Task[None] | None = None
 
-    async def get(self, job_id: str) -> Job:
+    async def get(self, job_id: str) -> Snapshot:
         """The job as it is now or a moment from now; `JobNotFound` if there is none."""
         answer = self._waiting.get(job_id)
         if answer is None:
@@ -34,10 +49,10 @@ class JobReads:
         if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._read_waiting())
         # Shielded: a client that goes away takes the answer from nobody else.
-        job = await asyncio.shield(answer)
-        if job is None:
+        snapshot = await asyncio.shield(answer)
+        if snapshot is None:
             raise JobNotFound(_NOT_FOUND)
-        return job
+        return snapshot
 
     async def _read_waiting(self) -> None:
         while self._waiting:
@@ -50,4 +65,4 @@ class JobReads:
                     answer.set_exception(exc)
             else:
                 for job_id, answer in now.items():
-                    answer.set_result(found.get(job_id))
+                    answer.set_result(Snapshot(found[job_id]) if job_id in found else None)

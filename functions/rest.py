@@ -4,6 +4,7 @@ The local edge serves `create_app` by uvicorn; on AWS, API Gateway calls
 `handler`, and Mangum turns its events into the same requests.
 """
 
+from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
@@ -47,8 +48,15 @@ the deployment decides.
 """
 
 
-def create_app(service: Service) -> FastAPI:
-    """The application over a given core."""
+def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
+    """The application over a given core.
+
+    Parameters
+    ----------
+    docs_assets : str or None
+        Where this host serves Swagger UI's two files, relative to ``/docs``;
+        None: the page loads them from their CDN.
+    """
     app = FastAPI(
         title="clearstem",
         version=pipeline.API_VERSION,
@@ -67,7 +75,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(pipeline_routes.router)
     app.include_router(downloads.router)
     app.add_api_route("/", _console, include_in_schema=False)
-    app.add_api_route("/docs", _docs, include_in_schema=False)
+    app.add_api_route("/docs", _docs_route(docs_assets), include_in_schema=False)
     app.add_exception_handler(ClearstemError, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ClientDisconnect, _gone)
@@ -107,8 +115,16 @@ def _page() -> str:
     return _CONSOLE.read_text(encoding="utf-8")
 
 
-async def _docs() -> HTMLResponse:
-    return get_swagger_ui_html(openapi_url="openapi.json", title="clearstem")
+def _docs_route(assets: str | None) -> Callable[[], Awaitable[HTMLResponse]]:
+    local: dict[str, Any] = {"swagger_favicon_url": "data:,"}
+    if assets is not None:
+        local["swagger_js_url"] = f"{assets}/swagger-ui-bundle.js"
+        local["swagger_css_url"] = f"{assets}/swagger-ui.css"
+
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(openapi_url="openapi.json", title="clearstem", **local)
+
+    return docs
 
 
 async def _problem(_: Request, error: Exception) -> Response:

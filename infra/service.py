@@ -196,7 +196,9 @@ class Service(cdk.Stack):
             bucket.grant_read(stage)
             bucket.grant_put(stage)
 
-        self._live.stage.grant_management_api_access(self._push)
+        # Push sends snapshots; the socket's own function says what was wrong with a message.
+        for sender in (self._push, self._websocket):
+            self._live.stage.grant_management_api_access(sender)
 
     def _grant_executions(self) -> None:
         for starter in (self._rest, self._drop, self._sweep):

@@ -1,10 +1,15 @@
 """Fixtures: an account with the resources of a deployment, and the core over them."""
 
+import asyncio
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 
 import boto3
+import botocore.session
 import pytest
+from botocore.loaders import Loader, create_loader
 
 from clearstem.service import Service
 from clearstem.settings import Settings
@@ -53,13 +58,24 @@ def service(settings: Settings, session: boto3.Session) -> Service:
 def session(aws: Account, monkeypatch: pytest.MonkeyPatch) -> boto3.Session:
     """A boto3 session of the account."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint)
+    core = botocore.session.get_session()
+    core.register_component("data_loader", _loader())
     return boto3.Session(
-        aws_access_key_id=aws.number, aws_secret_access_key="local", region_name=aws.region
+        aws_access_key_id=aws.number,
+        aws_secret_access_key="local",
+        region_name=aws.region,
+        botocore_session=core,
     )
 
 
+@cache
+def _loader() -> Loader:
+    # Reading the services' descriptions anew would be most of a test's time.
+    return create_loader()
+
+
 @pytest.fixture
-def deployed(service: Service, aws: Account, monkeypatch: pytest.MonkeyPatch) -> Service:
+def deployed(service: Service, aws: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     """The service as a handler composes it, from the environment alone."""
     from functions import push, rest, wiring
 
@@ -84,7 +100,12 @@ def deployed(service: Service, aws: Account, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv(name, value)
     for cached in (wiring.service, rest._gateway, push._broadcast):
         cached.cache_clear()
-    return service
+    # Mangum takes the thread's event loop, which Lambda's process keeps for ever.
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield service
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 def _create_table(aws: Account) -> None:

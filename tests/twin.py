@@ -1,8 +1,10 @@
-"""One local twin for all end-to-end tests, and a short song to send it."""
+"""One local twin for all end-to-end tests, twins to be killed, and a short song to send them."""
 
+import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +50,39 @@ class Twin:
         program = [sys.executable, "-m", "clearstem.cli", *arguments]
         env = {**os.environ, "CLEARSTEM_URL": self.url}
         return subprocess.run(program, capture_output=True, text=True, env=env, check=False)
+
+
+class Launched:
+    """A twin whose process is ours to kill."""
+
+    def __init__(self, state: Path, *options: str) -> None:
+        self.state = state
+        ready = state / "ready.json"
+        ready.unlink(missing_ok=True)
+        state.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "infra.local.launcher", "--port", "0"]
+        command += ["--state", str(state), "--models", str(state / "models")]
+        command += ["--ready-file", str(ready), *options]
+        with (state / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + 30
+        while not ready.exists():
+            assert self.process.poll() is None and time.monotonic() < deadline, self.said()
+            time.sleep(0.05)
+        told = json.loads(ready.read_text())
+        assert told["pid"] == self.process.pid
+        self.url: str = told["url"]
+
+    def said(self) -> str:
+        return (self.state / "log").read_text()[-3000:]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        assert self.process.wait(20) == 0, self.said()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""The audio engine: decoding, separation, decomposition, loudness, encoding, in blocks."""

@@ -104,8 +104,6 @@ class Source:
     ----------
     rate_hz, channels : int
         Format of every block.
-    expected_frames : int
-        Length by the header, possibly a guess, 0 where it says nothing: for progress only.
     tags : dict of str to str
         Title, artist and the like, keys in lower case.
     cover : bytes or None
@@ -140,7 +138,7 @@ class Source:
 
     @property
     def expected_frames(self) -> int:
-        """Length by the header in frames, possibly a guess; 0 where it says nothing."""
+        """Length by the header, for progress: possibly a guess, 0 where it says nothing."""
         if self._stream.duration is not None and self._stream.time_base is not None:
             return round(self._stream.duration * self._stream.time_base * self.rate_hz)
         if self._container.duration is not None:
@@ -320,9 +318,7 @@ class Source:
             self._skipped_frames += front + back
 
     def _duration_frames(self, packet: "av.Packet[AudioStream]") -> int:
-        if packet.duration is None or packet.time_base is None:
-            return 0
-        return round(packet.duration * packet.time_base * self.rate_hz)
+        return round((packet.duration or 0) * (packet.time_base or 0) * self.rate_hz)
 
     def _conformed(self, frame: AudioFrame, position: int) -> NDArray[np.float32]:
         """The frame's samples; a rate or channel count unlike the stream's is no recording."""

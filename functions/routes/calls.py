@@ -11,7 +11,7 @@ from clearstem.errors import JobNotFound, Unauthorized
 from clearstem.jobs import Job
 from clearstem.service import Service
 from functions.blocking import Blocking
-from functions.job_reads import JobReads
+from functions.job_reads import JobReads, Snapshot
 
 _API_KEY = APIKeyHeader(
     name="x-api-key",
@@ -35,18 +35,22 @@ class Call:
     reads: JobReads
     owner: str
 
-    async def job(self, job_id: str) -> Job:
-        """The caller's job.
+    async def snapshot(self, job_id: str) -> Snapshot:
+        """The caller's job, with its renderings.
 
         Raises
         ------
         JobNotFound
             There is none of that id, or it is another owner's.
         """
-        job = await self.reads.get(job_uuid(job_id))
-        if job.owner != self.owner:
+        snapshot = await self.reads.get(job_uuid(job_id))
+        if snapshot.job.owner != self.owner:
             raise JobNotFound("Job not found")
-        return job
+        return snapshot
+
+    async def job(self, job_id: str) -> Job:
+        """The caller's job; raises as `snapshot` does."""
+        return (await self.snapshot(job_id)).job
 
 
 def job_uuid(text: str) -> str:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from clearstem.errors import TooLarge
@@ -129,9 +129,10 @@ async def process(request: Request, call: CurrentCall) -> JSONResponse:
     response_model=documents.JobDocument,
     responses={200: examples.answer(examples.COMPLETED_JOB), **_NO_JOB},
 )
-async def job(job_id: str, call: CurrentCall) -> JSONResponse:
+async def job(job_id: str, call: CurrentCall) -> Response:
     """Tell everything about a job: its stages, percentage, engine and outputs."""
-    return JSONResponse(pipeline.job_document(await call.job(job_id)))
+    snapshot = await call.snapshot(job_id)
+    return Response(snapshot.text(pipeline.render), media_type="application/json")
 
 
 @router.get(

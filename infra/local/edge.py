@@ -10,12 +10,13 @@ user, and a page of somebody else's must not spend that trust. Origins can be al
 """
 
 import asyncio
+import importlib.resources
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from starlette.staticfiles import StaticFiles
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
@@ -30,6 +31,8 @@ from infra.local.guard import (
     headers_of,
     refuse,
 )
+
+_DOCS_ASSETS = "docs/assets"
 
 _UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _ROUTES = (
@@ -169,9 +172,11 @@ def _sendable(code: int | None) -> int:
 
 def create_http_app() -> AsgiApp:
     """The FastAPI application over the service that this process's environment describes."""
+    from clearstem.service import Service
     from functions.rest import create_app
 
-    from clearstem.service import Service
-
-    make: Callable[[Any], AsgiApp] = create_app
-    return make(Service.from_env())
+    app = create_app(Service.from_env(), docs_assets=_DOCS_ASSETS)
+    # The page must work on a machine that reaches no CDN.
+    files = importlib.resources.files("fastapi_offline") / "static"
+    app.mount(f"/{_DOCS_ASSETS}", StaticFiles(directory=str(files)))
+    return app

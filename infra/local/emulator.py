@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import uvicorn
 
@@ -161,14 +162,15 @@ def load(settings: EmulatorSettings, *, scratch: Path) -> guard.AsgiApp:
 
 
 def _with_control(app: guard.AsgiApp, settings: EmulatorSettings) -> guard.AsgiApp:
-    """Answers the launcher's ``POST /_clearstem/resume`` and ``/_clearstem/snapshot``."""
+    """Answers the launcher: ``/_clearstem/resume``, ``/snapshot`` and ``/warm?handler=…``."""
 
     async def controlled(scope: guard.Scope, receive: guard.Receive, send: guard.Send) -> None:
         path = scope.get("path", "")
         if scope["type"] != "http" or not path.startswith(_CONTROL):
             await app(scope, receive, send)
             return
-        answer = await asyncio.to_thread(_control, path.removeprefix(_CONTROL), settings)
+        query = parse_qs(scope["query_string"].decode())
+        answer = await asyncio.to_thread(_control, path.removeprefix(_CONTROL), query, settings)
         body = json.dumps(answer).encode()
         headers = [(b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -177,11 +179,15 @@ def _with_control(app: guard.AsgiApp, settings: EmulatorSettings) -> guard.AsgiA
     return controlled
 
 
-def _control(command: str, settings: EmulatorSettings) -> dict[str, Any]:
+def _control(
+    command: str, query: Mapping[str, list[str]], settings: EmulatorSettings
+) -> dict[str, Any]:
     from infra.local import durability, lambdas, state_machines
 
+    if command == "warm":
+        lambdas.warm_up(query.get("handler", []), account=ACCOUNT)
+        return {}
     if command == "resume":
-        lambdas.warm_up(ACCOUNT)
         return {"resumed": state_machines.resume()}
     if command == "snapshot" and settings.state_dir is not None:
         return {"seconds": durability.snapshot(saved_in(settings.state_dir))}

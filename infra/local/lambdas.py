@@ -12,7 +12,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -45,22 +45,21 @@ def install() -> None:
     )
 
 
-def warm_up(account: str) -> threading.Thread:
-    """Start workers for the account's stream consumers in the background; the thread that does.
+def warm_up(handlers: Collection[str], *, account: str) -> threading.Thread:
+    """Start workers for the account's functions with these handlers; the thread that does.
 
-    They stand between a change and whoever waits for it. The others may take their half second at
-    the first call, and not their memory before it.
+    Workers from before are ended: what a deployment called is not called again.
     """
-    thread = threading.Thread(target=_warm_all, args=(account,), daemon=True, name="warm-up")
+    thread = threading.Thread(target=_warm_all, args=(handlers, account), daemon=True)
     thread.start()
     return thread
 
 
-def _warm_all(account: str) -> None:
-    for (owner, region, _), mapping in list(lambda_svc._esms._data.items()):
-        key = (account, region, mapping["FunctionName"])
-        if owner == account and key in lambda_svc._functions._data:
-            _warm(lambda_svc._functions._data[key])
+def _warm_all(handlers: Collection[str], account: str) -> None:
+    lambda_runtime.reset()
+    for (owner, _, _), function in list(lambda_svc._functions._data.items()):
+        if owner == account and function["config"].get("Handler") in handlers:
+            _warm(function)
 
 
 def _warm(function: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlencode
 
 import uvicorn
 
@@ -42,6 +43,8 @@ KEYLESS_OWNER: Final = "local"
 _START_S, _STOP_S, _HEALTH_S = 30.0, 20.0, 30.0
 # Imported while the emulator starts, since the two take about the same time.
 _IMPORTED_EARLY = ("clearstem.service", "functions.rest")
+# Functions that somebody waits for: those between a change and the socket that shows it.
+_WAITED_FOR = tuple(f"functions.{name}.handler" for name in ("push", "authorizer", "websocket"))
 
 
 class TwinError(RuntimeError):
@@ -98,6 +101,7 @@ def serve(settings: TwinSettings) -> None:
             websockets=edge.WebSocketTarget(_websocket_url(emulator, outputs, scheme="ws")),
             allowed_origins=settings.allowed_origins,
         )
+        _control(emulator, f"warm?{urlencode([('handler', name) for name in _WAITED_FOR])}")
         _control(emulator, "resume")
         _serve_edge(app, listener, settings=settings, emulator=emulator)
 

@@ -1,10 +1,7 @@
 """Kills at the worst moment: of the whole twin, and of one stage's process."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,39 +10,7 @@ import httpx
 import pytest
 
 from clearstem.client import Client, is_final
-
-
-class Launched:
-    """A twin whose process is ours to kill."""
-
-    def __init__(self, state: Path) -> None:
-        self.state = state
-        ready = state / "ready.json"
-        ready.unlink(missing_ok=True)
-        state.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "infra.local.launcher", "--port", "0"]
-        command += ["--state", str(state), "--models", str(state / "models")]
-        command += ["--ready-file", str(ready)]
-        with (state / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 30
-        while not ready.exists():
-            assert self.process.poll() is None and time.monotonic() < deadline, self.said()
-            time.sleep(0.05)
-        told = json.loads(ready.read_text())
-        assert told["pid"] == self.process.pid
-        self.url: str = told["url"]
-
-    def said(self) -> str:
-        return (self.state / "log").read_text()[-3000:]
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> None:
-        self.process.terminate()
-        assert self.process.wait(20) == 0, self.said()
+from tests.twin import Launched
 
 
 def until(url: str, job_id: str, stop: Any, *, within_s: float) -> dict[str, Any]:

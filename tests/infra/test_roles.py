@@ -108,14 +108,13 @@ def test_only_what_makes_jobs_starts_executions(template, role, allowed):
     assert {action for action, _ in actions(template, role, service="states")} == allowed
 
 
-def test_push_alone_speaks_to_connections(template):
+def test_only_push_and_the_socket_itself_speak_to_connections(template):
     speaking = {
         name
         for name in of_type(template, "AWS::IAM::Role")
         if actions(template, name, service="execute-api")
     }
-    assert len(speaking) == 1
-    assert speaking.pop().startswith("PushHandler")
+    assert {name.partition("Handler")[0] for name in speaking} == {"Push", "Websocket"}
 
 
 def test_the_machine_submits_watches_and_ends_its_own_jobs(template):

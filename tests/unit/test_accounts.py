@@ -39,11 +39,11 @@ def test_no_two_keys_are_alike(accounts):
     assert min(len(text) for text in texts) >= 43
 
 
-@pytest.mark.parametrize("wrong", [None, "", "cs_", "cs_wrong", "ключ", "x" * 10_000])
-def test_no_key_and_a_wrong_one_are_refused_alike(accounts, wrong):
+def test_no_key_and_a_wrong_one_are_refused_alike(accounts):
     accounts.create_key("ada", at=START)
-    with pytest.raises(Unauthorized, match=r"^Invalid or missing API key$"):
-        accounts.authenticate(wrong, at=START)
+    for wrong in (None, "", "cs_", "cs_wrong", "ключ", "x" * 10_000):
+        with pytest.raises(Unauthorized, match=r"^Invalid or missing API key$"):
+            accounts.authenticate(wrong, at=START)
 
 
 def test_neither_the_visible_beginning_nor_the_stored_sum_is_a_key(accounts):

@@ -141,6 +141,15 @@ def test_a_job_that_ends_while_the_unfinished_are_read_is_left_out(jobs):
     assert [job.job_id for job in found] == ["job-2"]
 
 
+def test_a_job_that_is_over_drops_out_of_the_index_of_unfinished_ones(table):
+    # It would be read, and paid for, at every sweep for as long as it is kept.
+    for name in ("over", "open"):
+        table.create(a_job(name))
+    table.change("over", lambda job: job.cancel(at=at(1)))
+    indexed = table.client.scan(TableName=table.table, IndexName="by_open")["Items"]
+    assert [item["pk"]["S"] for item in indexed] == ["JOB#open"]
+
+
 def interfering(table: JobTable, *, times: int) -> Callable[[Job], Job]:
     """A transition during which somebody else changes the job, so many times."""
     left = [times]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clearstem.errors import IllegalTransition
@@ -103,7 +103,9 @@ def runs_of(states: list[Job]) -> Iterable[tuple[StageRun, StageRun]]:
         yield from zip(before.stages, now.stages, strict=True)
 
 
-over_histories = settings(max_examples=120, deadline=None)
+over_histories = settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 @given(HISTORIES)
@@ -347,6 +349,21 @@ def test_a_stumble_is_remembered_while_the_stage_goes_on():
     job = a_job().start_stage(SEPARATION, at=at(1)).stumble(SEPARATION, error="killed", at=at(2))
     assert (job.state, job.stage(SEPARATION).error) == (JobState.RUNNING, "killed")
     assert job.stage(SEPARATION).state is StageState.RUNNING
+
+
+def test_the_same_stumble_told_twice_changes_nothing():
+    job = a_job().start_stage(SEPARATION, at=at(1)).stumble(SEPARATION, error="killed", at=at(2))
+    assert job.stumble(SEPARATION, error="killed", at=at(3)) is job
+    assert job.stumble(SEPARATION, error="killed again", at=at(3)) is not job
+
+
+def test_tracks_and_notes_of_several_stages_stand_together():
+    first = StageResult(tracks=(a_track("vocals"),), notes=("mono",))
+    second = StageResult(tracks=(a_track("harmonic"),), notes=("repaired",))
+    job = a_job().start_stage(SEPARATION, at=at(0)).complete_stage(SEPARATION, first, at=at(1))
+    job = job.start_stage(DECOMPOSITION, at=at(2)).complete_stage(DECOMPOSITION, second, at=at(3))
+    assert job.tracks == (a_track("vocals"), a_track("harmonic"))
+    assert job.notes == ("mono", "repaired")
 
 
 def test_a_failure_ends_job_and_stage_and_says_why():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clearstem.errors import EngineUnavailable, InvalidRequest, WrongChecksum
+from clearstem.errors import EngineUnavailable, WrongChecksum
 from clearstem.models import (
     HTDEMUCS,
     MODELS,
@@ -133,7 +133,7 @@ def test_own_models_stand_beside_the_published_ones(tmp_path):
 )
 def test_a_models_list_that_is_none_is_refused_and_named(tmp_path, listing):
     (tmp_path / "models.json").write_text(listing)
-    with pytest.raises(InvalidRequest, match=r"models\.json is not a list of models"):
+    with pytest.raises(EngineUnavailable, match=r"models\.json is not a list of models"):
         known_models(tmp_path)
 
 

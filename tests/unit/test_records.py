@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clearstem.jobs import (
@@ -114,7 +114,10 @@ JOBS = st.builds(
     failure=maybe(st.builds(Failure, maybe(TEXTS))),
 )
 
-some_examples = settings(max_examples=100, deadline=None)
+# A whole job takes a while to be drawn, on a busy machine.
+some_examples = settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 @given(JOBS)

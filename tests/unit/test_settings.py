@@ -69,6 +69,12 @@ def test_an_empty_variable_is_as_good_as_none():
     assert Settings.from_env({**REQUIRED, **empty}) == Settings.from_env(REQUIRED)
 
 
+@pytest.mark.parametrize("value", ["0", "false", "", "no"])
+def test_downloads_are_streamed_only_where_that_is_set_to_1(value):
+    found = Settings.from_env({**REQUIRED, "CLEARSTEM_STREAM_DOWNLOADS": value})
+    assert not found.stream_downloads
+
+
 def test_without_a_mapping_the_environment_of_the_process_is_read(monkeypatch):
     for name, value in REQUIRED.items():
         monkeypatch.setenv(name, value)

@@ -1,0 +1,53 @@
+"""Refusals as real clients meet them, over real sockets."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import requests
+import uvicorn
+
+from clearstem.service import Service
+from functions.rest import create_app
+
+MEBIBYTE = 1024 * 1024
+
+
+@contextmanager
+def served(service: Service) -> Iterator[str]:
+    config = uvicorn.Config(create_app(service), port=0, log_level="warning", lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def url(service: Service) -> Iterator[str]:
+    settings = replace(service.settings, max_upload_bytes=2 * MEBIBYTE)
+    with served(replace(service, settings=settings)) as address:
+        yield address
+
+
+def test_a_client_that_sends_before_it_listens_still_reads_the_refusal(url: str) -> None:
+    answer = requests.post(f"{url}/process", files={"file": ("a.wav", bytes(40 * MEBIBYTE))})
+    assert answer.status_code == 413
+    assert answer.json() == {"detail": "File is larger than the limit of 2 MB"}
+
+
+def test_a_refused_name_is_told_before_the_file_has_come(url: str) -> None:
+    with requests.Session() as session:
+        for _ in range(2):  # the connection lives on
+            files = {"file": ("a.aac", bytes(MEBIBYTE))}
+            answer = session.post(f"{url}/process", files=files)
+            assert answer.status_code == 400

@@ -1,0 +1,56 @@
+"""What the README tells a new user to type, typed."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.twin import Twin
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_curl_commands_work(
+    local_twin: Twin, finished_job: dict[str, Any], song_file: Path, tmp_path: Path
+) -> None:
+    shutil.copy(song_file, tmp_path / "song.wav")
+    block = next(b for b in blocks("sh") if "curl" in b)
+    script = block.replace("http://localhost:8000", local_twin.url)
+    done = subprocess.run(
+        ["bash", "-c", 'set -e\ncurl() { command curl --fail --silent "$@"; }\n' + script],
+        cwd=tmp_path,
+        env={"JOB": finished_job["job_id"], "PATH": "/usr/local/bin:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "vocals.wav").read_bytes()[:4] == b"RIFF"
+    assert (tmp_path / "tracks.zip").read_bytes()[:2] == b"PK"
+
+
+def test_the_websocket_example_prints_the_job(
+    local_twin: Twin, finished_job: dict[str, Any]
+) -> None:
+    (example,) = blocks("python")
+    program = f"job_id = {finished_job['job_id']!r}\n" + example.replace(
+        "ws://localhost:8000", local_twin.url.replace("http", "ws")
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["100.0", "completed"], done.stderr
+
+
+def test_every_command_the_readme_names_exists() -> None:
+    told = re.findall(r"clearstem ((?:keys |models )?[a-z]+)(?=[ `\n])", "\n".join(blocks("sh")))
+    assert len(told) >= 5
+    for command in told:
+        words = [sys.executable, "-m", "clearstem.cli", *command.split(), "--help"]
+        assert subprocess.run(words, capture_output=True, check=False).returncode == 0, command
