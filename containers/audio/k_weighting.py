@@ -153,7 +153,6 @@ def add_energy(
     state: Any,
     sums: Any,
     edges: Any,
-    edge: Any,
     position: Any,
     energy: Any,
 ) -> Any:
@@ -174,18 +173,18 @@ def add_energy(
     sums : ndarray of float64, shape (2,)
         Squares of each channel since the latest edge; changed.
     edges : ndarray of int64
-        Ascending frames, the last beyond the block. ``edges[edge]`` is the latest one passed.
+        Ascending frames, the first the latest one passed, the last beyond the block.
     energy : ndarray of float64
         Added to, one value for each stretch from an edge to the next.
 
     Returns
     -------
     int
-        The number of the latest edge after the block.
+        How many edges were passed.
     """
     frames = block.shape[1]
     first, second = block[pair[0]], block[pair[1]]
-    start = 0
+    start = edge = 0
     while start < frames:
         stop = min(frames, edges[edge + 1] - position)
         _filter_pair(first, second, start, stop, coefficients, state, sums)
@@ -195,6 +194,9 @@ def add_energy(
             sums[:] = 0.0
             edge += 1
             for lane in range(state.shape[1]):
-                if np.abs(state[:, lane]).max() < _SILENT:
+                loudest = 0.0
+                for row in range(state.shape[0]):
+                    loudest = max(loudest, abs(state[row, lane]))
+                if loudest < _SILENT:
                     state[:, lane] = 0.0
     return edge

@@ -52,7 +52,7 @@ _WEIGHTS: dict[int, tuple[float, ...]] = {
     8: (1.0, 1.0, 1.0, 0.0, 1.0, 1.0, _SIDE, _SIDE),  # L R C LFE Lb Rb Ls Rs
 }
 
-_FIRST_BLOCKS = 1024
+_FIRST_SUMS = 8192
 
 
 class LoudnessMeter:
@@ -99,10 +99,9 @@ class LoudnessMeter:
         self._weights.reshape(-1)[:channels] = _WEIGHTS[channels]
         self._states = np.zeros((len(self._pairs), STATES, 2))
         self._sums = np.zeros((len(self._pairs), 2))
-        self._blocks = _FIRST_BLOCKS
-        self._edges = _edges(rate_hz, blocks=self._blocks)
-        self._energy = np.zeros(len(self._edges))
-        self._edge = 0
+        self._energy = np.zeros(_FIRST_SUMS)
+        # How many edges were passed after the one at frame 0, and where the latest is.
+        self._edge = self._edge_frame = 0
 
     def push(self, block: NDArray[np.float32]) -> None:
         """Measure the next frames.
@@ -124,15 +123,17 @@ class LoudnessMeter:
         if not block.shape[1]:
             return
         block = np.ascontiguousarray(block, np.float32)
-        self._make_room(self.frames + block.shape[1])
+        edges = _edges(self.rate_hz, self._edge_frame, self.frames + block.shape[1])
+        self._make_room(self._edge + len(edges))
+        energy = self._energy[self._edge :]
         for pair, weights, state, sums in zip(
             self._pairs, self._weights, self._states, self._sums, strict=True
         ):
-            edge = add_energy(
-                block, pair, weights, self._coefficients, state, sums, self._edges, self._edge,
-                self.frames, self._energy,
-            )  # fmt: skip
-        self._edge = edge
+            passed = add_energy(
+                block, pair, weights, self._coefficients, state, sums, edges, self.frames, energy
+            )
+        self._edge += passed
+        self._edge_frame = int(edges[passed])
         self.frames += block.shape[1]
 
     @property
@@ -193,12 +194,9 @@ class LoudnessMeter:
         low, high = (int((len(kept) - 1) * share + 0.5) for share in (_RANGE_LOW, _RANGE_HIGH))
         return float(kept[high] - kept[low])
 
-    def _make_room(self, frames: int) -> None:
-        """Have an edge beyond `frames`."""
-        while self._edges[-1] <= frames:
-            self._blocks *= 2
-            self._edges = _edges(self.rate_hz, blocks=self._blocks)
-            longer = np.zeros(len(self._edges))
+    def _make_room(self, sums: int) -> None:
+        if sums > len(self._energy):
+            longer = np.zeros(2 * sums)
             longer[: len(self._energy)] = self._energy
             self._energy = longer
 
@@ -214,10 +212,10 @@ class LoudnessMeter:
         seconds = self.frames / self.rate_hz
         # The last block may reach past the end by less than half a step: pyloudnorm rounds so.
         blocks = round((seconds - BLOCK_S) / (BLOCK_S * _STEP)) + 1
-        lower, upper = _block_bounds(self.rate_hz, blocks=blocks)
+        lower, upper = _block_bounds(self.rate_hz, np.arange(blocks))
         # The latest edge that was entered; what lies beyond the end has no energy.
-        starts = np.searchsorted(self._edges, lower)
-        stops = np.searchsorted(self._edges, upper)
+        edges = _edges(self.rate_hz, 0, self.frames)
+        starts, stops = np.searchsorted(edges, lower), np.searchsorted(edges, upper)
         weighted = np.append(self._weighted(), 0.0)
         beyond = len(weighted) - 1
         # Each block is the sum of its few pieces, not a difference of running sums: that
@@ -235,8 +233,8 @@ class LoudnessMeter:
         if whole * hop < steps:
             return np.zeros(0)
         bounds = _step_bounds(self.rate_hz, steps=whole * hop)[::hop]
-        pieces = self._weighted()[: np.searchsorted(self._edges, bounds[-1])]
-        energy = np.add.reduceat(pieces, np.searchsorted(self._edges, bounds[:-1]))
+        places = np.searchsorted(_edges(self.rate_hz, 0, self.frames), bounds)
+        energy = np.add.reduceat(self._weighted()[: places[-1]], places[:-1])
         span = steps // hop
         windows = whole - span + 1
         sums = np.zeros(windows)
@@ -270,25 +268,29 @@ class Meter(LoudnessMeter):
         return self._peaks.true_peak_dbtp
 
 
-def _edges(rate_hz: int, *, blocks: int) -> NDArray[np.int64]:
-    """Every frame at which a window of the first gating blocks' time may start or end.
+def _edges(rate_hz: int, first: int, last: int) -> NDArray[np.int64]:
+    """Every frame from `first` on at which a window may start or end, to a few beyond `last`.
 
-    Ascending, without doubles; those of fewer blocks are a prefix of those of more.
+    Ascending, without doubles: the same in whatever pieces they are asked for.
     """
-    lower, upper = _block_bounds(rate_hz, blocks=blocks)
-    steps = _step_bounds(rate_hz, steps=round(_STEPS_PER_S * BLOCK_S * _STEP) * blocks)
-    edges = np.unique(np.concatenate((lower, upper, steps)))
-    # Ends of blocks are starts of later ones but for rounding, so the last ones are cut: an end
-    # could still come before them.
-    settled: NDArray[np.int64] = edges[edges < lower[-2]]
-    return settled
+    per_s = round(1 / (BLOCK_S * _STEP))
+    # Starts and ends of blocks lie at most a block apart.
+    blocks = np.arange(max(0, first * per_s // rate_hz - 5), last * per_s // rate_hz + 5)
+    steps = np.arange(first * _STEPS_PER_S // rate_hz, last * _STEPS_PER_S // rate_hz + 50)
+    edges = np.unique(
+        np.concatenate((*_block_bounds(rate_hz, blocks), steps * rate_hz // _STEPS_PER_S))
+    )
+    settled: NDArray[np.int64] = edges[np.searchsorted(edges, first) :]
+    # From here on a start of a block could be missing.
+    return settled[: np.searchsorted(settled, last + rate_hz // per_s)]
 
 
-def _block_bounds(rate_hz: int, *, blocks: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _block_bounds(
+    rate_hz: int, blocks: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First frame of each block and first after it; operation for operation as pyloudnorm."""
-    index = np.arange(blocks)
-    lower = BLOCK_S * (index * _STEP) * rate_hz
-    upper = BLOCK_S * (index * _STEP + 1) * rate_hz
+    lower = BLOCK_S * (blocks * _STEP) * rate_hz
+    upper = BLOCK_S * (blocks * _STEP + 1) * rate_hz
     return lower.astype(np.int64), upper.astype(np.int64)
 
 
