@@ -70,4 +70,4 @@ def _stage(name: str, job_id: str, *, folder: Path) -> Outcome:
     if done.exit_code:
         raise RuntimeError(log.read_text()[-2000:])
     note(f"{name}: {done.wall_s:.1f} s, peak {done.peak_rss_mb:.0f} MB")
-    return Outcome(f"memory:{name}", done.wall_s, None, None, GOAL_MB, done.peak_rss_mb)
+    return Outcome(f"memory:{name}", done.wall_s, None, None, GOAL_MB, done.peak_rss_mb, unit="MB")

@@ -16,8 +16,10 @@ from clearstem.errors import IllegalTransition
 from clearstem.recipes import (
     RECIPES,
     EngineName,
+    Gain,
     Recipe,
     SeparateOptions,
+    track_names,
 )
 
 
@@ -150,9 +152,13 @@ class Loudness:
         Integrated loudness before, and of the encoded main track; None for
         silence and for less than one block of 0.4 s.
     gain_db : float
-        The common gain of all tracks.
+        The gain of the main track, and with `Gain.COMMON` of every one.
     held_back_by : str or None
         The track whose true peak kept the gain below what the target asked.
+    gain : Gain
+        Whether all tracks had one gain.
+    limited : bool
+        Whether any track went through the limiter and was changed by it.
     """
 
     source_lufs: float | None
@@ -161,6 +167,8 @@ class Loudness:
     ceiling_dbtp: float
     gain_db: float
     held_back_by: str | None
+    gain: Gain = Gain.COMMON
+    limited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +292,11 @@ class Job:
     def recipe(self) -> Recipe:
         """The recipe the job follows."""
         return RECIPES[self.recipe_name]
+
+    @property
+    def track_names(self) -> tuple[str, ...]:
+        """The tracks that the job has once it has succeeded, in order."""
+        return track_names(self.recipe, self.options)
 
     @property
     def percent(self) -> float:
@@ -421,7 +434,7 @@ class Job:
         )
 
     def _succeeded(self) -> "Job":
-        missing = sorted(set(self.recipe.tracks) - {t.name for t in self.tracks})
+        missing = sorted(set(self.track_names) - {t.name for t in self.tracks})
         if missing:
             raise IllegalTransition(f"a job cannot succeed without its track {missing[0]}")
         return replace(self, state=JobState.SUCCEEDED)

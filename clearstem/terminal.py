@@ -72,7 +72,8 @@ def print_result(console: Console, job: dict[str, Any], *, folder: Path) -> None
 
 def _loudness_line(loudness: dict[str, Any]) -> str:
     main = _number(loudness["main_lufs"], "LUFS")
-    line = f"main is at {main} (gain {loudness['gain_db']:+.1f} dB for every track"
+    every = " for every track" if loudness["gain"] == "common" else ""
+    line = f"main is at {main} (gain {loudness['gain_db']:+.1f} dB{every}"
     if loudness["held_back_by"]:
         ceiling = _number(loudness["ceiling_dbtp"], "dBTP")
         target = _number(loudness["target_lufs"], "LUFS")

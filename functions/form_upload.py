@@ -22,7 +22,7 @@ FILE_FIELD: Final = "file"
 # A change of thread for every 64 KiB that the socket gives would cost more
 # than the copy into this.
 _BLOCK_BYTES: Final = media.MEBIBYTE
-# Four options are known; browsers' form libraries add a field or two.
+# Ten options are known; browsers' form libraries add a field or two.
 _MOST_FIELDS: Final = 16
 _FIELD_BYTES: Final = 1024
 

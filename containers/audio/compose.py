@@ -45,40 +45,45 @@ class Writer(Protocol):
 
 
 class Difference:
-    """`whole` minus `part`, sample by sample in float32.
+    """`whole` minus `parts`, sample by sample, rounded once to float32.
 
     Parameters
     ----------
-    whole, part
-        Two recordings of the same rate, channel count and length. Both stay open as long
-        as this is read; neither is closed here.
+    whole, parts
+        Recordings of the same rate, channel count and length. All stay open as long
+        as this is read; none is closed here.
 
     Raises
     ------
     LengthChanged
-        If the two differ in rate, channels or length.
+        If they differ in rate, channels or length.
 
     Examples
     --------
-    The accompaniment of a separated song is ``Difference(song, vocals)``.
+    The accompaniment of a separated song is ``Difference(song, vocals)``, and what its
+    separation lost is ``Difference(song, *stems)``.
     """
 
-    def __init__(self, whole: Reader, part: Reader) -> None:
-        if _form(whole) != _form(part):
-            msg = (
-                "rate, channels and frames are "
-                f"{_form(whole)} of the whole but {_form(part)} of its part"
-            )
-            raise LengthChanged(msg)
+    def __init__(self, whole: Reader, *parts: Reader) -> None:
+        for part in parts:
+            if _form(whole) != _form(part):
+                msg = (
+                    "rate, channels and frames are "
+                    f"{_form(whole)} of the whole but {_form(part)} of its part"
+                )
+                raise LengthChanged(msg)
         self._whole = whole
-        self._part = part
+        self._parts = parts
         self.rate_hz = whole.rate_hz
         self.channels = whole.channels
         self.frames = whole.frames
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
         """Frames `start` to `stop` as float32 (channels, stop - start); zeros outside."""
-        return self._whole.read(start, stop) - self._part.read(start, stop)
+        rest = self._whole.read(start, stop).astype(np.float64)
+        for part in self._parts:
+            rest -= part.read(start, stop)
+        return rest.astype(np.float32)
 
 
 def _form(recording: Reader) -> tuple[int, int, int]:

@@ -1,9 +1,11 @@
 """How much each track is turned up or down: the policy, without any sound."""
 
 import math
-from collections.abc import Mapping
-from enum import StrEnum
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
 
+from clearstem.recipes import Gain
 from containers.audio.measure import Levels
 
 # True peak meters differ in the second decimal; other people's shall read under the ceiling
@@ -11,15 +13,31 @@ from containers.audio.measure import Levels
 MARGIN_DB = 0.05
 
 
-class Gain(StrEnum):
-    """Whether tracks keep their balance."""
+class Hot(Enum):
+    """What becomes of a track that would pass the ceiling."""
 
-    COMMON = "common"
-    PER_TRACK = "per_track"
+    TURNED_DOWN = auto()
+    LIMITED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is done to one track.
+
+    Attributes
+    ----------
+    gain_db : float
+        Applied to every sample.
+    limit_dbtp : float or None
+        True peak that the limiter lets through after that; None without a limiter.
+    """
+
+    gain_db: float
+    limit_dbtp: float | None
 
 
 class Gains:
-    """The gain of each track in dB, only ever lowered.
+    """The gain of each track in dB and the limit of its peaks, only ever lowered.
 
     Parameters
     ----------
@@ -31,6 +49,11 @@ class Gains:
         Loudness to reach and true peak to keep.
     mode : Gain
         One for all, or each its own.
+    hot : Hot
+        Whether peaks lower the gain or are limited.
+    receipts : collection of str
+        Tracks that have the main track's gain in any mode, since their level is what they
+        are there to tell.
 
     Attributes
     ----------
@@ -48,44 +71,68 @@ class Gains:
         target_lufs: float,
         ceiling_dbtp: float,
         mode: Gain,
+        hot: Hot = Hot.TURNED_DOWN,
+        receipts: Collection[str] = (),
     ) -> None:
         self._sources = sources
         self._main = main
         self._ceiling_dbtp = ceiling_dbtp
         self._mode = mode
+        self._hot = hot
+        self._receipts = frozenset(receipts)
         self.held_back_by: str | None = None
         self.db = {name: self._wanted(name, target_lufs) for name in sources}
-        self.lower({name: self._peak(name) for name in sources})
+        self._limits = dict.fromkeys(sources, ceiling_dbtp - MARGIN_DB)
+        if hot is Hot.TURNED_DOWN:
+            self.lower({name: self._peak(name) for name in sources})
+
+    def setting(self, name: str) -> Setting:
+        """What is to be done to a track, as things stand."""
+        limited = self._hot is Hot.LIMITED and self._peak(name) > self._limits[name]
+        return Setting(self.db[name], self._limits[name] if limited else None)
 
     def hottest(self) -> str:
         """The track whose peak is to come out highest."""
         return max(self.db, key=self._peak)
 
     def lower(self, peaks_dbtp: Mapping[str, float]) -> bool:
-        """Take off what peaks reached with the present gains pass the ceiling by.
+        """Take off what peaks reached with the present settings pass the ceiling by.
 
         Returns
         -------
         bool
-            Whether any gain was lowered.
+            Whether anything was lowered.
         """
         excess = {name: peak - self._ceiling_dbtp for name, peak in peaks_dbtp.items()}
         over = {name: by + MARGIN_DB for name, by in excess.items() if by > 0}
         if not over:
             return False
-        worst = max(over, key=lambda name: over[name])
-        if self._mode is Gain.COMMON:
-            over = dict.fromkeys(self.db, over[worst])
-            self.held_back_by = worst
-        elif self._main in over:
-            self.held_back_by = self._main
-        for name, by in over.items():
-            self.db[name] -= by
+        if self._hot is Hot.LIMITED:
+            for name, by in over.items():
+                self._limits[name] -= by
+        else:
+            self._turn_down(over)
         return True
 
+    def _turn_down(self, over: Mapping[str, float]) -> None:
+        lowered = dict(over)
+        together = self._together()
+        if shared := together & over.keys():
+            worst = max(shared, key=lambda name: over[name])
+            lowered |= dict.fromkeys(together, over[worst])
+            self.held_back_by = worst
+        for name, by in lowered.items():
+            self.db[name] -= by
+
+    def _together(self) -> frozenset[str]:
+        """The tracks that share the main track's gain."""
+        if self._mode is Gain.COMMON:
+            return frozenset(self.db)
+        return self._receipts | {self._main}
+
     def _wanted(self, name: str, target_lufs: float) -> float:
-        reference = self._main if self._mode is Gain.COMMON else name
-        loudness = self._sources[reference].loudness_lufs
+        alone = self._mode is Gain.PER_TRACK and name not in self._receipts
+        loudness = self._sources[name if alone else self._main].loudness_lufs
         return 0.0 if loudness is None else target_lufs - loudness
 
     def _peak(self, name: str) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from clearstem.errors import LengthChanged, NonFiniteOutput
+from containers.audio.ahead import read_ahead
 from containers.audio.encode import Encoded
 from containers.audio.loudness import Meter
 from containers.audio.source import Source
@@ -74,7 +75,7 @@ def measure_encoded(encoded: Encoded, *, progress: Progress = ignore) -> Levels:
     """
     meter = Meter(rate_hz=encoded.rate_hz, channels=encoded.channels)
     with Source(encoded.path) as source:
-        for block in source.blocks(frames=BLOCK_FRAMES):
+        for block in read_ahead(source.blocks(frames=BLOCK_FRAMES)):
             meter.push(block)
             progress(min(meter.frames, encoded.frames), encoded.frames)
     if meter.frames != encoded.frames:

@@ -8,15 +8,18 @@ encoded again with less gain where it must be.
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
 from clearstem.errors import CeilingNotHeld, LengthChanged
+from clearstem.recipes import Gain
+from containers.audio.compose import Reader
 from containers.audio.encode import Encoded, check_output, encode
-from containers.audio.gains import Gain, Gains
+from containers.audio.gains import Gains, Hot, Setting
+from containers.audio.limiter import LimitedReader
 from containers.audio.measure import Levels, measure, measure_encoded
 from containers.audio.stream import Progress, Recording, ignore
 
@@ -41,6 +44,8 @@ class NormalizedTrack:
         None for lossy formats.
     gain_db : float
         What was applied.
+    limited_db : float
+        The most that the limiter took off a peak; 0 where it did nothing.
     true_peak_dbtp, loudness_lufs : float or None
         None on silence; loudness also below 0.4 s.
     sha256 : str
@@ -55,6 +60,7 @@ class NormalizedTrack:
     frames: int
     bit_depth: int | None
     gain_db: float
+    limited_db: float
     true_peak_dbtp: float | None
     loudness_lufs: float | None
     sha256: str
@@ -103,6 +109,8 @@ def normalize(
     target_lufs: float = TARGET_LUFS,
     ceiling_dbtp: float = CEILING_DBTP,
     gain: Gain = Gain.COMMON,
+    hot: Hot = Hot.TURNED_DOWN,
+    receipts: Collection[str] = (),
     workers: int | None = None,
     progress: Progress = ignore,
 ) -> Normalized:
@@ -111,6 +119,11 @@ def normalize(
     The gain is `target_lufs` less the main track's loudness, lowered until no encoded track's
     true peak passes the ceiling. Where the main track has no loudness (silence, less than
     0.4 s) it is 0 dB, and the ceiling alone can lower it. Silence stays silence.
+
+    With `Hot.LIMITED` the gain stays, and each track that would pass the ceiling goes through
+    a limiter (see `containers.audio.limiter`), whose limit is lowered until the encoded file
+    keeps the ceiling. Tracks then only sum to the main one where none of them is limited, and
+    a limited track is less loud than the target by what its peaks were worth.
 
     Parameters
     ----------
@@ -126,6 +139,10 @@ def normalize(
         Loudness to reach and true peak to keep, in LUFS and dBTP.
     gain : Gain
         One for all, or for each track its own, by its own loudness.
+    hot : Hot
+        What becomes of tracks that would pass the ceiling.
+    receipts : collection of str
+        Tracks that have the main track's gain even if each other one has its own.
     workers : int or None
         How many tracks are worked on at a time; None is one per processor, at least two.
     progress : Progress
@@ -162,7 +179,13 @@ def normalize(
         )
         _check_lengths(sources, main=main)
         gains = Gains(
-            sources, main=main, target_lufs=target_lufs, ceiling_dbtp=ceiling_dbtp, mode=gain
+            sources,
+            main=main,
+            target_lufs=target_lufs,
+            ceiling_dbtp=ceiling_dbtp,
+            mode=gain,
+            hot=hot,
+            receipts=receipts,
         )
         rendering = _Rendering(tracks, output, gains, main=main, pool=pool, work=work)
         # The hottest track finds the gain; with it the others are mostly right at once.
@@ -247,7 +270,8 @@ class _Rendering:
             channels=encoded.channels,
             frames=file.levels.frames,
             bit_depth=encoded.bit_depth,
-            gain_db=file.gain_db,
+            gain_db=file.setting.gain_db,
+            limited_db=file.limited_db,
             true_peak_dbtp=file.levels.true_peak_dbtp,
             loudness_lufs=file.levels.loudness_lufs,
             sha256=digest,
@@ -261,22 +285,31 @@ class _Rendering:
 
     def _is_current(self, name: str) -> bool:
         file = self._files.get(name)
-        return file is not None and file.gain_db == self._gains.db[name]
+        return file is not None and file.setting == self._gains.setting(name)
 
     def _render(self, name: str) -> "_File":
-        output, gain_db = self._output, self._gains.db[name]
+        setting = self._gains.setting(name)
         with Recording.open(self._tracks[name]) as recording:
-            encoded = encode(
-                recording,
-                output.into / f"{name}.{output.format}",
-                format=output.format,
-                gain=10.0 ** (gain_db / 20.0),
-                bit_depth=output.bit_depth,
-                tags=output.tags_of(name, main=self._main),
-                cover=output.cover,
-                progress=self._work.part(),
-            )
-        return _File(encoded, measure_encoded(encoded, progress=self._work.part()), gain_db)
+            gain = 10.0 ** (setting.gain_db / 20.0)
+            if setting.limit_dbtp is None:
+                return self._file(name, recording, gain=gain, setting=setting)
+            limited = LimitedReader(recording, gain=gain, ceiling_dbtp=setting.limit_dbtp)
+            file = self._file(name, limited, gain=1.0, setting=setting)
+            return replace(file, limited_db=limited.reduction_db)
+
+    def _file(self, name: str, recording: Reader, *, gain: float, setting: Setting) -> "_File":
+        output = self._output
+        encoded = encode(
+            recording,
+            output.into / f"{name}.{output.format}",
+            format=output.format,
+            gain=gain,
+            bit_depth=output.bit_depth,
+            tags=output.tags_of(name, main=self._main),
+            cover=output.cover,
+            progress=self._work.part(),
+        )
+        return _File(encoded, measure_encoded(encoded, progress=self._work.part()), setting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +318,8 @@ class _File:
 
     encoded: Encoded
     levels: Levels
-    gain_db: float
+    setting: Setting
+    limited_db: float = 0.0
 
 
 class _Work:

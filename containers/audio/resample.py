@@ -12,6 +12,7 @@ import soxr
 from numpy.typing import NDArray
 
 from containers.audio.compose import Reader
+from containers.audio.forward import ForwardReader
 from containers.audio.stream import BLOCK_FRAMES
 
 Floats = NDArray[np.float32]
@@ -71,11 +72,8 @@ class BlockResampler:
         return np.ascontiguousarray(ready)
 
 
-class ResampledReader:
+class ResampledReader(ForwardReader):
     """`source` as a recording of another rate, converted when it is read.
-
-    Reading goes forward: a read that starts more than `history` frames before the one
-    preceding it is answered, but converts the recording from its beginning again.
 
     Parameters
     ----------
@@ -89,18 +87,10 @@ class ResampledReader:
 
     def __init__(self, source: Reader, *, rate_hz: int, history: int = 0) -> None:
         self._source = source
-        self._history = history
-        self.rate_hz = rate_hz
-        self.channels = source.channels
-        self.frames = resampled_frames(source.frames, from_hz=source.rate_hz, to_hz=rate_hz)
-        self._rewind()
+        frames = resampled_frames(source.frames, from_hz=source.rate_hz, to_hz=rate_hz)
+        super().__init__(rate_hz=rate_hz, channels=source.channels, frames=frames, history=history)
 
-    def _rewind(self) -> None:
-        self._blocks = self._converted()
-        self._kept_from = 0
-        self._kept = np.zeros((self.channels, 0), np.float32)
-
-    def _converted(self) -> Iterator[Floats]:
+    def _computed(self) -> Iterator[Floats]:
         source = self._source
         resampler = BlockResampler(
             from_hz=source.rate_hz, to_hz=self.rate_hz, channels=self.channels, frames=self.frames
@@ -108,32 +98,3 @@ class ResampledReader:
         for start in range(0, source.frames, BLOCK_FRAMES):
             stop = min(start + BLOCK_FRAMES, source.frames)
             yield resampler.convert(source.read(start, stop), last=stop == source.frames)
-
-    def read(self, start: int, stop: int) -> Floats:
-        """Frames `start` to `stop` as float32 (channels, stop - start); zeros outside."""
-        first, last = min(max(start, 0), self.frames), min(max(stop, 0), self.frames)
-        if first < self._kept_from:
-            self._rewind()
-        self._fill(max(0, first - self._history), last)
-        block = np.zeros((self.channels, stop - start), np.float32)
-        held = self._kept[:, first - self._kept_from : last - self._kept_from]
-        block[:, first - start : last - start] = held
-        return block
-
-    def _fill(self, start: int, stop: int) -> None:
-        """Convert until `stop` and let go of what lies before `start`, block by block."""
-        self._forget(start)
-        parts = [self._kept]
-        held = self._kept_from + self._kept.shape[1]
-        while held < stop:
-            if held <= start:
-                parts, self._kept_from = [parts[0][:, :0]], held
-            parts.append(next(self._blocks))
-            held += parts[-1].shape[1]
-        if len(parts) > 1:
-            self._kept = np.concatenate(parts, axis=1)
-        self._forget(start)
-
-    def _forget(self, start: int) -> None:
-        drop = min(max(0, start - self._kept_from), self._kept.shape[1])
-        self._kept, self._kept_from = self._kept[:, drop:], self._kept_from + drop

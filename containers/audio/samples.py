@@ -30,7 +30,11 @@ def planar_float(frame: AudioFrame) -> NDArray[np.float32]:
     if raw.dtype == np.uint8:
         return (raw.astype(np.float32) - np.float32(128)) * np.float32(2.0**-7)
     if np.issubdtype(raw.dtype, np.integer):
-        return raw.astype(np.float32) * np.float32(2.0 ** -(8 * raw.dtype.itemsize - 1))
+        # In one pass and in rows; a power of two rounds nothing.
+        scale = np.float32(2.0 ** -(8 * raw.dtype.itemsize - 1))
+        samples = np.empty(raw.shape, np.float32)
+        np.multiply(raw, scale, out=samples, casting="same_kind")
+        return samples
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes inf, which is reported
         return raw.astype(np.float32, copy=False)
 

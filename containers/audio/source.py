@@ -40,7 +40,13 @@ _DEMUXERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,webm,mov,mp3,mpeg,mpegts,"
     "ogg,w64,wav,wv"
 )
-_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
+_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": _DEMUXERS,
+    # Bytes of a packet of a WAV file, for which others have no option of this name: FFmpeg's own
+    # choice of 4096 frames costs more in calls than in decoding.
+    "max_size": "65536",
+}
 
 # Demuxers whose header counts the frames exactly, in 1/rate.
 _COUNTED = frozenset({"flac", "aiff", "w64", "caf"})

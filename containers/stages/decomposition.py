@@ -1,12 +1,15 @@
 """Stage ``harmonic_percussive_separation``: the accompaniment in its two parts.
 
-The accompaniment is the source without the separated vocals.
+The accompaniment is the source without the separated vocals. A job may ask for the parts of
+the source or of a stem instead.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from clearstem.jobs import StageResult
-from clearstem.recipes import SEPARATION
+from clearstem.recipes import SEPARATION, Decompose
 from containers.audio.compose import Difference, Reader
 from containers.audio.decompose import decompose
 from containers.audio.stream import Progress, Recording, RecordingWriter
@@ -15,28 +18,43 @@ from containers.workspace import Workspace
 
 
 def run(space: Workspace, progress: Progress) -> StageResult:
-    """Keep ``harmonic`` and ``percussive``, which add up to the accompaniment."""
-    source = Recording.open(space.artifact("source", of=SEPARATION))
-    vocals = Recording.open(space.artifact("vocals", of=SEPARATION))
-    with source, vocals:
-        keep_parts(
-            space,
-            Difference(source, vocals),
-            harmonic="harmonic",
-            percussive="percussive",
-            progress=progress,
-        )
+    """Keep ``harmonic`` and ``percussive``, which add up to what the job says."""
+    with _decomposed(space) as source:
+        keep_parts(space, source, harmonic="harmonic", percussive="percussive", progress=progress)
     return StageResult()
+
+
+@contextmanager
+def _decomposed(space: Workspace) -> Iterator[Reader]:
+    """What the job's option ``decompose`` names."""
+    chosen = space.job.options.decompose
+    if chosen is Decompose.ACCOMPANIMENT:
+        source = Recording.open(space.artifact("source", of=SEPARATION))
+        vocals = Recording.open(space.artifact("vocals", of=SEPARATION))
+        with source, vocals:
+            yield Difference(source, vocals)
+    else:
+        # The artifacts of the separation are called as the option's values are.
+        with Recording.open(space.artifact(chosen.value, of=SEPARATION)) as recording:
+            yield recording
 
 
 def keep_parts(
     space: Workspace, source: Reader, *, harmonic: str, percussive: str, progress: Progress
 ) -> None:
-    """Decompose a recording and keep both parts under the given names."""
+    """Decompose a recording as the job's options say and keep both parts."""
+    options = space.job.options
     paths = [space.scratch / f"{name}.wav" for name in (harmonic, percussive)]
     first, second = (_writer(path, like=source) for path in paths)
     with first, second:
-        decompose(source, first, second, progress=share(progress, 0.05, 0.9))
+        decompose(
+            source,
+            first,
+            second,
+            kernel=options.hpss_kernel,
+            margin=options.hpss_margin,
+            progress=share(progress, 0.05, 0.9),
+        )
     for path in paths:
         space.keep(path.stem, path, frames=source.frames)
 

@@ -1,4 +1,4 @@
-"""Stage ``normalization``: nine tracks at one level, as the files that users get.
+"""Stage ``normalization``: the tracks at their level, as the files that users get.
 
 The last stage. It puts the tracks where the job says, and beside them
 ``job.json``, which says how they came about.
@@ -9,8 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clearstem.jobs import AudioFormat, Job, Location, Loudness, StageResult, Track
-from clearstem.recipes import COMPOSITION, DECOMPOSITION, MAIN, SEPARATE, SEPARATION, STEMS
+from clearstem.recipes import (
+    COMPOSITION,
+    DECOMPOSITION,
+    MAIN,
+    RESIDUAL,
+    SEPARATION,
+    STEMS,
+    SeparateOptions,
+)
 from clearstem.records import dumps
+from containers.audio.gains import Hot
 from containers.audio.normalize import Normalized, NormalizedTrack, normalize
 from containers.audio.stream import Progress
 from containers.stages.shares import share
@@ -24,6 +33,7 @@ _ORIGINS: Mapping[str, tuple[str, str]] = {
     MAIN: (SEPARATION, "source"),
     "main_harmonic": (COMPOSITION, "main_harmonic"),
     "main_percussive": (COMPOSITION, "main_percussive"),
+    RESIDUAL: (SEPARATION, RESIDUAL),
 }
 
 
@@ -41,12 +51,19 @@ def run(space: Workspace, progress: Progress) -> StageResult:
         cover=_cover(space),
         target_lufs=options.target_lufs,
         ceiling_dbtp=options.ceiling_dbtp,
+        gain=options.gain,
+        hot=Hot.LIMITED if options.limit else Hot.TURNED_DOWN,
+        receipts=(RESIDUAL,),
         progress=share(progress, 0.1, 0.95),
     )
     result = StageResult(
-        loudness=_loudness(done),
+        loudness=_loudness(done, options),
         tracks=tuple(_delivered(space, name, track) for name, track in done.tracks.items()),
-        notes=(*_depth_note(space.job.audio, done.tracks[MAIN]), *done.conversions),
+        notes=(
+            *_depth_note(space.job.audio, done.tracks[MAIN]),
+            *done.conversions,
+            *_limiter_note(done),
+        ),
     )
     _deliver_report(space, result)
     return result
@@ -54,10 +71,11 @@ def run(space: Workspace, progress: Progress) -> StageResult:
 
 def _recordings(space: Workspace, *, progress: Progress) -> dict[str, Path]:
     paths = {}
-    for count, track in enumerate(SEPARATE.tracks, start=1):
+    names = space.job.track_names
+    for count, track in enumerate(names, start=1):
         stage, artifact = _ORIGINS[track]
         paths[track] = space.artifact(artifact, of=stage)
-        progress(count, len(SEPARATE.tracks))
+        progress(count, len(names))
     return paths
 
 
@@ -67,7 +85,7 @@ def _cover(space: Workspace) -> bytes | None:
     return space.artifact("cover", of=SEPARATION).read_bytes()
 
 
-def _loudness(done: Normalized) -> Loudness:
+def _loudness(done: Normalized, options: SeparateOptions) -> Loudness:
     return Loudness(
         source_lufs=done.source_lufs,
         main_lufs=done.main_lufs,
@@ -75,6 +93,8 @@ def _loudness(done: Normalized) -> Loudness:
         ceiling_dbtp=done.ceiling_dbtp,
         gain_db=done.gain_db,
         held_back_by=done.held_back_by,
+        gain=options.gain,
+        limited=any(track.limited_db for track in done.tracks.values()),
     )
 
 
@@ -100,6 +120,15 @@ def _depth_note(source: AudioFormat | None, main: NormalizedTrack) -> tuple[str,
         return ()
     written = f"{main.bit_depth} bit" if main.bit_depth else "a lossy format"
     return (f"source of {source.bit_depth} bit written as {written}",)
+
+
+def _limiter_note(done: Normalized) -> tuple[str, ...]:
+    """Which tracks do not sum as they did, and by how much."""
+    limited = {name: track.limited_db for name, track in done.tracks.items() if track.limited_db}
+    if not limited:
+        return ()
+    told = ", ".join(f"{name} by up to {by:.1f} dB" for name, by in limited.items())
+    return (f"peaks limited: {told}",)
 
 
 def _deliver_report(space: Workspace, result: StageResult) -> None:

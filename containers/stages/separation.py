@@ -2,7 +2,8 @@
 
 Everything a later stage needs of the original file is kept here: the sound as
 float32, its tags and its cover. A network's work is kept on the way, so that a
-task that is started again goes on where it was (`containers.stages.resume`).
+task that is started again goes on where it was (`containers.stages.resume`). On
+request the residual is kept too, the source minus the sum of its stems.
 """
 
 import json
@@ -14,10 +15,18 @@ from typing import TYPE_CHECKING
 from clearstem.errors import MissingWeights, WrongChecksum
 from clearstem.jobs import AudioFormat, Separation, StageResult
 from clearstem.models import MODELS, SPECTRAL_MODEL, known_models, missing_weights, weights_path
-from clearstem.recipes import STEMS, EngineName
+from clearstem.recipes import RESIDUAL, STEMS, EngineName
+from containers.audio.compose import Difference
 from containers.audio.encode import check_output
 from containers.audio.separate import SeparationReport, separate
-from containers.audio.stream import Decoded, Progress, Recording, RecordingWriter, decode
+from containers.audio.stream import (
+    BLOCK_FRAMES,
+    Decoded,
+    Progress,
+    Recording,
+    RecordingWriter,
+    decode,
+)
 from containers.audio.weights import Bag, Checkpoint
 from containers.stages.shares import share
 from containers.workspace import Workspace, sha256_of
@@ -29,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def run(space: Workspace, progress: Progress) -> StageResult:
-    """Keep ``source``, the four stems, ``tags`` and, if there is one, ``cover``."""
+    """Keep ``source``, the stems, ``tags`` and, as the case may be, ``cover`` and ``residual``."""
     path = space.scratch / "source.wav"
     decoded = decode(space.source(), path, progress=share(progress, 0.0, 0.1))
     # Said now, not after all the work: the last stage could not write it.
@@ -65,9 +74,22 @@ def _separate(space: Workspace, source: Recording, *, progress: Progress) -> Sep
             keep=lambda settled: _restart_points(space, source, settled),
             progress=progress,
         )
-    for stem, path in paths.items():
-        space.keep(stem, path, frames=source.frames)
+    if space.job.options.residual:
+        paths[RESIDUAL] = space.scratch / f"{RESIDUAL}.wav"
+        _write_residual(source, [paths[stem] for stem in STEMS], paths[RESIDUAL])
+    for name, path in paths.items():
+        space.keep(name, path, frames=source.frames)
     return report
+
+
+def _write_residual(source: Recording, stems: list[Path], into: Path) -> None:
+    with ExitStack() as stack:
+        rest = Difference(source, *(stack.enter_context(Recording.open(path)) for path in stems))
+        writer = stack.enter_context(
+            RecordingWriter(into, rate_hz=rest.rate_hz, channels=rest.channels, frames=rest.frames)
+        )
+        for start in range(0, rest.frames, BLOCK_FRAMES):
+            writer.write(rest.read(start, min(start + BLOCK_FRAMES, rest.frames)))
 
 
 def _wanted(space: Workspace) -> "Wanted | None":

@@ -17,9 +17,13 @@ from clearstem.jobs import Job, JobState, StageRun, StageState, Track
 from clearstem.models import choose_engine
 from clearstem.recipes import (
     CEILING_DBTP_RANGE,
+    HPSS_KERNEL_RANGE,
+    HPSS_MARGIN_RANGE,
     SEPARATE,
     TARGET_LUFS_RANGE,
+    Decompose,
     EngineChoice,
+    Gain,
     SeparateOptions,
     StageSpec,
 )
@@ -88,12 +92,24 @@ def config(settings: Settings) -> ConfigDocument:
             "format": list(media.SEPARATE_OUTPUTS),
             "target_lufs": list(TARGET_LUFS_RANGE),
             "ceiling_dbtp": list(CEILING_DBTP_RANGE),
+            "gain": list(Gain),
+            "limit": [False, True],
+            "residual": [False, True],
+            "decompose": list(Decompose),
+            "hpss_kernel": list(HPSS_KERNEL_RANGE),
+            "hpss_margin": list(HPSS_MARGIN_RANGE),
         },
         "defaults": {
             "engine": chosen.engine.value,
             "format": chosen.output_format,
             "target_lufs": chosen.target_lufs,
             "ceiling_dbtp": chosen.ceiling_dbtp,
+            "gain": chosen.gain.value,
+            "limit": chosen.limit,
+            "residual": chosen.residual,
+            "decompose": chosen.decompose.value,
+            "hpss_kernel": chosen.hpss_kernel,
+            "hpss_margin": chosen.hpss_margin,
         },
     }
 
@@ -170,10 +186,10 @@ def outputs(job: Job) -> dict[str, str]:
 
 
 def finished_tracks(job: Job) -> list[Track]:
-    """The tracks of a completed job, in the recipe's order; of any other, none."""
+    """The tracks of a completed job, in the recipe's order; of any other job, none."""
     if job.state is not JobState.SUCCEEDED:
         return []
-    order = job.recipe.tracks
+    order = job.track_names
     return sorted(job.tracks, key=lambda track: order.index(track.name))
 
 
@@ -242,6 +258,8 @@ def _loudness(job: Job) -> LoudnessDocument | None:
         "ceiling_dbtp": measured.ceiling_dbtp,
         "gain_db": measured.gain_db,
         "held_back_by": measured.held_back_by,
+        "gain": measured.gain.value,
+        "limited": measured.limited,
     }
 
 

@@ -54,6 +54,12 @@ class OptionsDocument(TypedDict):
     format: list[str]
     target_lufs: list[float]
     ceiling_dbtp: list[float]
+    gain: list[str]
+    limit: list[bool]
+    residual: list[bool]
+    decompose: list[str]
+    hpss_kernel: list[int]
+    hpss_margin: list[float]
 
 
 class ConfigDocument(TypedDict):
@@ -65,7 +71,7 @@ class ConfigDocument(TypedDict):
     separator: SeparatorDocument
     output_formats: list[str]
     options: OptionsDocument
-    defaults: dict[str, str | float]
+    defaults: dict[str, str | bool | int | float]
 
 
 class StageDocument(TypedDict):
@@ -90,6 +96,8 @@ class LoudnessDocument(TypedDict):
     ceiling_dbtp: float
     gain_db: float
     held_back_by: str | None
+    gain: str
+    limited: bool
 
 
 class AudioDocument(TypedDict):

@@ -59,6 +59,12 @@ class JobRequest(BaseModel):
     format: str | None = Field(default=None, examples=["wav"])
     target_lufs: float | None = Field(default=None, examples=[-14.0])
     ceiling_dbtp: float | None = Field(default=None, examples=[-1.0])
+    gain: str | None = Field(default=None, examples=["common"])
+    limit: bool | None = Field(default=None, examples=[False])
+    residual: bool | None = Field(default=None, examples=[False])
+    decompose: str | None = Field(default=None, examples=["accompaniment"])
+    hpss_kernel: int | None = Field(default=None, examples=[31])
+    hpss_margin: float | None = Field(default=None, examples=[1.0])
 
 
 @router.get(

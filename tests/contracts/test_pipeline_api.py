@@ -63,6 +63,35 @@ def test_options_may_stand_before_and_behind_the_file(api: TestClient, service: 
     assert answer.json()["engine"]["reason"] == "asked for by name"
 
 
+def test_the_form_takes_every_option_that_the_configuration_lists(
+    api: TestClient, service: Service
+) -> None:
+    form = {
+        "gain": "track",
+        "limit": "true",
+        "residual": "true",
+        "decompose": "bass",
+        "hpss_kernel": "17",
+        "hpss_margin": "2",
+    }
+    answer = api.post("/process", files={"file": ("a.wav", wav())}, data=form)
+    options = service.jobs.get(answer.json()["job_id"]).options
+    assert (options.gain, options.limit, options.residual) == ("track", True, True)
+    assert (options.decompose, options.hpss_kernel, options.hpss_margin) == ("bass", 17, 2.0)
+    config = api.get("/config").json()
+    assert form.keys() < config["options"].keys() == config["defaults"].keys()
+
+
+def test_a_job_request_takes_the_same_options_as_values(api: TestClient, service: Service) -> None:
+    room = api.post("/uploads", json={"file_name": "song.wav"}).json()
+    upload = service.uploads.get(room["upload_id"], owner="local")
+    with service.intake.writer(upload) as writer:
+        writer.write(wav())
+    body = {"upload_id": room["upload_id"], "residual": True, "hpss_kernel": 5}
+    options = service.jobs.get(api.post("/jobs", json=body).json()["job_id"]).options
+    assert (options.residual, options.limit, options.hpss_kernel) == (True, False, 5)
+
+
 def test_an_engine_that_is_not_there_is_a_503_that_says_what_is_missing(api: TestClient) -> None:
     answer = api.post("/process", files={"file": ("a.wav", wav())}, data={"engine": "demucs"})
     assert answer.status_code == 503
@@ -161,6 +190,7 @@ def test_an_upload_that_never_came_is_no_job(api: TestClient) -> None:
         {"upload_id": "x", "fromat": "flac"},
         {"upload_id": "x", "format": "aac"},
         {"upload_id": "x", "target_lufs": 3},
+        {"upload_id": "x", "hpss_kernel": 30},
     ],
 )
 def test_a_wrong_job_request_is_a_400_in_one_sentence(

@@ -35,3 +35,10 @@ def test_a_difference_is_zero_outside_the_recording():
 def test_parts_of_another_form_are_refused(part):
     with pytest.raises(LengthChanged, match="frames"):
         Difference(Sound(np.zeros((2, 10))), part)
+
+
+def test_what_is_left_without_several_parts_is_rounded_once():
+    source, *stems = (noise(2, 5000, seed=n) for n in range(5))
+    residual = Difference(Sound(source), *(Sound(stem) for stem in stems)).read(0, 5000)
+    exact = source.astype(np.float64) - sum(stem.astype(np.float64) for stem in stems)
+    np.testing.assert_array_equal(residual, exact.astype(np.float32))

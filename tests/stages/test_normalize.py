@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from clearstem.errors import AudioOutOfRange, CeilingNotHeld, LengthChanged, NonFiniteOutput
-from containers.audio.gains import MARGIN_DB, Gain, Gains
+from clearstem.recipes import Gain
+from containers.audio.gains import MARGIN_DB, Gains, Hot, Setting
 from containers.audio.loudness import Meter
 from containers.audio.measure import Levels
 from containers.audio.normalize import normalize
@@ -258,4 +259,62 @@ def test_gains_per_track_go_by_each_track():
         mode=Gain.PER_TRACK,
     )
     assert gains.db == pytest.approx({"main": 6, "vocals": 2 - MARGIN_DB, "drums": 0})
+    assert gains.held_back_by is None
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_limited_track_keeps_the_gain_and_the_ceiling(tmp_path, format):
+    result = normalized(tmp_path, {"main": spiked(), "quiet": spiked() / 100}, format=format,
+                        hot=Hot.LIMITED)  # fmt: skip
+    main, quiet = result.tracks["main"], result.tracks["quiet"]
+    assert result.held_back_by is None
+    assert result.gain_db == pytest.approx(-14 - result.source_lufs)
+    assert main.true_peak_dbtp <= -1
+    assert main.limited_db > 10
+    assert main.frames == 3 * 44_100
+    # One click of 3 s is all that is missing.
+    assert result.main_lufs == pytest.approx(-14, abs=1.5)
+    assert (quiet.limited_db, quiet.gain_db) == (0.0, main.gain_db)
+
+
+@pytest.mark.parametrize("format", ["mp3", "ogg", "m4a"])
+def test_the_limit_is_lowered_until_the_lossy_file_keeps_the_ceiling(tmp_path, format):
+    tracks = {"main": clipped_music()}
+    result = normalized(tmp_path, tracks, format=format, target_lufs=-6.0, hot=Hot.LIMITED)
+    assert result.tracks["main"].true_peak_dbtp <= -1
+    assert result.gain_db == pytest.approx(-6 - result.source_lufs)
+
+
+def test_a_limiter_with_nothing_to_do_changes_no_byte(tmp_path):
+    tracks = {"main": noise(4 * 44_100, channels=2, peak=0.1)}
+    plain = normalized(tmp_path, tracks, target_lufs=-23.0)
+    limited = normalized(tmp_path, tracks, target_lufs=-23.0, hot=Hot.LIMITED)
+    assert limited.tracks["main"].sha256 == plain.tracks["main"].sha256
+
+
+def test_a_receipt_has_the_main_tracks_gain_where_each_has_its_own(tmp_path):
+    loud = sine(440, 3, channels=2, peak_dbfs=-20)
+    tracks = {"main": loud, "vocals": loud / 2, "residual": loud / 1000}
+    result = normalized(tmp_path, tracks, gain=Gain.PER_TRACK, receipts=("residual",))
+    assert result.tracks["residual"].gain_db == result.gain_db
+    assert result.tracks["vocals"].loudness_lufs == pytest.approx(-14, abs=0.1)
+    # 60 dB below the main track, and so below the gate.
+    assert result.tracks["residual"].loudness_lufs is None
+
+
+def test_limits_go_down_by_what_was_too_much_and_gains_stay():
+    gains = Gains(
+        {"main": levels(-20, -3), "vocals": levels(-30, -20)},
+        main="main",
+        target_lufs=-14,
+        ceiling_dbtp=-1,
+        mode=Gain.COMMON,
+        hot=Hot.LIMITED,
+    )
+    assert gains.setting("main") == Setting(6, -1 - MARGIN_DB)
+    assert gains.setting("vocals") == Setting(6, None)
+    assert gains.lower({"main": -0.5, "vocals": -14})
+    assert gains.setting("main").limit_dbtp == pytest.approx(-1.5 - 2 * MARGIN_DB)
+    assert gains.setting("vocals") == Setting(6, None)
+    assert not gains.lower({"main": -1.0, "vocals": -14})
     assert gains.held_back_by is None

@@ -93,6 +93,57 @@ def test_an_unusual_recording_keeps_its_form(
         assert not found.any()
 
 
+def test_every_option_at_once_gives_ten_tracks_that_keep_the_ceiling(
+    service: Service, tmp_path: Path, four_seconds: np.ndarray
+) -> None:
+    loud = np.clip(4 * four_seconds, -1, 1)
+    chosen = {"target_lufs": "-8", "limit": "true", "residual": "true", "decompose": "drums"}
+    job = run_recipe(service, submitted(service, wav(tmp_path / "song.wav", loud), **chosen))
+    assert job.state is JobState.SUCCEEDED, job.failure
+    assert tuple(t.name for t in job.tracks) == (*SEPARATE.tracks, "residual")
+    assert max(t.true_peak_dbtp for t in job.tracks if t.true_peak_dbtp is not None) <= -1.0
+    assert job.loudness is not None
+    assert job.loudness.gain_db == pytest.approx(-8 - job.loudness.source_lufs)
+    assert job.loudness.limited and job.loudness.held_back_by is None
+    assert any(note.startswith("peaks limited: ") for note in job.notes)
+
+
+@pytest.mark.parametrize("chosen", ["drums", "source"])
+def test_the_parts_sum_to_what_was_chosen_and_the_residual_is_told(
+    service: Service, tmp_path: Path, four_seconds: np.ndarray, chosen: str
+) -> None:
+    path = wav(tmp_path / "song.wav", four_seconds)
+    job = run_recipe(service, submitted(service, path, decompose=chosen, residual="true"))
+    assert job.state is JobState.SUCCEEDED, job.failure
+    names = ("harmonic", "percussive", "main", "drums", "vocals", "bass", "other", "residual")
+    tracks = {name: track(service, job, name, to=tmp_path)[0] for name in names}
+    whole = tracks["main" if chosen == "source" else chosen]
+    parts = tracks["harmonic"] + tracks["percussive"]
+    assert level_db(parts - whole) < level_db(whole) - 90
+    stems = tracks["vocals"] + tracks["drums"] + tracks["bass"] + tracks["other"]
+    # Six 24-bit files, each rounded to half a step of 2^-23: -140 dB.
+    assert level_db(tracks["main"] - stems - tracks["residual"]) < -130
+
+
+def test_each_track_has_its_own_gain_and_the_margin_keeps_less(
+    service: Service, tmp_path: Path, four_seconds: np.ndarray
+) -> None:
+    path = wav(tmp_path / "song.wav", four_seconds)
+    chosen = {"gain": "track", "hpss_margin": "3", "hpss_kernel": "17", "target_lufs": "-30"}
+    job = run_recipe(service, submitted(service, path, **chosen))
+    assert job.state is JobState.SUCCEEDED, job.failure
+    assert job.loudness is not None and job.loudness.gain == "track"
+    heard = {t.name: t.loudness_lufs for t in job.tracks}
+    assert heard["main"] == pytest.approx(-30, abs=0.1)
+    assert heard["main_harmonic"] == pytest.approx(-30, abs=0.5)
+    main, harmonic, percussive = (
+        track(service, job, name, to=tmp_path)[0]
+        for name in ("main", "main_harmonic", "main_percussive")
+    )
+    rest = main - harmonic - percussive
+    assert level_db(rest) > level_db(main) - 60
+
+
 def test_samples_that_are_no_numbers_are_silenced_and_told(
     service: Service, tmp_path: Path
 ) -> None:

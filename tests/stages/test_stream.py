@@ -483,5 +483,6 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path):
         frames, peak_kib = map(int, run.stdout.split())
         assert frames == minutes * 60 * 16_000
         peaks_kib[minutes] = peak_kib
-    # 19 minutes more are 73 MB as float32; the meter's sums of 100 ms are 0.1 MB of it.
-    assert peaks_kib[20] - peaks_kib[1] < 8 * 1024
+    # 19 minutes more are 73 MB as float32. The meter's sums of 10 ms are 1 MB of it, doubled as
+    # they grow, and reading it makes a few arrays as long.
+    assert peaks_kib[20] - peaks_kib[1] < 16 * 1024

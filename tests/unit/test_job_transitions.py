@@ -1,10 +1,19 @@
 """Every change of a job, by example."""
 
+from dataclasses import replace
+
 import pytest
 
 from clearstem.errors import IllegalTransition
 from clearstem.jobs import Failure, JobState, StageResult, StageRun, StageState
-from clearstem.recipes import COMPOSITION, DECOMPOSITION, NORMALIZATION, SEPARATE, SEPARATION
+from clearstem.recipes import (
+    COMPOSITION,
+    DECOMPOSITION,
+    NORMALIZATION,
+    SEPARATE,
+    SEPARATION,
+    SeparateOptions,
+)
 from tests.unit.examples import (
     AUDIO,
     LOUDNESS,
@@ -137,6 +146,16 @@ def test_the_last_stage_cannot_complete_without_every_track():
     eight = tuple(a_track(name) for name in SEPARATE.tracks if name != "main_percussive")
     with pytest.raises(IllegalTransition, match="cannot succeed without its track main_percussive"):
         job.complete_stage(NORMALIZATION, StageResult(tracks=eight), at=at(2))
+
+
+def test_a_job_that_asked_for_the_residual_cannot_succeed_without_it():
+    job = replace(a_job(), options=SeparateOptions(residual=True))
+    job = after(job, *STAGES[:-1]).start_stage(NORMALIZATION, at=at(1))
+    nine = tuple(a_track(name) for name in SEPARATE.tracks)
+    with pytest.raises(IllegalTransition, match="cannot succeed without its track residual"):
+        job.complete_stage(NORMALIZATION, StageResult(tracks=nine), at=at(2))
+    ten = StageResult(tracks=(*nine, a_track("residual")))
+    assert job.complete_stage(NORMALIZATION, ten, at=at(2)).state is JobState.SUCCEEDED
 
 
 def test_a_completed_stage_told_again_adds_no_second_set_of_notes():

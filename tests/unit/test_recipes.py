@@ -9,14 +9,18 @@ from hypothesis import strategies as st
 from clearstem.errors import InvalidOption
 from clearstem.recipes import (
     MAIN,
+    RESIDUAL,
     SEPARATE,
     SEPARATION,
     STEMS,
+    Decompose,
     EngineChoice,
     EngineName,
+    Gain,
     SeparateOptions,
     manifest_key,
     separate_options,
+    track_names,
     work_key,
 )
 
@@ -137,3 +141,49 @@ def test_a_stages_files_lie_under_its_job_and_its_name():
         "jobs/j1/audio_separation/vocals.wav"
     )
     assert manifest_key("j1", stage=SEPARATION) == "jobs/j1/audio_separation/manifest.json"
+
+
+def test_the_options_of_gain_and_decomposition_come_as_text_or_as_values():
+    expected = SeparateOptions(
+        gain=Gain.PER_TRACK,
+        limit=True,
+        residual=True,
+        decompose=Decompose.DRUMS,
+        hpss_kernel=17,
+        hpss_margin=2.5,
+    )
+    names = ("gain", "limit", "residual", "decompose", "hpss_kernel", "hpss_margin")
+    form = dict(zip(names, ("track", "true", "1", "drums", "17", "2.5"), strict=True))
+    body = dict(zip(names, ("track", True, True, "drums", 17, 2.5), strict=True))
+    assert separate_options(form) == separate_options(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("gain", "both", "gain 'both' is not one of common, track"),
+        ("decompose", "main", "decompose 'main' is not one of accompaniment, source, vocals"),
+        ("limit", "maybe", "limit 'maybe' is not one of true, false, 1, 0"),
+        ("residual", 2, "residual 2 is not one of true, false, 1, 0"),
+        ("hpss_kernel", 1, "hpss_kernel 1 is outside 3 to 101 frames"),
+        ("hpss_kernel", 103, "hpss_kernel 103 is outside 3 to 101 frames"),
+        ("hpss_kernel", 32, "hpss_kernel 32 is even; it must be odd"),
+        ("hpss_kernel", "31.5", "hpss_kernel '31.5' is not a whole number"),
+        ("hpss_kernel", "nan", "hpss_kernel 'nan' is not a whole number"),
+        ("hpss_margin", 0.9, "hpss_margin 0.9 is outside 1 to 10"),
+        ("hpss_margin", "10.1", "hpss_margin 10.1 is outside 1 to 10"),
+    ],
+)
+def test_an_option_out_of_its_range_is_refused_with_what_is_accepted(option, value, message):
+    with pytest.raises(InvalidOption, match=f"^{message}"):
+        separate_options({option: value})
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_any_stem_can_be_decomposed(stem):
+    assert separate_options({"decompose": stem}).decompose == stem
+
+
+def test_the_residual_is_a_tenth_track_where_it_is_asked_for():
+    assert track_names(SEPARATE, SeparateOptions()) == SEPARATE.tracks
+    assert track_names(SEPARATE, SeparateOptions(residual=True)) == (*SEPARATE.tracks, RESIDUAL)

@@ -173,3 +173,10 @@ def test_a_number_that_no_json_reader_takes_is_refused_when_written(silence):
         dumps(loudness)
     with pytest.raises(ValueError, match="not JSON compliant"):
         to_item(loudness)
+
+
+def test_a_job_stored_before_there_were_these_options_has_their_defaults():
+    record = json.loads(dumps(a_job()))
+    for name in ("gain", "limit", "residual", "decompose", "hpss_kernel", "hpss_margin"):
+        del record["options"][name]
+    assert loads(json.dumps(record), Job) == a_job()

@@ -1,0 +1,61 @@
+"""Three minutes of stereo decoded from a file into float32 samples.
+
+Peers: audioread, as librosa falls back to it, and FFmpeg through PyAV, frame by frame. Ours
+also writes the scratch file, checks every sample and finds the exact length; the peers keep
+all samples in memory and do none of it.
+"""
+
+import tempfile
+from pathlib import Path
+
+from bench.material import write_song
+from bench.measure import Outcome, paired
+
+_MINUTES = 3
+_FORMATS = ("wav", "flac", "mp3", "ogg")
+
+_OURS = """
+from pathlib import Path
+from containers.audio.stream import decode
+
+def work(path):
+    return decode(Path(path), Path(path).with_suffix(".scratch")).format.frames
+"""
+_FFMPEG = """
+import av
+import numpy as np
+
+def work(path):
+    with av.open(path) as file:
+        resampler = av.AudioResampler(format="fltp")
+        parts = [
+            part.to_ndarray()
+            for frame in file.decode(audio=0)
+            for part in resampler.resample(frame)
+        ]
+    return np.concatenate(parts, axis=1).shape[1]
+"""
+_AUDIOREAD = """
+import audioread.rawread, audioread
+import numpy as np
+
+def work(path):
+    with audioread.audio_open(path) as file:
+        raw = b"".join(file)
+        channels = file.channels
+    samples = np.frombuffer(raw, "<i2").astype(np.float32) / 32768
+    return samples.reshape(-1, channels).shape[0]
+"""
+
+
+def measure() -> list[Outcome]:
+    """Each format against PyAV; WAV against audioread too, whose other formats need a binary."""
+    outcomes = []
+    with tempfile.TemporaryDirectory(prefix="clearstem-bench-") as folder:
+        for format in _FORMATS:
+            path = write_song(Path(folder) / f"song.{format}", minutes=_MINUTES)
+            peers = {"ffmpeg": (_FFMPEG, 1.0)}
+            if format == "wav":
+                peers["audioread"] = (_AUDIOREAD, 1.0)
+            outcomes += paired(f"decode:{format}", _OURS, peers, argument=str(path), warm_runs=3)
+    return outcomes
