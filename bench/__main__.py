@@ -6,7 +6,7 @@ import sys
 
 from bench.measure import Outcome
 
-NAMES = ("api", "overhead", "stage_start", "memory")
+NAMES = ("api", "overhead", "start", "stage_start", "memory")
 
 
 def main() -> int:
