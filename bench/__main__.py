@@ -23,6 +23,7 @@ NAMES = (
     "job",
     "api",
     "overhead",
+    "start",
     "stage_start",
     "memory",
 )
