@@ -43,6 +43,8 @@ def test_every_variable_has_its_setting():
             "CLEARSTEM_CORS_ORIGINS": "https://a.example, https://b.example,",
             "CLEARSTEM_STREAM_DOWNLOADS": "1",
             "CLEARSTEM_PROGRESS_INTERVAL_S": "0.25",
+            "CLEARSTEM_SEPARATOR_PRECISION": "bf16",
+            "CLEARSTEM_CACHE_DIR": "/cache",
         }
     )
     assert found == Settings(
@@ -60,7 +62,18 @@ def test_every_variable_has_its_setting():
         cors_origins=("https://a.example", "https://b.example"),
         stream_downloads=True,
         progress_interval_s=0.25,
+        separator_precision="bf16",
+        cache_dir=Path("/cache"),
     )
+
+
+def test_conversions_are_kept_in_the_user_s_cache_unless_told_otherwise():
+    def cache(**env):
+        return Settings.from_env(REQUIRED | env).cache_dir
+
+    assert cache(HOME="/home/ada") == Path("/home/ada/.cache/clearstem/networks")
+    assert cache(HOME="/home/ada", XDG_CACHE_HOME="/c") == Path("/c/clearstem/networks")
+    assert cache(HOME="/home/ada", CLEARSTEM_CACHE_DIR="") is None
 
 
 def test_an_empty_variable_is_as_good_as_none():
