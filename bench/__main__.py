@@ -20,6 +20,7 @@ NAMES = (
     "scaling",
     "api",
     "overhead",
+    "start",
     "stage_start",
     "memory",
 )

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -69,6 +69,9 @@ def up(
     require_key: Annotated[
         bool, typer.Option("--require-key", help="Refuse calls without an API key.")
     ] = False,
+    model: Annotated[
+        str, typer.Option(help="Separation model; else htdemucs, where its file is found.")
+    ] = "",
     ready_file: Annotated[
         Path | None, typer.Option(help='Written with {"url","pid"} once the server answers.')
     ] = None,
@@ -77,6 +80,7 @@ def up(
     command = [sys.executable, "-m", "infra.local.launcher", "--port", str(port)]
     command += ["--state", str(state), "--models", str(models_dir())]
     command += ["--require-key"] if require_key else []
+    command += ["--model", model] if model else []
     command += ["--ready-file", str(ready_file)] if ready_file else []
     # The server takes this process's place, so that a signal to it is a signal to the server.
     os.execv(command[0], command)  # noqa: S606
@@ -219,9 +223,7 @@ def fetch_model(name: ModelName = models.HTDEMUCS.name) -> None:
         model = _model(name)
         _console.print(f"{model.name}: {model.licence}")
         with download_bar(_console, model.file_name) as progress:
-            path = models.fetch(
-                model, models_dir=models_dir(), stream=_http_chunks, progress=progress
-            )
+            path = _fetched(model, progress)
         _console.print(f"{path} has the right sha256")
 
 
@@ -244,6 +246,17 @@ def _model(name: str) -> models.Model:
     if name not in known:
         raise ClearstemError(f"model {name!r} is not one of {', '.join(sorted(known))}")
     return known[name]
+
+
+def _fetched(model: models.Model, progress: Callable[[int, int], None]) -> Path:
+    folder = models_dir()
+    try:
+        return models.fetch(model, models_dir=folder, stream=_http_chunks, progress=progress)
+    except httpx.HTTPError as exc:
+        raise ClearstemError(
+            f"{model.url} cannot be had from here: {exc}; fetch it elsewhere and put it at "
+            f"{models.weights_path(model, models_dir=folder)} (sha256 {model.sha256})"
+        ) from exc
 
 
 def _http_chunks(url: str) -> Iterator[bytes]:

@@ -63,6 +63,8 @@ class TwinSettings:
         Refuse callers without an API key; otherwise they are the owner ``local``.
     models_dir
         Folder in which the stages look for weights.
+    model
+        The separation model to use; empty: htdemucs where its file is found.
     ready_file
         Written with ``{"url", "pid"}`` once ``/health`` answers.
     allowed_origins
@@ -73,6 +75,7 @@ class TwinSettings:
     state_dir: Path = DEFAULT_STATE
     require_key: bool = False
     models_dir: Path | None = None
+    model: str = ""
     ready_file: Path | None = None
     allowed_origins: tuple[str, ...] = ()
 
@@ -214,6 +217,7 @@ def _deployed(settings: TwinSettings, emulator: _RunningEmulator) -> dict[str, s
     parameters = {
         "KeylessOwner": "" if settings.require_key else KEYLESS_OWNER,
         "ModelsDir": str(settings.models_dir.resolve()) if settings.models_dir else "",
+        "SeparatorModel": settings.model,
     }
     try:
         outputs = stack_outputs(target)
@@ -339,6 +343,7 @@ def _parse(arguments: list[str]) -> TwinSettings:
     parser.add_argument("--port", type=int, default=DEFAULT_PORT)
     parser.add_argument("--state", type=Path, default=DEFAULT_STATE)
     parser.add_argument("--models", type=Path)
+    parser.add_argument("--model", default="")
     parser.add_argument("--require-key", action="store_true")
     parser.add_argument("--ready-file", type=Path)
     parser.add_argument("--allow-origin", action="append", default=[])
@@ -348,6 +353,7 @@ def _parse(arguments: list[str]) -> TwinSettings:
         state_dir=options.state,
         require_key=options.require_key,
         models_dir=options.models,
+        model=options.model,
         ready_file=options.ready_file,
         allowed_origins=tuple(options.allow_origin),
     )

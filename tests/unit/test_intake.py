@@ -122,20 +122,17 @@ def test_an_upload_link_bears_the_limit_and_the_media_type(intake):
     assert links.post_fields["Content-Type"] == "audio/mpeg"
 
 
-@pytest.mark.parametrize(
-    ("data", "error"),
-    [
-        (b"", EmptyFile),
-        (WAV + bytes(1000), TooLarge),
-        (NO_SOUNDS["text"], ContentMismatch),
-        (NO_SOUNDS["html"], ContentMismatch),
-    ],
-    ids=["empty", "too large", "text", "html"],
-)
-def test_an_upload_that_is_nothing_to_work_on_becomes_no_job(intake, data, error):
-    upload = uploaded(intake, data)
-    with pytest.raises(error, match=r"song\.wav"):
-        intake.submit_upload(upload, SeparateOptions())
+def test_an_upload_that_is_nothing_to_work_on_becomes_no_job(intake):
+    refusals = {
+        b"": EmptyFile,
+        WAV + bytes(1000): TooLarge,
+        NO_SOUNDS["text"]: ContentMismatch,
+        NO_SOUNDS["html"]: ContentMismatch,
+    }
+    for data, error in refusals.items():
+        upload = uploaded(intake, data)
+        with pytest.raises(error, match=r"song\.wav"):
+            intake.submit_upload(upload, SeparateOptions())
     assert jobs_of(intake) == ()
 
 
@@ -224,25 +221,35 @@ def test_an_objects_metadata_are_the_jobs_options(intake, drop):
     assert job.options == SeparateOptions(output_format="flac", target_lufs=-16.0)
 
 
-@pytest.mark.parametrize(
-    ("key", "body", "metadata", "error"),
-    [
-        ("drop/ada/empty.wav", b"", {}, EmptyFile),
-        ("drop/ada/large.wav", WAV + bytes(1000), {}, TooLarge),
-        ("drop/ada/page.wav", NO_SOUNDS["html"], {}, ContentMismatch),
-        ("drop/ada/notes.txt", WAV, {}, UnsupportedFormat),
-        ("drop/song.wav", WAV, {}, InvalidRequest),
-        ("drop/../song.wav", WAV, {}, InvalidRequest),
-        ("drop/a b/song.wav", WAV, {}, InvalidRequest),
-        ("done/ada/song.wav", WAV, {}, InvalidRequest),
-        ("drop/ada/song.wav", WAV, {"clearstem-formt": "mp3"}, InvalidOption),
-        ("drop/ada/song.wav", WAV, {"clearstem-engine": "umx"}, InvalidOption),
-        ("drop/ada/song.wav", WAV, {"clearstem-engine": "demucs"}, EngineUnavailable),
-    ],
-)
-def test_a_drop_that_is_nothing_to_work_on_becomes_no_job(intake, drop, key, body, metadata, error):
-    with pytest.raises(error):
-        intake.submit_drop(drop(key, body, **metadata), event_id="1")
+def test_a_dropped_object_that_is_nothing_to_work_on_becomes_no_job(intake, drop):
+    refusals = {
+        "empty.wav": (b"", EmptyFile),
+        "large.wav": (WAV + bytes(1000), TooLarge),
+        "page.wav": (NO_SOUNDS["html"], ContentMismatch),
+        "notes.txt": (WAV, UnsupportedFormat),
+    }
+    for name, (body, error) in refusals.items():
+        with pytest.raises(error):
+            intake.submit_drop(drop(f"drop/ada/{name}", body), event_id="1")
+    assert jobs_of(intake) == ()
+
+
+def test_a_drop_of_nobody_becomes_no_job(intake, drop):
+    for key in ("drop/song.wav", "drop/../song.wav", "drop/a b/song.wav", "done/ada/song.wav"):
+        with pytest.raises(InvalidRequest):
+            intake.submit_drop(drop(key), event_id="1")
+    assert jobs_of(intake) == jobs_of(intake, "a b") == jobs_of(intake, "..") == ()
+
+
+def test_a_drop_with_options_that_cannot_be_met_becomes_no_job(intake, drop):
+    refusals = {
+        ("clearstem-formt", "mp3"): InvalidOption,
+        ("clearstem-engine", "umx"): InvalidOption,
+        ("clearstem-engine", "demucs"): EngineUnavailable,
+    }
+    for option, error in refusals.items():
+        with pytest.raises(error):
+            intake.submit_drop(drop("drop/ada/song.wav", WAV, **dict([option])), event_id="1")
     assert jobs_of(intake) == ()
 
 

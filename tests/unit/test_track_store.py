@@ -45,20 +45,17 @@ def leftovers(store: TrackStore, place: Location) -> list[object]:
     return [*objects, *uploads]
 
 
-@pytest.mark.parametrize(
-    "size",
-    [0, 1, HEAD_BYTES, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES],
-    ids=["none", "one", "head", "part - 1", "part", "part + 1", "two parts"],
-)
-def test_what_is_written_lies_there_byte_for_byte(store, place, size):
-    data = (SOUND * 2)[:size]
-    with writer(store, place) as target:
-        for start in range(0, size, 3 * MEBIBYTE + 1):
-            target.write(data[start : start + 3 * MEBIBYTE + 1])
-    assert stored(store, place) == data
-    assert store.stat(place).size_bytes == target.size_bytes == size
-    assert target.sha256 == hashlib.sha256(data).hexdigest()
-    assert target.head == data[:HEAD_BYTES]
+def test_what_is_written_lies_there_byte_for_byte(store, place):
+    around_parts = (PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES)
+    for size in (0, 1, HEAD_BYTES, *around_parts):
+        data = (SOUND * 2)[:size]
+        with writer(store, place) as target:
+            for start in range(0, size, 3 * MEBIBYTE + 1):
+                target.write(data[start : start + 3 * MEBIBYTE + 1])
+        assert stored(store, place) == data
+        assert store.stat(place).size_bytes == target.size_bytes == size
+        assert target.sha256 == hashlib.sha256(data).hexdigest()
+        assert target.head == data[:HEAD_BYTES]
 
 
 def test_one_write_of_several_parts_is_cut_into_parts(store, place):
@@ -167,13 +164,11 @@ def test_metadata_comes_with_the_size(store, place):
     assert (found.size_bytes, found.metadata) == (4, {"clearstem-format": "mp3"})
 
 
-@pytest.mark.parametrize(
-    ("first", "last"), [(0, 0), (0, 9), (5, None), (999_999, None), (500_000, 700_000)]
-)
-def test_a_range_of_an_object_is_read_with_both_its_ends(store, place, first, last):
+def test_a_range_of_an_object_is_read_with_both_its_ends(store, place):
     store.client.put_object(Bucket=place.bucket, Key=place.key, Body=SOUND[:1_000_000])
-    read = b"".join(store.chunks(place, first=first, last=last))
-    assert read == SOUND[first : 1_000_000 if last is None else last + 1]
+    for first, last in ((0, 0), (0, 9), (5, None), (999_999, None), (500_000, 700_000)):
+        read = b"".join(store.chunks(place, first=first, last=last))
+        assert read == SOUND[first : 1_000_000 if last is None else last + 1]
 
 
 def test_a_download_that_breaks_off_is_an_error_not_a_short_track(store, place):
