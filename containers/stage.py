@@ -25,6 +25,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from clearstem import __version__
 from clearstem.errors import (
     ClearstemError,
+    Contention,
     JobIsOver,
     StageCrashed,
     StageError,
@@ -95,7 +96,7 @@ def _named_errors() -> Iterator[None]:
         yield
     except StageError:
         raise
-    except (BotoCoreError, ClientError, S3UploadFailedError) as exc:
+    except (BotoCoreError, ClientError, S3UploadFailedError, Contention) as exc:
         raise StorageUnavailable(f"storage did not answer: {exc}") from exc
     except ClearstemError as exc:
         raise StageCrashed(str(exc)) from exc

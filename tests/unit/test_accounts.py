@@ -2,18 +2,18 @@
 
 import hashlib
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from clearstem.accounts import Accounts, check_owner
 from clearstem.errors import Conflict, InvalidRequest, KeyNotFound, Unauthorized
-from clearstem.service import Service
 from tests.unit.examples import START, at
 
 
 @pytest.fixture
-def accounts(service: Service) -> Accounts:
-    return service.accounts
+def accounts(dynamodb: Any) -> Accounts:
+    return Accounts(dynamodb, "clearstem")
 
 
 def test_a_key_authenticates_its_owner(accounts):

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from clearstem.broadcast import Broadcast
-from clearstem.connections import Connection
+from clearstem.connections import Connection, ConnectionTable
+from clearstem.job_table import JobTable
 from clearstem.recipes import SEPARATION
-from clearstem.service import Service
 from tests.unit.examples import JOB_ID, STAGES, START, a_job, after, at
 
 
@@ -40,14 +41,15 @@ class Sockets:
 
 
 @pytest.fixture
-def broadcast(service: Service) -> Broadcast:
+def broadcast(dynamodb: Any) -> Broadcast:
     """Tells in two dialects, and waits for nobody."""
-    service.jobs.create(a_job())
+    table = dynamodb, "clearstem"
+    JobTable(*table).create(a_job())
     render = {
         "pipeline": lambda job: f"{job.state} {job.percent}",
         "audo": lambda job: f"état {job.state}",
     }
-    return Broadcast(service.jobs, service.connections, Sockets(), render, lambda _: None)
+    return Broadcast(JobTable(*table), ConnectionTable(*table), Sockets(), render, lambda _: None)
 
 
 def watch(broadcast: Broadcast, name: str, *, job_id: str | None = None, dialect="pipeline"):

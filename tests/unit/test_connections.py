@@ -1,15 +1,18 @@
 """Who watches what, and how it is forgotten."""
 
+from typing import Any
+
 import pytest
 
+from clearstem.accounts import Accounts
 from clearstem.connections import Connection, ConnectionTable
-from clearstem.service import Service
+from clearstem.job_table import JobTable
 from tests.unit.examples import JOB_ID, START, a_job
 
 
 @pytest.fixture
-def connections(service: Service) -> ConnectionTable:
-    return service.connections
+def connections(dynamodb: Any) -> ConnectionTable:
+    return ConnectionTable(dynamodb, "clearstem")
 
 
 def connection(name: str = "L0SM9cOFvHcCIhw=", *, job_id: str | None = None) -> Connection:
@@ -26,8 +29,8 @@ def test_a_connection_that_never_was_is_none(connections):
     assert connections.get("nobody") is None
 
 
-def test_everyone_who_watches_a_job_is_found_and_nobody_else(connections, service):
-    service.jobs.create(a_job())
+def test_everyone_who_watches_a_job_is_found_and_nobody_else(connections):
+    JobTable(connections.client, connections.table).create(a_job())
     for name in ("one", "two", "three"):
         connections.open(connection(name, job_id=JOB_ID), at=START)
     connections.watch(connection("one", job_id=JOB_ID), job_id=JOB_ID, at=START)
@@ -75,8 +78,9 @@ def test_what_is_never_closed_expires_after_the_two_hours_of_a_socket(connection
     assert max(lives) < 3 * 3600
 
 
-def test_a_connection_shows_in_no_owners_history(connections, service):
+def test_a_connection_shows_in_no_owners_history(connections):
     connections.open(connection(), at=START)
     connections.watch(connection(), job_id=JOB_ID, at=START)
-    assert service.jobs.history("ada", limit=10).jobs == ()
-    assert service.accounts.keys("ada") == ()
+    table = connections.client, connections.table
+    assert JobTable(*table).history("ada", limit=10).jobs == ()
+    assert Accounts(*table).keys("ada") == ()

@@ -6,6 +6,7 @@ The first part is the contract that the table shares with its stand-in in memory
 import base64
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from botocore.stub import Stubber
@@ -20,21 +21,22 @@ from clearstem.errors import (
 from clearstem.job_table import JobTable, Page
 from clearstem.jobs import Failure, Job, JobState
 from clearstem.recipes import COMPOSITION, SEPARATION
-from clearstem.service import Service
 from tests.unit.examples import JOB_ID, STAGES, a_job, after, at
 from tests.unit.memory_jobs import MemoryJobs
+
+TABLE = "clearstem"
 
 
 @pytest.fixture(params=["memory", "dynamodb"])
 def jobs(request: pytest.FixtureRequest) -> MemoryJobs | JobTable:
     if request.param == "memory":
         return MemoryJobs()
-    return request.getfixturevalue("service").jobs
+    return JobTable(request.getfixturevalue("dynamodb"), TABLE)
 
 
 @pytest.fixture
-def table(service: Service) -> JobTable:
-    return service.jobs
+def table(dynamodb: Any) -> JobTable:
+    return JobTable(dynamodb, TABLE)
 
 
 def started(job: Job) -> Job:
@@ -197,43 +199,43 @@ def test_two_who_take_a_job_from_the_queue_count_once(table):
     assert table.jobs_ahead(table.create(a_job("last"))) == 1
 
 
-def test_a_ticket_that_meets_a_departure_under_way_is_taken_a_moment_later(service):
+def test_a_ticket_that_meets_a_departure_under_way_is_taken_a_moment_later(aws):
     # DynamoDB refuses a plain write to an item in somebody's transaction, and
     # botocore does not repeat it; the emulator has no such moment.
-    client = service.client("dynamodb")
+    client = aws.client("dynamodb")
     with Stubber(client) as answers:
         answers.add_client_error("update_item", "TransactionConflictException")
         answers.add_response("update_item", {"Attributes": {"issued": {"N": "7"}}})
         answers.add_response("put_item", {})
-        assert JobTable(client, "clearstem").create(a_job()).ticket == 7
+        assert JobTable(client, TABLE).create(a_job()).ticket == 7
         answers.assert_no_pending_responses()
 
 
-def test_a_queue_that_is_always_taken_is_contention(service):
-    client = service.client("dynamodb")
+def test_a_queue_that_is_always_taken_is_contention(aws):
+    client = aws.client("dynamodb")
     with Stubber(client) as answers:
         for _ in range(8):
             answers.add_client_error("update_item", "TransactionConflictException")
         with pytest.raises(Contention, match="queue of separate"):
-            JobTable(client, "clearstem").create(a_job())
+            JobTable(client, TABLE).create(a_job())
 
 
 @pytest.mark.parametrize(
     "error", ["TransactionConflictException", "ConditionalCheckFailedException"]
 )
-def test_a_write_that_is_refused_for_the_moment_is_tried_again(service, error):
-    running = started(service.jobs.create(a_job()))
-    service.jobs.change(JOB_ID, lambda _: running)
-    client = service.client("dynamodb")
+def test_a_write_that_is_refused_for_the_moment_is_tried_again(table, aws, error):
+    table.create(a_job())
+    table.change(JOB_ID, started)
+    client = aws.client("dynamodb")
     record = client.get_item(
-        TableName="clearstem", Key={"pk": {"S": f"JOB#{JOB_ID}"}, "sk": {"S": "JOB"}}
+        TableName=TABLE, Key={"pk": {"S": f"JOB#{JOB_ID}"}, "sk": {"S": "JOB"}}
     )
     with Stubber(client) as answers:
         answers.add_response("get_item", {"Item": record["Item"]})
         answers.add_client_error("put_item", error)
         answers.add_response("get_item", {"Item": record["Item"]})
         answers.add_response("put_item", {})
-        job = JobTable(client, "clearstem").change(JOB_ID, lambda job: job.cancel(at=at(9)))
+        job = JobTable(client, TABLE).change(JOB_ID, lambda job: job.cancel(at=at(9)))
         answers.assert_no_pending_responses()
     assert job.version == 2
 
@@ -321,15 +323,13 @@ def test_many_jobs_are_read_at_once_and_what_is_not_there_is_left_out(table):
     assert table.get_many([]) == {}
 
 
-def test_a_list_is_asked_for_until_it_is_whole(service):
-    service.jobs.create(a_job())
-    client = service.client("dynamodb")
+def test_a_list_is_asked_for_until_it_is_whole(table, aws):
+    table.create(a_job())
+    client = aws.client("dynamodb")
     key = {"pk": {"S": f"JOB#{JOB_ID}"}, "sk": {"S": "JOB"}}
-    record = client.get_item(TableName="clearstem", Key=key)["Item"]
+    record = client.get_item(TableName=TABLE, Key=key)["Item"]
     with Stubber(client) as answers:
-        nothing = {"Responses": {}, "UnprocessedKeys": {"clearstem": {"Keys": [key]}}}
+        nothing = {"Responses": {}, "UnprocessedKeys": {TABLE: {"Keys": [key]}}}
         answers.add_response("batch_get_item", nothing)
-        answers.add_response("batch_get_item", {"Responses": {"clearstem": [record]}})
-        assert JobTable(client, "clearstem").get_many([JOB_ID]) == {
-            JOB_ID: replace(a_job(), ticket=1)
-        }
+        answers.add_response("batch_get_item", {"Responses": {TABLE: [record]}})
+        assert JobTable(client, TABLE).get_many([JOB_ID]) == {JOB_ID: replace(a_job(), ticket=1)}
