@@ -6,7 +6,7 @@ import sys
 
 from bench.measure import Outcome
 
-NAMES = ("overhead", "stage_start", "memory")
+NAMES = ("overhead", "stage_start", "memory", "denoise", "denoise_quality")
 
 
 def main() -> int:

@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from clearstem.errors import AudioOutOfRange, EngineUnavailable
+from clearstem.errors import AudioOutOfRange, EngineUnavailable, UnusableCheckpoint
 from containers.audio.channels import Group, channel_groups
-from containers.audio.checkpoints import UnusableCheckpoint
 from containers.audio.compose import Reader
 from containers.audio.overlap import Floats, Forward, Segments, overlap_add
 from containers.audio.resample import BlockResampler, ResampledReader

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from clearstem.errors import MissingWeights, NonFiniteOutput
+from clearstem.errors import MissingWeights, NonFiniteOutput, UnusableCheckpoint
 from clearstem.recipes import STEMS
 from containers.audio.compose import Reader, Writer
 from containers.audio.stream import Progress, ignore
@@ -149,7 +149,7 @@ def _by_demucs(
     if set(network.stems) != set(STEMS):
         found = ", ".join(network.stems)
         msg = f"{checkpoint.path.name} separates {found}; must be {', '.join(STEMS)}"
-        raise checkpoints.UnusableCheckpoint(msg)
+        raise UnusableCheckpoint(msg)
     order = [network.stems.index(stem) for stem in STEMS]
     blocks = (block[order] for block in demucs_engine.demucs_stems(source, network))
     return SeparationReport(

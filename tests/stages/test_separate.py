@@ -12,10 +12,10 @@ from clearstem.errors import (
     EngineUnavailable,
     MissingWeights,
     NonFiniteOutput,
+    UnusableCheckpoint,
 )
 from clearstem.recipes import STEMS
 from containers.audio.channels import channel_groups
-from containers.audio.checkpoints import UnusableCheckpoint
 from containers.audio.demucs_engine import (
     Level,
     Network,
