@@ -16,6 +16,7 @@ across diverse animal vocal repertoires", PLOS Comp. Biol. 16(10), 2020; the pac
 noisereduce 3.0.3, whose names are told in brackets below.
 """
 
+import functools
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -209,7 +210,7 @@ def _chunk(
     spectrum, mask = _analysed(padded, rule, shape, source.rate_hz)
     s = smoothing
     _smooth(mask, s.frequency, s.time, s.gain, s.floor)
-    weights = slot_weights(0, len(mask) + SLOTS - 1, frames=len(mask), n_fft=shape.n_fft)
+    weights = _weights(len(mask), shape.n_fft)
     first = half + PADDING_FRAMES
     sound = np.empty((source.channels, kept), np.float32)
     for channel, values in enumerate(spectrum):
@@ -217,6 +218,12 @@ def _chunk(
         slots /= weights
         sound[channel] = slots.reshape(-1)[first : first + kept]
     return sound
+
+
+@functools.lru_cache(maxsize=2)
+def _weights(frames: int, n_fft: int) -> Floats:
+    """`slot_weights` of a whole chunk; the same for every chunk of a recording."""
+    return slot_weights(0, frames + SLOTS - 1, frames=frames, n_fft=n_fft)
 
 
 def _analysed(
@@ -276,6 +283,11 @@ def _moving_mask(amplitude: Floats, rule: Moving, shape: Shape, rate_hz: int) ->
     t = rule.time_constant_s * rate_hz / shape.hop
     pole = (np.sqrt(1 + 4 * t**2) - 1) / (2 * t**2)
     _compare_to_mean(amplitude, pole, np.float32(rule.threshold), np.float32(rule.slope))
+    # The sigmoid's exponential is numpy's, whose float32 one fills vector registers. Its
+    # argument is bounded, so that a bin far below its mean does not overflow.
+    np.exp(np.minimum(amplitude, np.float32(80), out=amplitude), out=amplitude)
+    amplitude += 1
+    np.reciprocal(amplitude, out=amplitude)
     return amplitude
 
 
@@ -341,6 +353,7 @@ _LOOSE = {"contract", "reassoc", "arcp", "nsz"}
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_LOOSE)
 def _compare_to_mean(amplitude: Any, pole: Any, threshold: Any, slope: Any) -> None:
+    """Each amplitude becomes the sigmoid's negated argument, from its ratio to the mean."""
     rows, columns = amplitude.shape
     mean = np.empty((rows, columns), np.float32)
     keep = 1 - pole
@@ -357,9 +370,7 @@ def _compare_to_mean(amplitude: Any, pole: Any, threshold: Any, slope: Any) -> N
             above = np.float32(0)
             if centre > 0:
                 above = (amplitude[row, column] - centre) / centre
-            amplitude[row, column] = np.float32(1) / (
-                np.float32(1) + np.exp(-(above - threshold) * slope)
-            )
+            amplitude[row, column] = (threshold - above) * slope
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_LOOSE)

@@ -118,7 +118,7 @@ def test_all_tracks_come_as_one_archive_of_the_announced_length(api: TestClient,
 
 def test_tracks_of_several_chunks_come_whole(api: TestClient, service: Service) -> None:
     large = bytes(range(256)) * 4096  # 1 MiB, four chunks
-    contents = dict.fromkeys(("main", "vocals"), large)
+    contents = {name: large for name in ("main", "vocals")}
     contents |= {n: b"x" for n in submit(service).recipe.tracks if n not in contents}
     job = finish(service, submit(service), tracks=contents)
     assert api.get(f"/download/{job.job_id}/vocals").content == large
