@@ -26,6 +26,8 @@ NAMES = (
     "start",
     "stage_start",
     "memory",
+    "denoise",
+    "denoise_quality",
 )
 REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 _HEAD = """# Benchmarks

@@ -35,6 +35,7 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
         │   ├── MissingWeights
         │   ├── WrongChecksum
         │   ├── UnsafeCheckpoint
+        │   ├── UnusableCheckpoint
         │   ├── JobIsOver
         │   └── StageCrashed
         └── RetryableStageError           another attempt may succeed
@@ -218,6 +219,12 @@ class UnsafeCheckpoint(PermanentStageError):
     """A checkpoint that asks to run code when it is unpickled."""
 
     state_name = "Clearstem.UnsafeCheckpoint"
+
+
+class UnusableCheckpoint(PermanentStageError):
+    """A file with the pinned checksum that holds no network this engine can run."""
+
+    state_name = "Clearstem.UnusableCheckpoint"
 
 
 class JobIsOver(PermanentStageError):

@@ -24,15 +24,14 @@ from demucs.states import load_model
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
-from clearstem.errors import MissingWeights, PermanentStageError, UnsafeCheckpoint, WrongChecksum
+from clearstem.errors import (
+    MissingWeights,
+    UnsafeCheckpoint,
+    UnusableCheckpoint,
+    WrongChecksum,
+)
 
 _CLASSES = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in (HTDemucs, HDemucs, Demucs)}
-
-
-class UnusableCheckpoint(PermanentStageError):
-    """A file with the pinned checksum that holds no network this engine can run."""
-
-    state_name = "Clearstem.UnusableCheckpoint"
 
 
 def load_checkpoint(path: Path | None, *, sha256: str, model: str = "htdemucs") -> torch.nn.Module:

@@ -13,8 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from clearstem.errors import EngineUnavailable
-from containers.audio.checkpoints import UnusableCheckpoint
+from clearstem.errors import EngineUnavailable, UnusableCheckpoint
 from containers.audio.overlap import Floats, Segments, Stream, each
 
 Precision = Literal["fp32", "bf16", "fp16"]

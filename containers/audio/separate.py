@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from clearstem.errors import MissingWeights, NonFiniteOutput
+from clearstem.errors import MissingWeights, NonFiniteOutput, UnusableCheckpoint
 from clearstem.recipes import STEMS
 from containers.audio.compose import Reader, Writer
 from containers.audio.stream import Progress, ignore
@@ -135,12 +135,12 @@ def _by_demucs(
     progress: Progress,
 ) -> SeparationReport:
     # torch takes a second to import, which the other engine need not spend.
-    from containers.audio import backends, checkpoints, demucs_engine
+    from containers.audio import backends, demucs_engine
 
     network, settled = backends.load_network(weights, wanted or backends.Wanted())
     if set(network.stems) != set(STEMS):
         msg = f"{weights.model} separates {', '.join(network.stems)}; must be {', '.join(STEMS)}"
-        raise checkpoints.UnusableCheckpoint(msg)
+        raise UnusableCheckpoint(msg)
     order = [network.stems.index(stem) for stem in STEMS]
     kept = keep(settled) if keep else demucs_engine.keep_nothing
     stems = demucs_engine.demucs_stems(source, network, keep=kept)

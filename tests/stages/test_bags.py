@@ -10,10 +10,9 @@ import pytest
 import torch
 from demucs.apply import BagOfModels, apply_model
 
-from clearstem.errors import WrongChecksum
+from clearstem.errors import UnusableCheckpoint, WrongChecksum
 from clearstem.models import known_models
 from containers.audio.backends import Wanted, load_network
-from containers.audio.checkpoints import UnusableCheckpoint
 from containers.audio.demucs_engine import Level, group_stems
 from containers.audio.network import bag_of, stereo_network
 from containers.audio.overlap import Segments

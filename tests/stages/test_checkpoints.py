@@ -8,8 +8,14 @@ import torch
 from demucs.htdemucs import HTDemucs
 from safetensors.torch import save_file
 
-from clearstem.errors import MissingWeights, PermanentStageError, UnsafeCheckpoint, WrongChecksum
-from containers.audio.checkpoints import UnusableCheckpoint, load_checkpoint
+from clearstem.errors import (
+    MissingWeights,
+    PermanentStageError,
+    UnsafeCheckpoint,
+    UnusableCheckpoint,
+    WrongChecksum,
+)
+from containers.audio.checkpoints import load_checkpoint
 from tests.stages.tiny_checkpoint import (
     architecture,
     pinned,

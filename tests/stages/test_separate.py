@@ -12,11 +12,11 @@ from clearstem.errors import (
     EngineUnavailable,
     MissingWeights,
     NonFiniteOutput,
+    UnusableCheckpoint,
 )
 from clearstem.recipes import STEMS
 from containers.audio.backends import Wanted
 from containers.audio.channels import channel_groups
-from containers.audio.checkpoints import UnusableCheckpoint
 from containers.audio.demucs_engine import (
     Level,
     demucs_stems,
