@@ -9,25 +9,45 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import ClassVar, Final
 
 from clearstem.errors import InvalidOption
-from clearstem.media import SEPARATE_INPUTS, SEPARATE_OUTPUTS
+from clearstem.media import (
+    DENOISE_INPUTS,
+    DENOISE_OUTPUTS,
+    SEPARATE_INPUTS,
+    SEPARATE_OUTPUTS,
+)
 
 
 class EngineName(StrEnum):
-    """A way to separate a mix into stems."""
+    """A way to separate a mix into stems, or to take noise off speech.
+
+    ``spectral`` names a method of each recipe; ``neural`` and ``voice`` reduce
+    noise, ``demucs`` separates.
+    """
 
     DEMUCS = "demucs"
     SPECTRAL = "spectral"
+    NEURAL = "neural"
+    VOICE = "voice"
 
 
 class EngineChoice(StrEnum):
-    """What a client may ask for."""
+    """What a client may ask for to separate with."""
 
     AUTO = "auto"
     DEMUCS = "demucs"
     SPECTRAL = "spectral"
+
+
+class DenoiserChoice(StrEnum):
+    """What a client may ask for to reduce noise with."""
+
+    AUTO = "auto"
+    SPECTRAL = "spectral"
+    NEURAL = "neural"
+    VOICE = "voice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +63,34 @@ class StageSpec:
     weight : float
         Its share of a job's time; only ratios matter. Measured on a CPU with
         the spectral engine; a percentage needs no more.
+    message : str
+        What a watcher is told while it runs.
     """
 
     name: str
     processor_type: str
     weight: float
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Stages in order, and the tracks that a finished job has."""
+    """Stages in order, and the tracks that a finished job has.
+
+    Attributes
+    ----------
+    voice : str
+        The track that a dialect with one result shows.
+    inputs, outputs : tuple of str
+        Extensions of what it reads and writes.
+    """
 
     name: str
     stages: tuple[StageSpec, ...]
     tracks: tuple[str, ...]
+    voice: str
     inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
 
     def position(self, stage: str) -> int:
         """The index of a stage; `KeyError` if the recipe has none of that name."""
@@ -78,21 +111,46 @@ MAIN: Final = "main"
 SEPARATE: Final = Recipe(
     name="separate",
     stages=(
-        StageSpec(SEPARATION, "separator", 6.0),
-        StageSpec(DECOMPOSITION, "decomposition", 1.0),
-        StageSpec(COMPOSITION, "composition", 1.0),
-        StageSpec(NORMALIZATION, "audio_processing", 3.0),
+        StageSpec(SEPARATION, "separator", 6.0, "Separating stems"),
+        StageSpec(DECOMPOSITION, "decomposition", 1.0, "Decomposing the accompaniment"),
+        StageSpec(COMPOSITION, "composition", 1.0, "Decomposing the recording"),
+        StageSpec(NORMALIZATION, "audio_processing", 3.0, "Normalizing and encoding"),
     ),
     tracks=(*STEMS, "harmonic", "percussive", MAIN, "main_harmonic", "main_percussive"),
+    voice="vocals",
     inputs=SEPARATE_INPUTS,
+    outputs=SEPARATE_OUTPUTS,
 )
 
-RECIPES: Final[Mapping[str, Recipe]] = {SEPARATE.name: SEPARATE}
+EXTRACTION: Final = "extraction"
+NOISE_REDUCTION: Final = "noise_reduction"
+ENCODING: Final = "encoding"
+
+CLEAN: Final = "clean"
+
+DENOISE: Final = Recipe(
+    name="denoise",
+    stages=(
+        StageSpec(EXTRACTION, "extractor", 1.0, "Extracting audio"),
+        StageSpec(NOISE_REDUCTION, "denoiser", 4.0, "Running noise reduction"),
+        StageSpec(ENCODING, "audio_processing", 2.0, "Leveling and encoding"),
+    ),
+    tracks=(CLEAN,),
+    voice=CLEAN,
+    inputs=DENOISE_INPUTS,
+    outputs=DENOISE_OUTPUTS,
+)
+
+RECIPES: Final[Mapping[str, Recipe]] = {recipe.name: recipe for recipe in (SEPARATE, DENOISE)}
 
 # Beyond these a target is a mistake: EBU R 128 s1 asks for -18…-23, loud
 # masters sit near -6; a ceiling above full scale is none.
 TARGET_LUFS_RANGE: Final = (-40.0, -5.0)
 CEILING_DBTP_RANGE: Final = (-20.0, 0.0)
+STRENGTH_RANGE: Final = (1.0, 100.0)
+
+# The level of podcasts (AES TD1004, Apple): what "automatic volume" means.
+AUTO_LEVEL_LUFS: Final = -16.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +169,8 @@ class SeparateOptions:
         True peak no track exceeds, -20 to 0 dBTP.
     """
 
+    recipe: ClassVar[Recipe] = SEPARATE
+
     engine: EngineChoice = EngineChoice.AUTO
     output_format: str = "wav"
     target_lufs: float = -14.0
@@ -123,6 +183,48 @@ class SeparateOptions:
             )
         _check_range("target_lufs", self.target_lufs, TARGET_LUFS_RANGE, unit="LUFS")
         _check_range("ceiling_dbtp", self.ceiling_dbtp, CEILING_DBTP_RANGE, unit="dBTP")
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiseOptions:
+    """What a client may choose for a noise reduction.
+
+    Attributes
+    ----------
+    engine : DenoiserChoice
+        ``auto`` is settled when the job is submitted; the job says how.
+    strength : float
+        How much of the noise goes, 1 to 100 percent.
+    output_extension : str or None
+        Of the result; None is the source's (see `media.denoised_extension`).
+    auto_level_lufs : float or None
+        Integrated loudness of the result (BS.1770-4), -40 to -5 LUFS; None
+        leaves the level as it is.
+    max_duration_s : float or None
+        Longer recordings are refused; None is the stage's own limit.
+    """
+
+    recipe: ClassVar[Recipe] = DENOISE
+
+    engine: DenoiserChoice = DenoiserChoice.AUTO
+    strength: float = 100.0
+    output_extension: str | None = None
+    auto_level_lufs: float | None = None
+    max_duration_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.output_extension not in (None, *DENOISE_OUTPUTS):
+            raise InvalidOption(
+                f"output extension {self.output_extension!r} is not one of "
+                f"{', '.join(DENOISE_OUTPUTS)}"
+            )
+        _check_range("noise reduction amount", self.strength, STRENGTH_RANGE, unit="%")
+        if self.auto_level_lufs is not None:
+            _check_range("volume", self.auto_level_lufs, TARGET_LUFS_RANGE, unit="LUFS")
+
+
+Options = SeparateOptions | DenoiseOptions
+"""The options of any recipe; each knows its own."""
 
 
 def _check_range(name: str, value: float, bounds: tuple[float, float], *, unit: str) -> None:

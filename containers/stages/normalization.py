@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clearstem.jobs import AudioFormat, Job, Location, Loudness, StageResult, Track
-from clearstem.recipes import COMPOSITION, DECOMPOSITION, MAIN, SEPARATE, SEPARATION, STEMS
+from clearstem.recipes import (
+    COMPOSITION,
+    DECOMPOSITION,
+    MAIN,
+    SEPARATE,
+    SEPARATION,
+    STEMS,
+    SeparateOptions,
+)
 from clearstem.records import dumps
 from containers.audio.normalize import Normalized, NormalizedTrack, normalize
 from containers.audio.stream import Progress
@@ -29,7 +37,7 @@ _ORIGINS: Mapping[str, tuple[str, str]] = {
 
 def run(space: Workspace, progress: Progress) -> StageResult:
     """Put the encoded tracks and the report in the job's destination."""
-    options = space.job.options
+    options = space.options(SeparateOptions)
     folder = space.scratch / "tracks"
     folder.mkdir()
     done = normalize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from clearstem.errors import MissingWeights
 from clearstem.jobs import AudioFormat, Separation, StageResult
 from clearstem.models import MODELS, SPECTRAL_MODEL, known_models, missing_weights, weights_path
-from clearstem.recipes import STEMS, EngineName
+from clearstem.recipes import STEMS, EngineName, SeparateOptions
 from containers.audio.encode import check_output
 from containers.audio.separate import Checkpoint, SeparationReport, separate
 from containers.audio.stream import Decoded, Progress, Recording, RecordingWriter, decode
@@ -24,7 +24,7 @@ def run(space: Workspace, progress: Progress) -> StageResult:
     path = space.scratch / "source.wav"
     decoded = decode(space.source(), path, progress=share(progress, 0.0, 0.1))
     # Said now, not after all the work: the last stage could not write it.
-    check_output(space.job.options.output_format, channels=decoded.format.channels)
+    check_output(space.options(SeparateOptions).output_format, channels=decoded.format.channels)
     with Recording.open(path) as source:
         report = _separate(space, source, progress=share(progress, 0.1, 0.95))
     space.keep("source", path, frames=decoded.format.frames)
@@ -50,7 +50,7 @@ def _separate(space: Workspace, source: Recording, *, progress: Progress) -> Sep
         report = separate(
             source,
             writers,
-            engine=space.job.engine.name.value,
+            engine="demucs" if space.job.engine.name is EngineName.DEMUCS else "spectral",
             checkpoint=_checkpoint(space),
             progress=progress,
         )

@@ -12,4 +12,4 @@ from functions.dialects import pipeline
 DEFAULT: Final = "pipeline"
 
 # How each dialect's WebSocket clients are told the state of a job.
-RENDERERS: Final[dict[str, Render]] = {DEFAULT: pipeline.render}
+RENDERERS: Final[dict[str, Render]] = {DEFAULT: lambda job, _: pipeline.render(job)}

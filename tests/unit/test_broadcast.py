@@ -44,8 +44,8 @@ def broadcast(service: Service) -> Broadcast:
     """Tells in two dialects, and waits for nobody."""
     service.jobs.create(a_job())
     render = {
-        "pipeline": lambda job: f"{job.state} {job.percent}",
-        "audo": lambda job: f"état {job.state}",
+        "pipeline": lambda job, ahead: f"{job.state} {job.percent}",
+        "audo": lambda job, ahead: f"état {job.state}",
     }
     return Broadcast(service.jobs, service.connections, Sockets(), render, lambda _: None)
 
