@@ -191,13 +191,11 @@ _SIGNATURES: Final = (
 )
 
 # Containers that the denoise recipe reads besides: AVI, ASF (by the GUID of its
-# header object), FLV, AMR (RFC 4867, 5.1), MPEG program and transport streams.
+# header object), FLV, AMR (RFC 4867, 5.1), MPEG program and video streams.
 _FURTHER_SIGNATURES: Final = (
     lambda head: head[:4] == b"RIFF" and head[8:12] == b"AVI ",
     lambda head: head[:8] == b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
     lambda head: head[:3] == b"FLV",
     lambda head: head[:5] == b"#!AMR",
     lambda head: head[:4] in (b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3"),
-    # Sync bytes come every 188; the head holds the first alone.
-    lambda head: head[:1] == b"\x47" and len(head) == HEAD_BYTES and head[1] & 0x80 == 0,
 )
