@@ -18,7 +18,8 @@ from clearstem.jobs import Job
 if TYPE_CHECKING:
     from mypy_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient
 
-Render = Callable[[Job], str]
+Render = Callable[[Job, int], str]
+"""A job, and how many are ahead of it in its queue, as a text frame."""
 
 # A connection is on record before its handshake is over, and API Gateway calls
 # it gone until then: wait a little, twice, before it is taken for closed.
@@ -76,7 +77,8 @@ class Broadcast:
         return False
 
     def _send(self, connection: Connection, job: Job) -> bool:
-        reached = self.say(connection.connection_id, self.render[connection.dialect](job))
+        frame = self.render[connection.dialect](job, self.jobs.jobs_ahead(job))
+        reached = self.say(connection.connection_id, frame)
         if reached and job.state.is_final and connection.job_id == job.job_id:
             # It was opened for this job alone, and there is nothing more to say.
             self._hang_up(connection)

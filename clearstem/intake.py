@@ -12,12 +12,12 @@ from typing import Final
 
 from clearstem import media
 from clearstem.accounts import check_owner
+from clearstem.denoisers import engine_for
 from clearstem.errors import ClearstemError, EmptyFile, InvalidRequest, JobExists, TooLarge
 from clearstem.executions import Executions
 from clearstem.job_table import JobTable
 from clearstem.jobs import Failure, Job, Location, Source, queued_job
-from clearstem.models import choose_engine
-from clearstem.recipes import SEPARATE, SeparateOptions, separate_options
+from clearstem.recipes import SEPARATE, Options, Recipe, separate_options
 from clearstem.settings import Settings
 from clearstem.track_store import ObjectWriter, PresignedUpload, TrackStore
 from clearstem.uploads import Upload, UploadTable
@@ -34,6 +34,8 @@ class Intake:
 
     Attributes
     ----------
+    executions : Mapping[str, Executions]
+        By the recipe's name.
     now : callable
         The time, in UTC.
     new_id : callable
@@ -44,12 +46,12 @@ class Intake:
     jobs: JobTable
     uploads: UploadTable
     store: TrackStore
-    executions: Executions
+    executions: Mapping[str, Executions]
     now: Callable[[], datetime]
     new_id: Callable[[], str]
 
-    def announce(self, *, owner: str, file_name: str | None) -> Upload:
-        """Make room for one recording.
+    def announce(self, *, owner: str, file_name: str | None, recipe: Recipe = SEPARATE) -> Upload:
+        """Make room for one recording, of a kind that the recipe reads.
 
         Raises
         ------
@@ -57,7 +59,7 @@ class Intake:
             From the file name.
         """
         name = media.file_name(file_name)
-        extension = media.extension(name, accepted=SEPARATE.inputs)
+        extension = media.extension(name, accepted=recipe.inputs)
         upload_id = self.new_id()
         key = f"uploads/{owner}/{upload_id}/source.{extension}"
         location = Location(self.settings.uploads_bucket, key)
@@ -65,12 +67,12 @@ class Intake:
         self.uploads.announce(upload, at=self.now())
         return upload
 
-    def writer(self, upload: Upload) -> ObjectWriter:
-        """A writer of the upload's bytes, within the size limit."""
+    def writer(self, upload: Upload, *, max_bytes: int | None = None) -> ObjectWriter:
+        """A writer of the upload's bytes, within the size limit (or a lower one)."""
         return self.store.writer(
             upload.location,
             content_type=media.content_type(upload.extension),
-            max_bytes=self.settings.max_upload_bytes,
+            max_bytes=self.settings.max_upload_bytes if max_bytes is None else max_bytes,
         )
 
     def presign(self, upload: Upload) -> PresignedUpload:
@@ -81,8 +83,8 @@ class Intake:
             max_bytes=self.settings.max_upload_bytes,
         )
 
-    def submit_upload(self, upload: Upload, options: SeparateOptions) -> Job:
-        """Make a job of an upload whose bytes have come.
+    def submit_upload(self, upload: Upload, options: Options) -> Job:
+        """Make a job of an upload whose bytes have come; the options say of which recipe.
 
         Raises
         ------
@@ -95,7 +97,7 @@ class Intake:
         return self.submit(
             job_id=job_id,
             owner=upload.owner,
-            source=self._source(upload.location, name=upload.file_name),
+            source=self._source(upload.location, name=upload.file_name, recipe=options.recipe),
             destination=Location(self.settings.tracks_bucket, f"jobs/{job_id}/"),
             options=options,
         )
@@ -107,7 +109,7 @@ class Intake:
         owner: str,
         source: Source,
         destination: Location,
-        options: SeparateOptions,
+        options: Options,
     ) -> Job:
         """Record a job and start it; the record comes first, so that none is lost.
 
@@ -120,16 +122,17 @@ class Intake:
             queued_job(
                 job_id=job_id,
                 owner=owner,
-                recipe=SEPARATE,
+                recipe=options.recipe,
                 source=source,
                 destination=destination,
                 options=options,
-                engine=choose_engine(options.engine, settings=self.settings),
+                engine=engine_for(options, settings=self.settings),
                 at=self.now(),
+                download_token=self.new_id(),
             )
         )
         try:
-            self.executions.start(job.job_id)
+            self.executions[job.recipe_name].start(job.job_id)
         except Exception as exc:
             # Whatever it was, nobody works on the job: it must not wait for ever.
             failure = Failure(None, "Clearstem.NotStarted", f"the job could not be started: {exc}")
@@ -167,7 +170,7 @@ class Intake:
             return self.submit(
                 job_id=job_id,
                 owner=owner,
-                source=self._source(location, name=name),
+                source=self._source(location, name=name, recipe=SEPARATE),
                 destination=Location(location.bucket, f"{DONE_PREFIX}{owner}/{name}/{job_id}/"),
                 options=options,
             )
@@ -188,15 +191,15 @@ class Intake:
             if name.startswith(_OPTION_PREFIX)
         }
 
-    def _source(self, location: Location, *, name: str) -> Source:
-        extension = media.extension(name, accepted=SEPARATE.inputs)
+    def _source(self, location: Location, *, name: str, recipe: Recipe) -> Source:
+        extension = media.extension(name, accepted=recipe.inputs)
         size = self.store.stat(location).size_bytes
         if size == 0:
             raise EmptyFile(f"{name} is empty (0 bytes)")
         if size > self.settings.max_upload_bytes:
             limit = self.settings.max_upload_bytes / media.MEBIBYTE
             raise TooLarge(f"{name} has {size} bytes; the limit is {limit:g} MB")
-        media.check_head(self.store.head(location), name=name)
+        media.check_head(self.store.head(location), name=name, accepted=recipe.inputs)
         return Source(location, file_name=name, extension=extension, size_bytes=size)
 
 

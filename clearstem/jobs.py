@@ -17,9 +17,8 @@ from clearstem.recipes import (
     RECIPES,
     EngineName,
     Gain,
+    Options,
     Recipe,
-    SeparateOptions,
-    track_names,
 )
 
 
@@ -67,7 +66,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The separator a job was promised, and why that one.
+    """The separator or denoiser a job was promised, and why that one.
 
     Attributes
     ----------
@@ -75,7 +74,8 @@ class Engine:
         For example ``demucs`` and ``htdemucs``; the model of ``spectral`` is
         its own version.
     sha256 : str or None
-        Of the weights; None where there are none.
+        Of the weights, joined by ``+`` where they are several files; None where
+        there are none.
     preview : bool
         Whether the engine's result is a preview, not a finished separation.
     reason : str
@@ -143,6 +143,27 @@ class Separation:
 
 
 @dataclass(frozen=True, slots=True)
+class Denoising:
+    """What took the noise off.
+
+    Attributes
+    ----------
+    engine, model, model_sha256
+        As of `Engine`: what was promised is what ran.
+    strength : float
+        As asked for, 1 to 100.
+    versions : Mapping[str, str]
+        The libraries that took part.
+    """
+
+    engine: EngineName
+    model: str
+    model_sha256: str | None
+    strength: float
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Loudness:
     """What normalization did, by BS.1770-4.
 
@@ -202,6 +223,7 @@ class StageResult:
     loudness: Loudness | None = None
     tracks: tuple[Track, ...] = ()
     notes: tuple[str, ...] = ()
+    denoising: Denoising | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +288,11 @@ class Job:
         Counts the changes; every write is conditional on it.
     notes : tuple of str
         Conversions and repairs the user should know of.
+    download_token : str
+        What makes the address of a result that needs no key unguessable; empty
+        where the job has no such address.
+    deleted_at : datetime or None
+        When the owner had the results deleted; they are given out no more.
     """
 
     job_id: str
@@ -276,7 +303,7 @@ class Job:
     updated_at: datetime
     source: Source
     destination: Location
-    options: SeparateOptions
+    options: Options
     engine: Engine
     stages: tuple[StageRun, ...]
     ticket: int = 0
@@ -287,6 +314,9 @@ class Job:
     tracks: tuple[Track, ...] = ()
     notes: tuple[str, ...] = ()
     failure: Failure | None = None
+    denoising: Denoising | None = None
+    download_token: str = ""
+    deleted_at: datetime | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -296,7 +326,7 @@ class Job:
     @property
     def track_names(self) -> tuple[str, ...]:
         """The tracks that the job has once it has succeeded, in order."""
-        return track_names(self.recipe, self.options)
+        return self.options.tracks
 
     @property
     def percent(self) -> float:
@@ -314,6 +344,22 @@ class Job:
     def track(self, name: str) -> Track | None:
         """The output of exactly that name, or None."""
         return next((t for t in self.tracks if t.name == name), None)
+
+    @property
+    def result(self) -> Track | None:
+        """The one track that a dialect with a single result shows; None until it may be had."""
+        if self.state is not JobState.SUCCEEDED or self.deleted_at is not None:
+            return None
+        return self.track(self.recipe.voice)
+
+    @property
+    def message(self) -> str:
+        """What is being done, in words for a watcher."""
+        if self.state is JobState.QUEUED:
+            return "Waiting to start"
+        stage = self.current_stage()
+        specs = self.recipe.stages
+        return specs[-1 if stage is None else self._position(stage)].message
 
     def stage(self, name: str) -> StageRun:
         """The run of a stage; `IllegalTransition` if the recipe has none of that name."""
@@ -402,6 +448,12 @@ class Job:
             return self
         return replace(self, state=JobState.CANCELLED, updated_at=self._not_before(at))
 
+    def delete_results(self, *, at: datetime) -> "Job":
+        """Give the results out no more; a job that is not over, or was told before, stays."""
+        if not self.state.is_final or self.deleted_at is not None:
+            return self
+        return replace(self, deleted_at=at)
+
     def current_stage(self) -> str | None:
         """The first stage that is not done; None when all are."""
         return next((r.name for r in self.stages if r.state is not StageState.SUCCEEDED), None)
@@ -431,6 +483,7 @@ class Job:
             loudness=result.loudness or self.loudness,
             tracks=self.tracks + result.tracks,
             notes=self.notes + result.notes,
+            denoising=result.denoising or self.denoising,
         )
 
     def _succeeded(self) -> "Job":
@@ -447,11 +500,20 @@ def queued_job(
     recipe: Recipe,
     source: Source,
     destination: Location,
-    options: SeparateOptions,
+    options: Options,
     engine: Engine,
     at: datetime,
+    download_token: str = "",
 ) -> Job:
-    """A job as it enters the queue: every stage pending, nothing done."""
+    """A job as it enters the queue: every stage pending, nothing done.
+
+    Raises
+    ------
+    ValueError
+        The options are another recipe's.
+    """
+    if options.recipe is not recipe:
+        raise ValueError(f"options of {options.recipe.name} for a job of {recipe.name}")
     return Job(
         job_id=job_id,
         owner=owner,
@@ -464,4 +526,5 @@ def queued_job(
         options=options,
         engine=engine,
         stages=tuple(StageRun(name=spec.name) for spec in recipe.stages),
+        download_token=download_token,
     )

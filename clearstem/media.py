@@ -50,16 +50,50 @@ _CONTENT_TYPES: Final = {
     "m4a": "audio/mp4",
     "zip": "application/zip",
     "json": "application/json",
+    "mp4": "video/mp4",
+    "m4v": "video/x-m4v",
+    "mov": "video/quicktime",
+    "mkv": "video/x-matroska",
+    "webm": "video/webm",
 }
 
 # What the separation recipe reads and writes.
 SEPARATE_INPUTS: Final = ("wav", "mp3", "flac", "ogg")
 SEPARATE_OUTPUTS: Final = ("wav", "flac", "mp3", "ogg", "m4a")
 
+# What the denoise recipe reads and writes. Whether there are pictures in a file
+# only its content says: these are the names that promise some.
+VIDEO_INPUTS: Final = ("mp4", "mov", "mkv", "webm", "avi", "m4v")
+DENOISE_INPUTS: Final = (
+    *("wav", "mp3", "flac", "ogg", "m4a", "aac", "opus", "aiff", "amr", "wma"),
+    *VIDEO_INPUTS,
+    *("flv", "wmv", "asf", "mpeg", "mpg"),
+)
+VIDEO_OUTPUTS: Final = ("mp4", "mov", "m4v", "mkv", "webm")
+DENOISE_OUTPUTS: Final = (*SEPARATE_OUTPUTS, *VIDEO_OUTPUTS)
+
+# What a recording becomes whose own format is read but not written: nothing is
+# lost that was there, and whatever plays the source plays this.
+_SUBSTITUTES: Final = {
+    **dict.fromkeys(("aiff", "amr"), "wav"),
+    **dict.fromkeys(("aac", "wma"), "m4a"),
+    "opus": "ogg",
+    # Of the containers written, Matroska alone takes every kind of picture.
+    **dict.fromkeys(("avi", "flv", "wmv", "asf", "mpeg", "mpg"), "mkv"),
+}
+
 
 def content_type(extension: str) -> str:
     """The media type of a file extension; ``application/octet-stream`` if unknown."""
     return _CONTENT_TYPES.get(extension, "application/octet-stream")
+
+
+def denoised_extension(source: str, *, asked: str | None) -> str:
+    """The extension of a denoised recording: the one asked for, else the source's.
+
+    Where the source's format cannot be written, the nearest that can.
+    """
+    return asked or _SUBSTITUTES.get(source, source)
 
 
 def file_name(given: str | None) -> str:
@@ -109,7 +143,7 @@ def extension(name: str, *, accepted: tuple[str, ...]) -> str:
     return found.removeprefix(".")
 
 
-def check_head(head: bytes, *, name: str) -> None:
+def check_head(head: bytes, *, name: str, accepted: tuple[str, ...] = SEPARATE_INPUTS) -> None:
     """Refuse bytes that are plainly no sound, before a job is made of them.
 
     Parameters
@@ -118,6 +152,8 @@ def check_head(head: bytes, *, name: str) -> None:
         The first `HEAD_BYTES` of the file, or all of it if it is shorter.
     name : str
         The file's name, for the message.
+    accepted : tuple of str
+        The extensions of the recipe; containers of video count where it takes some.
 
     Raises
     ------
@@ -129,10 +165,13 @@ def check_head(head: bytes, *, name: str) -> None:
     """
     if not head:
         raise EmptyFile(f"{name} is empty (0 bytes)")
-    if not any(matches(head) for matches in _SIGNATURES):
+    further = accepted == DENOISE_INPUTS
+    signatures = (*_SIGNATURES, *_FURTHER_SIGNATURES) if further else _SIGNATURES
+    if not any(matches(head) for matches in signatures):
+        more = ", AVI, ASF, FLV, AMR, MPEG" if further else ""
         raise ContentMismatch(
             f"{name} is not a readable audio file: it begins with {head[:8]!r}, "
-            "which is none of WAV, FLAC, Ogg, MP3, AIFF, MP4 or WebM"
+            f"which is none of WAV, FLAC, Ogg, MP3, AIFF{more}, MP4 or WebM"
         )
 
 
@@ -149,4 +188,14 @@ _SIGNATURES: Final = (
     lambda head: head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"),
     lambda head: head[4:8] == b"ftyp",
     lambda head: head[:4] == b"\x1a\x45\xdf\xa3",
+)
+
+# Containers that the denoise recipe reads besides: AVI, ASF (by the GUID of its
+# header object), FLV, AMR (RFC 4867, 5.1), MPEG program and video streams.
+_FURTHER_SIGNATURES: Final = (
+    lambda head: head[:4] == b"RIFF" and head[8:12] == b"AVI ",
+    lambda head: head[:8] == b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+    lambda head: head[:3] == b"FLV",
+    lambda head: head[:5] == b"#!AMR",
+    lambda head: head[:4] in (b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3"),
 )

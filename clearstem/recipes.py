@@ -9,21 +9,32 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from clearstem.errors import InvalidOption
-from clearstem.media import SEPARATE_INPUTS, SEPARATE_OUTPUTS
+from clearstem.media import (
+    DENOISE_INPUTS,
+    DENOISE_OUTPUTS,
+    SEPARATE_INPUTS,
+    SEPARATE_OUTPUTS,
+)
 
 
 class EngineName(StrEnum):
-    """A way to separate a mix into stems."""
+    """A way to separate a mix into stems, or to take noise off speech.
+
+    ``spectral`` names a method of each recipe; ``neural`` and ``voice`` reduce
+    noise, ``demucs`` separates.
+    """
 
     DEMUCS = "demucs"
     SPECTRAL = "spectral"
+    NEURAL = "neural"
+    VOICE = "voice"
 
 
 class EngineChoice(StrEnum):
-    """What a client may ask for."""
+    """What a client may ask for to separate with."""
 
     AUTO = "auto"
     DEMUCS = "demucs"
@@ -48,6 +59,15 @@ class Decompose(StrEnum):
     OTHER = "other"
 
 
+class DenoiserChoice(StrEnum):
+    """What a client may ask for to reduce noise with."""
+
+    AUTO = "auto"
+    SPECTRAL = "spectral"
+    NEURAL = "neural"
+    VOICE = "voice"
+
+
 @dataclass(frozen=True, slots=True)
 class StageSpec:
     """One step of a recipe.
@@ -61,11 +81,14 @@ class StageSpec:
     weight : float
         Its share of a job's time; only ratios matter. Measured on a CPU with
         the spectral engine; a percentage needs no more.
+    message : str
+        What a watcher is told while it runs.
     """
 
     name: str
     processor_type: str
     weight: float
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +98,19 @@ class Recipe:
     Attributes
     ----------
     tracks : tuple of str
-        Without those that have to be asked for; see `track_names`.
+        Without those that have to be asked for; see `Options.tracks`.
+    voice : str
+        The track that a dialect with one result shows.
+    inputs, outputs : tuple of str
+        Extensions of what it reads and writes.
     """
 
     name: str
     stages: tuple[StageSpec, ...]
     tracks: tuple[str, ...]
+    voice: str
     inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
 
     def position(self, stage: str) -> int:
         """The index of a stage; `KeyError` if the recipe has none of that name."""
@@ -104,16 +133,37 @@ RESIDUAL: Final = "residual"
 SEPARATE: Final = Recipe(
     name="separate",
     stages=(
-        StageSpec(SEPARATION, "separator", 6.0),
-        StageSpec(DECOMPOSITION, "decomposition", 1.0),
-        StageSpec(COMPOSITION, "composition", 1.0),
-        StageSpec(NORMALIZATION, "audio_processing", 3.0),
+        StageSpec(SEPARATION, "separator", 6.0, "Separating stems"),
+        StageSpec(DECOMPOSITION, "decomposition", 1.0, "Decomposing the accompaniment"),
+        StageSpec(COMPOSITION, "composition", 1.0, "Decomposing the recording"),
+        StageSpec(NORMALIZATION, "audio_processing", 3.0, "Normalizing and encoding"),
     ),
     tracks=(*STEMS, "harmonic", "percussive", MAIN, "main_harmonic", "main_percussive"),
+    voice="vocals",
     inputs=SEPARATE_INPUTS,
+    outputs=SEPARATE_OUTPUTS,
 )
 
-RECIPES: Final[Mapping[str, Recipe]] = {SEPARATE.name: SEPARATE}
+EXTRACTION: Final = "extraction"
+NOISE_REDUCTION: Final = "noise_reduction"
+ENCODING: Final = "encoding"
+
+CLEAN: Final = "clean"
+
+DENOISE: Final = Recipe(
+    name="denoise",
+    stages=(
+        StageSpec(EXTRACTION, "extractor", 1.0, "Extracting audio"),
+        StageSpec(NOISE_REDUCTION, "denoiser", 4.0, "Running noise reduction"),
+        StageSpec(ENCODING, "audio_processing", 2.0, "Leveling and encoding"),
+    ),
+    tracks=(CLEAN,),
+    voice=CLEAN,
+    inputs=DENOISE_INPUTS,
+    outputs=DENOISE_OUTPUTS,
+)
+
+RECIPES: Final[Mapping[str, Recipe]] = {recipe.name: recipe for recipe in (SEPARATE, DENOISE)}
 
 # Beyond these a target is a mistake: EBU R 128 s1 asks for -18…-23, loud
 # masters sit near -6; a ceiling above full scale is none.
@@ -124,6 +174,10 @@ CEILING_DBTP_RANGE: Final = (-20.0, 0.0)
 HPSS_KERNEL_RANGE: Final = (3, 101)
 # Driedger et al. (2014) go up to 10, where hardly anything is left in either part.
 HPSS_MARGIN_RANGE: Final = (1.0, 10.0)
+STRENGTH_RANGE: Final = (1.0, 100.0)
+
+# The level of podcasts (AES TD1004, Apple): what "automatic volume" means.
+AUTO_LEVEL_LUFS: Final = -16.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +209,8 @@ class SeparateOptions:
         How many times stronger a part must be, 1 to 10; above 1 the parts no longer sum.
     """
 
+    recipe: ClassVar[Recipe] = SEPARATE
+
     engine: EngineChoice = EngineChoice.AUTO
     output_format: str = "wav"
     target_lufs: float = -14.0
@@ -177,6 +233,58 @@ class SeparateOptions:
         _check_range("hpss_kernel", self.hpss_kernel, HPSS_KERNEL_RANGE, unit=" frames")
         if self.hpss_kernel % 2 == 0:
             raise InvalidOption(f"hpss_kernel {self.hpss_kernel} is even; it must be odd")
+
+    @property
+    def tracks(self) -> tuple[str, ...]:
+        """The tracks that a finished job with these options has, in order."""
+        return (*SEPARATE.tracks, RESIDUAL) if self.residual else SEPARATE.tracks
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiseOptions:
+    """What a client may choose for a noise reduction.
+
+    Attributes
+    ----------
+    engine : DenoiserChoice
+        ``auto`` is settled when the job is submitted; the job says how.
+    strength : float
+        How much of the noise goes, 1 to 100 percent.
+    output_extension : str or None
+        Of the result; None is the source's (see `media.denoised_extension`).
+    auto_level_lufs : float or None
+        Integrated loudness of the result (BS.1770-4), -40 to -5 LUFS; None
+        leaves the level as it is.
+    max_duration_s : float or None
+        Longer recordings are refused; None is the stage's own limit.
+    """
+
+    recipe: ClassVar[Recipe] = DENOISE
+
+    engine: DenoiserChoice = DenoiserChoice.AUTO
+    strength: float = 100.0
+    output_extension: str | None = None
+    auto_level_lufs: float | None = None
+    max_duration_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.output_extension not in (None, *DENOISE_OUTPUTS):
+            raise InvalidOption(
+                f"output extension {self.output_extension!r} is not one of "
+                f"{', '.join(DENOISE_OUTPUTS)}"
+            )
+        _check_range("noise reduction amount", self.strength, STRENGTH_RANGE, unit="%")
+        if self.auto_level_lufs is not None:
+            _check_range("volume", self.auto_level_lufs, TARGET_LUFS_RANGE, unit=" LUFS")
+
+    @property
+    def tracks(self) -> tuple[str, ...]:
+        """The tracks that a finished job with these options has, in order."""
+        return DENOISE.tracks
+
+
+Options = SeparateOptions | DenoiseOptions
+"""The options of any recipe; each knows its own."""
 
 
 def _check_range(name: str, value: float, bounds: tuple[float, float], *, unit: str) -> None:
@@ -206,11 +314,6 @@ def separate_options(given: Mapping[str, _Given | None]) -> SeparateOptions:
         raise InvalidOption(f"unknown option {unknown[0]!r}: {known} are known")
     read = {_FIELDS.get(name, name): _READERS[name](name, fields[name]) for name in fields}
     return SeparateOptions(**read)
-
-
-def track_names(recipe: Recipe, options: SeparateOptions) -> tuple[str, ...]:
-    """The tracks that a finished job of this recipe with these options has, in order."""
-    return (*recipe.tracks, RESIDUAL) if options.residual else recipe.tracks
 
 
 def _extension(_name: str, value: _Given) -> str:

@@ -8,18 +8,36 @@ import json
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from cattrs.preconf.json import JsonConverter, make_converter
+from cattrs.strategies import configure_tagged_union
+
+from clearstem.recipes import DENOISE, SEPARATE, DenoiseOptions, Options, SeparateOptions
 
 T = TypeVar("T")
+_OPTIONS: Final = {SEPARATE.name: SeparateOptions, DENOISE.name: DenoiseOptions}
 Item = dict[str, Any]  # DynamoDB's own wire form: {"name": {"S": "…"}}
 
 
 @cache
 def _converter() -> JsonConverter:
-    return make_converter(omit_if_default=False)
+    converter = make_converter(omit_if_default=False)
+    # Told apart by their recipe's name, never by which fields happen to be
+    # there; a record older than the second recipe carries no name.
+    configure_tagged_union(
+        Options,
+        converter,
+        tag_name="recipe",
+        tag_generator=_recipe_name,
+        default=SeparateOptions,
+    )
+    return converter
+
+
+def _recipe_name(kind: type) -> str:
+    return next(name for name, options in _OPTIONS.items() if options is kind)
 
 
 def dumps(value: object) -> str:

@@ -5,7 +5,7 @@ tests build a `Service` of their own clients.
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -19,6 +19,7 @@ from clearstem.connections import ConnectionTable
 from clearstem.executions import Executions
 from clearstem.intake import Intake
 from clearstem.job_table import JobTable
+from clearstem.recipes import DENOISE, SEPARATE
 from clearstem.reporting import StageReporter
 from clearstem.settings import Settings
 from clearstem.settling import Settler
@@ -52,6 +53,8 @@ class Service:
 
     Attributes
     ----------
+    executions : Mapping[str, Executions]
+        The state machines, by the recipe's name.
     client : callable
         ``client(name)`` or ``client(name, endpoint_url=…)`` makes a boto3 client.
     """
@@ -62,7 +65,7 @@ class Service:
     connections: ConnectionTable
     accounts: Accounts
     store: TrackStore
-    executions: Executions
+    executions: Mapping[str, Executions]
     client: Callable[..., Any]
     now: Callable[[], datetime] = utc_now
     new_id: Callable[[], str] = new_id
@@ -85,6 +88,11 @@ class Service:
             return made
 
         table = client("dynamodb"), settings.table
+        steps = client("stepfunctions")
+        machines = {
+            SEPARATE.name: settings.separate_state_machine_arn,
+            DENOISE.name: settings.denoise_state_machine_arn,
+        }
         return cls(
             settings=settings,
             jobs=JobTable(*table),
@@ -92,7 +100,7 @@ class Service:
             connections=ConnectionTable(*table),
             accounts=Accounts(*table),
             store=TrackStore(client("s3")),
-            executions=Executions(client("stepfunctions"), settings.separate_state_machine_arn),
+            executions={name: Executions(steps, arn) for name, arn in machines.items()},
             client=client,
         )
 

@@ -18,12 +18,16 @@ class Settings:
         Resources of the template.
     separate_state_machine_arn : str
         The recipe's state machine; empty where a task has no business with it.
+    denoise_state_machine_arn : str
+        The same of the recipe that reduces noise.
     websocket_url : str
         Management endpoint of the WebSocket API.
     keyless_owner : str
         Who calls without a key; empty: nobody may.
     separator_model : str
         The separation model to use; empty: htdemucs where its file is found.
+    denoiser_model : str
+        The neural denoiser whose files are part of the stage image; empty: none.
     models_dir : Path or None
         Folder searched for weights; None where this process sees none, as in a
         function on AWS: then `separator_model` says what the stage image holds.
@@ -34,6 +38,8 @@ class Settings:
         Where conversions of networks are kept; None keeps none.
     max_upload_bytes : int
         Largest recording taken.
+    voice_max_upload_bytes, voice_max_duration_s : int, float
+        Limits of the Munsit dialect, whose documents state them.
     cors_origins : tuple of str
         Origins whose pages may call; ``*`` is any.
     stream_downloads : bool
@@ -49,13 +55,17 @@ class Settings:
     tracks_bucket: str
     drop_bucket: str
     separate_state_machine_arn: str = ""
+    denoise_state_machine_arn: str = ""
     websocket_url: str = ""
     keyless_owner: str = ""
     separator_model: str = ""
+    denoiser_model: str = ""
     models_dir: Path | None = None
     separator_precision: str = "fp32"
     cache_dir: Path | None = None
     max_upload_bytes: int = 500 * MEBIBYTE
+    voice_max_upload_bytes: int = 200 * MEBIBYTE
+    voice_max_duration_s: float = 900.0
     cors_origins: tuple[str, ...] = ("*",)
     stream_downloads: bool = False
     progress_interval_s: float = 2.0
@@ -73,13 +83,19 @@ class Settings:
             tracks_bucket=env["CLEARSTEM_TRACKS_BUCKET"],
             drop_bucket=env["CLEARSTEM_DROP_BUCKET"],
             separate_state_machine_arn=env.get("CLEARSTEM_SEPARATE_STATE_MACHINE_ARN", ""),
+            denoise_state_machine_arn=env.get("CLEARSTEM_DENOISE_STATE_MACHINE_ARN", ""),
             websocket_url=env.get("CLEARSTEM_WEBSOCKET_URL", ""),
             keyless_owner=env.get("CLEARSTEM_KEYLESS_OWNER", ""),
             separator_model=env.get("CLEARSTEM_SEPARATOR_MODEL", ""),
+            denoiser_model=env.get("CLEARSTEM_DENOISER_MODEL", ""),
             models_dir=Path(models_dir) if models_dir else None,
             separator_precision=env.get("CLEARSTEM_SEPARATOR_PRECISION") or "fp32",
             cache_dir=Path(cache_dir) if cache_dir else None,
             max_upload_bytes=int(env.get("CLEARSTEM_MAX_UPLOAD_BYTES") or 500 * MEBIBYTE),
+            voice_max_upload_bytes=int(
+                env.get("CLEARSTEM_VOICE_MAX_UPLOAD_BYTES") or 200 * MEBIBYTE
+            ),
+            voice_max_duration_s=float(env.get("CLEARSTEM_VOICE_MAX_DURATION_S") or 900.0),
             cors_origins=_list(env.get("CLEARSTEM_CORS_ORIGINS") or "*"),
             stream_downloads=env.get("CLEARSTEM_STREAM_DOWNLOADS", "") == "1",
             progress_interval_s=float(env.get("CLEARSTEM_PROGRESS_INTERVAL_S") or 2.0),

@@ -6,7 +6,7 @@ those, and a sweep finds the ones whose news never came.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -23,10 +23,16 @@ _QUIET: Final = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class Settler:
-    """Ends jobs that nobody works on any more."""
+    """Ends jobs that nobody works on any more.
+
+    Attributes
+    ----------
+    executions : Mapping[str, Executions]
+        By the recipe's name.
+    """
 
     jobs: JobTable
-    executions: Executions
+    executions: Mapping[str, Executions]
     now: Callable[[], datetime]
 
     def settle(self, job_id: str, *, status: str, error: str | None, cause: str | None) -> Job:
@@ -49,11 +55,12 @@ class Settler:
         """Settle, or start, every unfinished job that has been quiet for too long."""
         before = self.now() - quiet
         for recipe_name in RECIPES:
+            executions = self.executions[recipe_name]
             for job in self.jobs.unfinished(recipe_name, before=before):
-                state = self.executions.state(job.job_id)
+                state = executions.state(job.job_id)
                 if state is ExecutionState.MISSING and job.state is JobState.QUEUED:
                     # Recorded, and the function died before it could start it.
-                    self.executions.start(job.job_id)
+                    executions.start(job.job_id)
                     yield job
                 elif state not in (ExecutionState.RUNNING, ExecutionState.PENDING_REDRIVE):
                     yield self.settle(job.job_id, status=state.value, error=None, cause=None)

@@ -10,14 +10,16 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, TypeVar
 
 from clearstem import media, recipes
-from clearstem.errors import RetryableStageError, UploadNotFound
+from clearstem.errors import RetryableStageError, StageCrashed, UploadNotFound
 from clearstem.jobs import Job, Location, StageResult
 from clearstem.records import dumps, loads
 from clearstem.settings import Settings
 from clearstem.track_store import TrackStore
+
+Chosen = TypeVar("Chosen", bound=recipes.Options)
 
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -67,6 +69,12 @@ class Workspace:
     scratch: Path
     versions: Mapping[str, str]
     _artifacts: list[Artifact] = field(default_factory=list, init=False)
+
+    def options(self, kind: type[Chosen]) -> Chosen:
+        """The job's options, which are of the given kind; `StageCrashed` where they are not."""
+        if not isinstance(self.job.options, kind):
+            raise StageCrashed(f"stage {self.stage} has nothing to do for {self.job.recipe_name}")
+        return self.job.options
 
     def committed(self) -> Manifest | None:
         """The manifest an earlier run of this stage committed, if it still holds."""

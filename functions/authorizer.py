@@ -31,16 +31,21 @@ def handler(event: Event, _: LambdaContext) -> dict[str, Any]:
     try:
         owner = _owner(request, service=wiring.service())
     except errors.Unauthorized as exc:
-        logger().info("call refused", path=request.path)
+        logger().info("call refused", path=event.get("path"))  # sockets have none
         raise Exception(_REFUSAL) from exc  # the text is the interface
     return _policy(owner, method_arn=request.method_arn)
 
 
 def _owner(request: APIGatewayAuthorizerRequestEvent, *, service: Service) -> str:
     key = _key(request)
-    if key is None and service.settings.keyless_owner:
+    if key is None and service.settings.keyless_owner and not _always_keyed(request):
         return service.settings.keyless_owner
     return service.accounts.authenticate(key, at=service.now())
+
+
+def _always_keyed(request: APIGatewayAuthorizerRequestEvent) -> bool:
+    """Whether a socket of a dialect is opened whose clients always have a key."""
+    return (request.query_string_parameters or {}).get("dialect") == "audo"
 
 
 def _key(request: APIGatewayAuthorizerRequestEvent) -> str | None:

@@ -7,13 +7,15 @@ A read that stalls keeps all others waiting, for as long as botocore lets it.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
-from clearstem.broadcast import Render
 from clearstem.errors import JobNotFound
 from clearstem.job_table import LISTABLE, JobTable
 from clearstem.jobs import Job
 from functions.blocking import Blocking
+
+Render = Callable[[Job], str]
 
 _NOT_FOUND: Final = "Job not found"
 

@@ -1,5 +1,6 @@
 """What starts and ends jobs besides the API: a file, an ending, the clock."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import aws_cdk as cdk
@@ -38,7 +39,7 @@ def watch_drop(bucket: s3.Bucket, *, function: lambda_.IFunction) -> None:
 class BadEndings(Construct):
     """Executions that ended badly, handed to a function.
 
-    The state machine catches nothing, so that a failed execution stays
+    The state machines catch nothing, so that a failed execution stays
     redrivable; this rule is its failure path.
     """
 
@@ -47,7 +48,7 @@ class BadEndings(Construct):
         scope: Construct,
         id: str,
         *,
-        machine: stepfunctions.IStateMachine,
+        machines: Sequence[stepfunctions.IStateMachine],
         function: lambda_.IFunction,
         dead_letters: sqs.IQueue,
     ) -> None:
@@ -61,7 +62,7 @@ class BadEndings(Construct):
                 detail_type=["Step Functions Execution Status Change"],
                 detail={
                     "status": list(_BAD_ENDINGS),
-                    "stateMachineArn": [machine.state_machine_arn],
+                    "stateMachineArn": [machine.state_machine_arn for machine in machines],
                 },
             ),
             targets=[

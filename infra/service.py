@@ -11,7 +11,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from clearstem.intake import DONE_PREFIX, DROP_PREFIX
-from clearstem.recipes import SEPARATE
+from clearstem.recipes import DENOISE, RECIPES, SEPARATE, Recipe
 from infra.bundling import functions_code
 from infra.compute import Network, Queues
 from infra.functions import DeadLetters, ZipFunction
@@ -24,6 +24,9 @@ from infra.storage import Storage
 # Presigned URLs and keys carry the authority; a page's origin adds none.
 _CORS_ORIGINS: Final = ("*",)
 _MAX_UPLOAD_BYTES: Final = 500 * 1024 * 1024
+# What the Munsit dialect's documents say.
+_VOICE_MAX_UPLOAD_BYTES: Final = 200 * 1024 * 1024
+_VOICE_MAX_DURATION_S: Final = 900
 
 _DROPPED: Final = f"{DROP_PREFIX}*"
 _DONE: Final = f"{DONE_PREFIX}*"
@@ -48,8 +51,12 @@ class Service(cdk.Stack):
             queues=Queues(self, "Queues", network=network),
             environment=self._environment(),
         )
-        recipe = RecipeMachine(self, "Separate", recipe=SEPARATE, tasks=self._tasks)
-        self._machine = recipe.machine
+        self._machines = {
+            recipe.name: RecipeMachine(
+                self, recipe.name.title(), recipe=recipe, tasks=self._tasks
+            ).machine
+            for recipe in RECIPES.values()
+        }
         self._live = LiveApi(self, "Live")
         self._create_functions()
         self._connect_triggers()
@@ -65,6 +72,9 @@ class Service(cdk.Stack):
         )
         self._separator_model = self._parameter(
             "SeparatorModel", "Model whose weights are baked into the stage images; empty: none."
+        )
+        self._denoiser_model = self._parameter(
+            "DenoiserModel", "Neural denoiser whose files are part of the images; empty: none."
         )
         self._models_dir = self._parameter(
             "ModelsDir", "Folder of the stage images searched for weights; empty: none."
@@ -86,8 +96,11 @@ class Service(cdk.Stack):
             "CLEARSTEM_TRACKS_BUCKET": storage.tracks.bucket_name,
             "CLEARSTEM_DROP_BUCKET": storage.drop.bucket_name,
             "CLEARSTEM_SEPARATOR_MODEL": self._separator_model.value_as_string,
+            "CLEARSTEM_DENOISER_MODEL": self._denoiser_model.value_as_string,
             "CLEARSTEM_MODELS_DIR": self._models_dir.value_as_string,
             "CLEARSTEM_MAX_UPLOAD_BYTES": str(_MAX_UPLOAD_BYTES),
+            "CLEARSTEM_VOICE_MAX_UPLOAD_BYTES": str(_VOICE_MAX_UPLOAD_BYTES),
+            "CLEARSTEM_VOICE_MAX_DURATION_S": str(_VOICE_MAX_DURATION_S),
             "POWERTOOLS_SERVICE_NAME": "clearstem-stage",
             "POWERTOOLS_METRICS_NAMESPACE": "clearstem",
             "LOG_LEVEL": "INFO",
@@ -97,13 +110,17 @@ class Service(cdk.Stack):
         """What functions are told besides: stages start nothing and push nothing."""
         return {
             **self._environment(),
-            "CLEARSTEM_SEPARATE_STATE_MACHINE_ARN": self._machine.state_machine_arn,
+            "CLEARSTEM_SEPARATE_STATE_MACHINE_ARN": self._arn_of(SEPARATE),
+            "CLEARSTEM_DENOISE_STATE_MACHINE_ARN": self._arn_of(DENOISE),
             "CLEARSTEM_WEBSOCKET_URL": self._websocket_url(),
             "CLEARSTEM_KEYLESS_OWNER": self._keyless_owner.value_as_string,
             "CLEARSTEM_CORS_ORIGINS": ",".join(_CORS_ORIGINS),
             # API Gateway ends bodies at 6 MB: tracks go by a redirect to storage.
             "CLEARSTEM_STREAM_DOWNLOADS": "",
         }
+
+    def _arn_of(self, recipe: Recipe) -> str:
+        return self._machines[recipe.name].state_machine_arn
 
     def _websocket_url(self) -> str:
         own = cdk.CfnCondition(
@@ -158,7 +175,7 @@ class Service(cdk.Stack):
         BadEndings(
             self,
             "BadEndings",
-            machine=self._machine,
+            machines=list(self._machines.values()),
             function=self._settle,
             dead_letters=self._settle_lost,
         )
@@ -201,17 +218,25 @@ class Service(cdk.Stack):
             self._live.stage.grant_management_api_access(sender)
 
     def _grant_executions(self) -> None:
-        for starter in (self._rest, self._drop, self._sweep):
-            self._machine.grant_start_execution(starter)
-        self._machine.grant_execution(self._sweep, "states:DescribeExecution")
+        for machine in self._machines.values():
+            for starter in (self._rest, self._sweep):
+                machine.grant_start_execution(starter)
+            machine.grant_execution(self._sweep, "states:DescribeExecution")
+        # What is dropped into the bucket is separated.
+        self._machines[SEPARATE.name].grant_start_execution(self._drop)
 
     def _grant_batch(self) -> None:
-        """What ``batch:submitJob.sync`` needs of the state machine's role."""
-        role = self._machine.role
+        """What ``batch:submitJob.sync`` needs of each state machine's role."""
+        for recipe in RECIPES.values():
+            self._grant_batch_to(self._machines[recipe.name].role, recipe=recipe)
+
+    def _grant_batch_to(self, role: iam.IRole, *, recipe: Recipe) -> None:
+        jobs = [self._tasks.job(stage.name) for stage in recipe.stages]
         definitions = [
-            self._arn("batch", "job-definition", f"{name}:*") for name in self._tasks.names
+            self._arn("batch", "job-definition", f"{name}:*")
+            for name in sorted({job.name for job in jobs})
         ]
-        queues = sorted({self._tasks.job(stage.name).queue_arn for stage in SEPARATE.stages})
+        queues = sorted({job.queue_arn for job in jobs})
         role.add_to_principal_policy(
             iam.PolicyStatement(actions=["batch:SubmitJob"], resources=[*definitions, *queues])
         )
@@ -250,6 +275,7 @@ class Service(cdk.Stack):
             "WorkBucket": storage.work.bucket_name,
             "TracksBucket": storage.tracks.bucket_name,
             "DropBucket": storage.drop.bucket_name,
-            "SeparateStateMachineArn": self._machine.state_machine_arn,
+            "SeparateStateMachineArn": self._arn_of(SEPARATE),
+            "DenoiseStateMachineArn": self._arn_of(DENOISE),
         }.items():
             cdk.CfnOutput(self, name, value=value)

@@ -71,10 +71,13 @@ class StageJob:
         The queue it waits in.
     definition_arn : str
         The job definition, of this revision.
+    name : str
+        The definition's name, whatever its revision.
     """
 
     queue_arn: str
     definition_arn: str
+    name: str
 
 
 class StageTasks(Construct):
@@ -109,10 +112,12 @@ class StageTasks(Construct):
         self._gpu = StageJob(
             queues.gpu.job_queue_arn,
             self._definition("Gpu", name=self.names[0], container=self._gpu_container()),
+            self.names[0],
         )
         self._cpu = StageJob(
             queues.cpu.job_queue_arn,
             self._definition("Cpu", name=self.names[1], container=self._cpu_container()),
+            self.names[1],
         )
 
     def job(self, stage: str) -> StageJob:

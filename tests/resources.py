@@ -11,6 +11,7 @@ import botocore.session
 import pytest
 from botocore.loaders import Loader, create_loader
 
+from clearstem.recipes import RECIPES
 from clearstem.service import Service
 from clearstem.settings import Settings
 from tests.emulator import Account
@@ -30,18 +31,22 @@ def settings(aws: Account) -> Settings:
     _create_table(aws)
     for name in ("uploads", "work", "tracks", "drop"):
         aws.client("s3").create_bucket(Bucket=f"{name}-{aws.number}")
-    machine = aws.client("stepfunctions").create_state_machine(
-        name="separate",
-        definition=json.dumps(_MACHINE),
-        roleArn=f"arn:aws:iam::{aws.number}:role/separate",
-    )
+    machines = {
+        name: aws.client("stepfunctions").create_state_machine(
+            name=name,
+            definition=json.dumps(_MACHINE),
+            roleArn=f"arn:aws:iam::{aws.number}:role/{name}",
+        )["stateMachineArn"]
+        for name in RECIPES
+    }
     return Settings(
         table="clearstem",
         uploads_bucket=f"uploads-{aws.number}",
         work_bucket=f"work-{aws.number}",
         tracks_bucket=f"tracks-{aws.number}",
         drop_bucket=f"drop-{aws.number}",
-        separate_state_machine_arn=machine["stateMachineArn"],
+        separate_state_machine_arn=machines["separate"],
+        denoise_state_machine_arn=machines["denoise"],
         websocket_url=aws.endpoint,
         keyless_owner="local",
         stream_downloads=True,
@@ -91,6 +96,7 @@ def deployed(service: Service, aws: Account, monkeypatch: pytest.MonkeyPatch) ->
         "CLEARSTEM_TRACKS_BUCKET": settings.tracks_bucket,
         "CLEARSTEM_DROP_BUCKET": settings.drop_bucket,
         "CLEARSTEM_SEPARATE_STATE_MACHINE_ARN": settings.separate_state_machine_arn,
+        "CLEARSTEM_DENOISE_STATE_MACHINE_ARN": settings.denoise_state_machine_arn,
         "CLEARSTEM_WEBSOCKET_URL": settings.websocket_url,
         "CLEARSTEM_KEYLESS_OWNER": "",
         "POWERTOOLS_SERVICE_NAME": "clearstem-test",

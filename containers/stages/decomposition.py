@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clearstem.jobs import StageResult
-from clearstem.recipes import SEPARATION, Decompose
+from clearstem.recipes import SEPARATION, Decompose, SeparateOptions
 from containers.audio.compose import Difference, Reader
 from containers.audio.decompose import decompose
 from containers.audio.stream import Progress, Recording, RecordingWriter
@@ -27,7 +27,7 @@ def run(space: Workspace, progress: Progress) -> StageResult:
 @contextmanager
 def _decomposed(space: Workspace) -> Iterator[Reader]:
     """What the job's option ``decompose`` names."""
-    chosen = space.job.options.decompose
+    chosen = space.options(SeparateOptions).decompose
     if chosen is Decompose.ACCOMPANIMENT:
         source = Recording.open(space.artifact("source", of=SEPARATION))
         vocals = Recording.open(space.artifact("vocals", of=SEPARATION))
@@ -43,7 +43,7 @@ def keep_parts(
     space: Workspace, source: Reader, *, harmonic: str, percussive: str, progress: Progress
 ) -> None:
     """Decompose a recording as the job's options say and keep both parts."""
-    options = space.job.options
+    options = space.options(SeparateOptions)
     paths = [space.scratch / f"{name}.wav" for name in (harmonic, percussive)]
     first, second = (_writer(path, like=source) for path in paths)
     with first, second:

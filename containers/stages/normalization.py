@@ -39,7 +39,7 @@ _ORIGINS: Mapping[str, tuple[str, str]] = {
 
 def run(space: Workspace, progress: Progress) -> StageResult:
     """Put the encoded tracks and the report in the job's destination."""
-    options = space.job.options
+    options = space.options(SeparateOptions)
     folder = space.scratch / "tracks"
     folder.mkdir()
     done = normalize(

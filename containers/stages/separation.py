@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from clearstem.errors import MissingWeights, WrongChecksum
 from clearstem.jobs import AudioFormat, Separation, StageResult
 from clearstem.models import MODELS, SPECTRAL_MODEL, known_models, missing_weights, weights_path
-from clearstem.recipes import RESIDUAL, STEMS, EngineName
+from clearstem.recipes import RESIDUAL, STEMS, EngineName, SeparateOptions
 from containers.audio.compose import Difference
 from containers.audio.encode import check_output
 from containers.audio.separate import SeparationReport, separate
@@ -42,7 +42,7 @@ def run(space: Workspace, progress: Progress) -> StageResult:
     path = space.scratch / "source.wav"
     decoded = decode(space.source(), path, progress=share(progress, 0.0, 0.1))
     # Said now, not after all the work: the last stage could not write it.
-    check_output(space.job.options.output_format, channels=decoded.format.channels)
+    check_output(space.options(SeparateOptions).output_format, channels=decoded.format.channels)
     with Recording.open(path) as source:
         report = _separate(space, source, progress=share(progress, 0.1, 0.95))
     space.keep("source", path, frames=decoded.format.frames)
@@ -68,13 +68,13 @@ def _separate(space: Workspace, source: Recording, *, progress: Progress) -> Sep
         report = separate(
             source,
             writers,
-            engine=space.job.engine.name.value,
+            engine="demucs" if space.job.engine.name is EngineName.DEMUCS else "spectral",
             checkpoint=_checkpoint(space),
             wanted=_wanted(space),
             keep=lambda settled: _restart_points(space, source, settled),
             progress=progress,
         )
-    if space.job.options.residual:
+    if space.options(SeparateOptions).residual:
         paths[RESIDUAL] = space.scratch / f"{RESIDUAL}.wav"
         _write_residual(source, [paths[stem] for stem in STEMS], paths[RESIDUAL])
     for name, path in paths.items():

@@ -7,9 +7,12 @@ as the API and still starts fast.
 from typing import Final
 
 from clearstem.broadcast import Render
-from functions.dialects import pipeline
+from functions.dialects import audo, pipeline
 
 DEFAULT: Final = "pipeline"
 
 # How each dialect's WebSocket clients are told the state of a job.
-RENDERERS: Final[dict[str, Render]] = {DEFAULT: pipeline.render}
+RENDERERS: Final[dict[str, Render]] = {
+    DEFAULT: lambda job, _: pipeline.render(job),
+    "audo": audo.render,
+}

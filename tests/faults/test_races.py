@@ -238,7 +238,9 @@ def test_an_event_delivered_to_many_functions_at_once_is_one_job(service, droppe
     (job,) = [a for a in answers if a is not None]
     assert service.jobs.history("ada", limit=10).jobs == (job,)
     arn = service.settings.separate_state_machine_arn
-    executions = service.executions.client.list_executions(stateMachineArn=arn)["executions"]
+    executions = service.executions["separate"].client.list_executions(stateMachineArn=arn)[
+        "executions"
+    ]
     assert [e["name"] for e in executions] == [job.job_id]
 
 

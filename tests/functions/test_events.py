@@ -131,6 +131,19 @@ def test_authorizer_takes_a_browsers_key_from_the_query_of_a_websocket_only(
         call(authorizer.handler, rest_event)
 
 
+def test_a_socket_of_the_audo_dialect_needs_a_key_whoever_calls_without_one(
+    deployed: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLEARSTEM_KEYLESS_OWNER", "local")
+    event = recorded("authorizer_websocket")
+    event["headers"] = {}
+    event["queryStringParameters"] = {"job_id": "1", "dialect": "pipeline"}
+    assert call(authorizer.handler, event)["context"] == {"owner": "local"}
+    event["queryStringParameters"]["dialect"] = "audo"
+    with pytest.raises(Exception, match=r"^Unauthorized$"):
+        call(authorizer.handler, event)
+
+
 def test_authorizer_honours_a_keyless_owner_and_still_refuses_a_wrong_key(
     deployed: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

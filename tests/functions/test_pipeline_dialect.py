@@ -225,4 +225,4 @@ def test_configuration_tells_of_a_model_that_nobody_knows() -> None:
 
 def test_every_dialect_renders_a_job_as_one_json_text() -> None:
     for render in RENDERERS.values():
-        assert isinstance(json.loads(render(completed())), dict)
+        assert isinstance(json.loads(render(completed(), 0)), dict)

@@ -61,5 +61,6 @@ def named(resource):
     return (names[0] + (path.group(1) if path else "")) if names else text
 
 
-def definition(template):
-    return json.loads(only(checks.state_machines(template)))
+def definition(template, recipe="separate"):
+    machines = checks.state_machines(template)
+    return json.loads(only({k: v for k, v in machines.items() if k.startswith(recipe.title())}))

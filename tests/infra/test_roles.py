@@ -123,5 +123,8 @@ def test_the_machine_submits_watches_and_ends_its_own_jobs(template):
     submitted = " ".join(where for action, where in found if action == "SubmitJob")
     assert "job-definition/clearstem-stage-gpu:*" in submitted
     assert "job-definition/clearstem-stage-cpu:*" in submitted
+    quiet = actions(template, "DenoiseMachineRole", service="batch")
+    submitted = " ".join(where for action, where in quiet if action == "SubmitJob")
+    assert "stage-cpu:*" in submitted and "stage-gpu" not in submitted
     hears = actions(template, "SeparateMachineRole", service="events")
     assert all("StepFunctionsGetEventsForBatchJobsRule" in where for _, where in hears)

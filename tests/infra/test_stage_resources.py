@@ -2,7 +2,7 @@
 
 import pytest
 
-from clearstem.recipes import SEPARATE
+from clearstem.recipes import RECIPES, SEPARATE
 from tests.infra.reading import definition, of_type, only
 
 
@@ -20,13 +20,14 @@ def test_a_stage_is_told_of_storage_and_weights_but_of_nothing_to_start(template
         assert not told & {"CLEARSTEM_SEPARATE_STATE_MACHINE_ARN", "CLEARSTEM_WEBSOCKET_URL"}
 
 
-def test_the_machine_runs_the_recipes_stages_in_order(template):
-    states = definition(template)["States"]
-    name, order = definition(template)["StartAt"], []
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
+def test_a_machine_runs_its_recipes_stages_in_order(template, recipe):
+    states = definition(template, recipe.name)["States"]
+    name, order = definition(template, recipe.name)["StartAt"], []
     while name:
         order.append(name)
         name = states[name].get("Next")
-    assert order == [stage.name for stage in SEPARATE.stages]
+    assert order == [stage.name for stage in recipe.stages]
     assert states[order[-1]]["End"] is True
 
 
@@ -42,9 +43,8 @@ def test_a_stage_is_one_batch_job_told_its_stage_and_its_job(template, stage):
 
 def test_the_machine_catches_nothing_so_that_a_failure_can_be_redriven(template):
     assert not any("Catch" in state for state in definition(template)["States"].values())
-    assert only(of_type(template, "AWS::StepFunctions::StateMachine"))["StateMachineType"] == (
-        "STANDARD"
-    )
+    machines = of_type(template, "AWS::StepFunctions::StateMachine").values()
+    assert {machine["StateMachineType"] for machine in machines} == {"STANDARD"}
 
 
 def test_only_the_batch_api_is_retried_by_the_machine_never_a_failed_job(template):

@@ -170,7 +170,8 @@ def test_parameters_are_all_optional_and_outputs_complete(template):
     assert {
         name: spec["Default"] for name, spec in template["Parameters"].items()
     } == dict.fromkeys(
-        ("KeylessOwner", "SeparatorModel", "ModelsDir", "WebSocketManagementUrl"), ""
+        ("KeylessOwner", "SeparatorModel", "DenoiserModel", "ModelsDir", "WebSocketManagementUrl"),
+        "",
     )
     assert set(template["Outputs"]) == {
         "RestApiId",
@@ -184,6 +185,7 @@ def test_parameters_are_all_optional_and_outputs_complete(template):
         "TracksBucket",
         "DropBucket",
         "SeparateStateMachineArn",
+        "DenoiseStateMachineArn",
     }
 
 
@@ -260,15 +262,15 @@ def test_the_stream_is_read_whole_and_a_poison_record_laid_aside(template):
     assert template["Resources"][laid]["Type"] == "AWS::SQS::Queue"
 
 
-def test_every_bad_ending_of_this_machine_is_settled(template):
+def test_every_bad_ending_of_these_machines_is_settled(template):
     rules = of_type(template, "AWS::Events::Rule").values()
     rule = next(rule for rule in rules if "EventPattern" in rule)
     pattern = rule["EventPattern"]
     assert pattern["source"] == ["aws.states"]
     assert pattern["detail-type"] == ["Step Functions Execution Status Change"]
     assert set(pattern["detail"]["status"]) == {"FAILED", "TIMED_OUT", "ABORTED"}
-    machine = pattern["detail"]["stateMachineArn"][0]["Ref"]
-    assert template["Resources"][machine]["Type"] == "AWS::StepFunctions::StateMachine"
+    machines = {arn["Ref"] for arn in pattern["detail"]["stateMachineArn"]}
+    assert machines == set(of_type(template, "AWS::StepFunctions::StateMachine"))
     assert "DeadLetterConfig" in only(dict(enumerate(rule["Targets"])))
 
 

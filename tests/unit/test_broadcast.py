@@ -46,8 +46,8 @@ def broadcast(dynamodb: Any) -> Broadcast:
     table = dynamodb, "clearstem"
     JobTable(*table).create(a_job())
     render = {
-        "pipeline": lambda job: f"{job.state} {job.percent}",
-        "audo": lambda job: f"état {job.state}",
+        "pipeline": lambda job, ahead: f"{job.state} {job.percent}",
+        "audo": lambda job, ahead: f"état {job.state}",
     }
     return Broadcast(JobTable(*table), ConnectionTable(*table), Sockets(), render, lambda _: None)
 

@@ -42,7 +42,7 @@ def test_a_second_start_of_a_running_execution_is_harmless(waiting):
 
 
 def test_a_second_start_of_an_execution_that_ended_is_harmless(service):
-    executions = service.executions
+    executions = service.executions["separate"]
     executions.start("job-1")
     until(lambda: executions.state("job-1") is ExecutionState.SUCCEEDED)
     executions.start("job-1")
@@ -50,7 +50,7 @@ def test_a_second_start_of_an_execution_that_ended_is_harmless(service):
 
 
 def test_an_execution_that_never_was_is_missing(service):
-    assert service.executions.state("job-1") is ExecutionState.MISSING
+    assert service.executions["separate"].state("job-1") is ExecutionState.MISSING
 
 
 def test_a_stopped_execution_is_aborted(waiting):
@@ -60,6 +60,7 @@ def test_a_stopped_execution_is_aborted(waiting):
 
 
 def test_a_state_machine_that_is_not_there_is_an_error_not_a_second_start(service):
-    lost = replace(service.executions, state_machine_arn=service.executions.state_machine_arn + "x")
+    known = service.executions["separate"]
+    lost = replace(known, state_machine_arn=known.state_machine_arn + "x")
     with pytest.raises(lost.client.exceptions.StateMachineDoesNotExist):
         lost.start("job-1")

@@ -107,7 +107,7 @@ def test_an_upload_written_through_the_service_becomes_a_job(intake):
 def test_a_job_is_on_record_and_its_execution_started(intake):
     job = intake.submit_upload(uploaded(intake), SeparateOptions())
     assert intake.jobs.get(job.job_id) == job
-    until(lambda: intake.executions.state(job.job_id) is ExecutionState.SUCCEEDED)
+    until(lambda: intake.executions["separate"].state(job.job_id) is ExecutionState.SUCCEEDED)
 
 
 def test_an_upload_beyond_the_limit_is_cut_off_while_it_is_written(intake):
@@ -180,8 +180,9 @@ def test_a_taken_id_is_refused_and_starts_nothing_anew(intake):
 
 
 def test_a_job_that_cannot_be_started_is_failed_and_does_not_wait_for_ever(intake):
-    lost = replace(intake.executions, state_machine_arn=intake.executions.state_machine_arn + "x")
-    broken = replace(intake, executions=lost)
+    known = intake.executions["separate"]
+    lost = replace(known, state_machine_arn=known.state_machine_arn + "x")
+    broken = replace(intake, executions={"separate": lost})
     with pytest.raises(lost.client.exceptions.StateMachineDoesNotExist):
         broken.submit_upload(uploaded(broken), SeparateOptions())
     (job,) = jobs_of(broken)

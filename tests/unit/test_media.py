@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from clearstem.errors import ContentMismatch, EmptyFile, MissingFile, UnsupportedFormat
 from clearstem.media import (
+    DENOISE_INPUTS,
     HEAD_BYTES,
     SEPARATE_INPUTS,
     SEPARATE_OUTPUTS,
@@ -252,6 +253,28 @@ def test_what_is_plainly_no_sound_is_refused_whatever_its_name(kind):
     assert str(refused.value).startswith(
         f"song.wav is not a readable audio file: it begins with {head[:8]!r}"
     )
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        NO_SOUNDS["avi"],
+        bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"),
+        b"FLV\x01\x05",
+        b"#!AMR\n",
+        b"\x00\x00\x01\xba\x44",
+    ],
+)
+def test_what_only_noise_removal_reads_is_let_in_there_alone(head):
+    check_head(head, name="talk.avi", accepted=DENOISE_INPUTS)
+    with pytest.raises(ContentMismatch):
+        check_head(head, name="talk.avi")
+
+
+@pytest.mark.parametrize("head", [b"GIF89a" + bytes(58), NO_SOUNDS["png"], NO_SOUNDS["text"]])
+def test_a_picture_renamed_to_a_video_is_refused(head):
+    with pytest.raises(ContentMismatch, match="AVI, ASF, FLV, AMR, MPEG, MP4 or WebM"):
+        check_head(head, name="talk.mp4", accepted=DENOISE_INPUTS)
 
 
 def test_an_empty_file_is_refused_as_empty():

@@ -8,19 +8,22 @@ from hypothesis import strategies as st
 
 from clearstem.errors import InvalidOption
 from clearstem.recipes import (
+    DENOISE,
     MAIN,
+    RECIPES,
     RESIDUAL,
     SEPARATE,
     SEPARATION,
     STEMS,
     Decompose,
+    DenoiseOptions,
+    DenoiserChoice,
     EngineChoice,
     EngineName,
     Gain,
     SeparateOptions,
     manifest_key,
     separate_options,
-    track_names,
     work_key,
 )
 
@@ -133,7 +136,33 @@ def test_options_built_in_code_are_held_to_the_same_ranges():
 
 
 def test_every_engine_can_be_asked_for_by_name():
-    assert set(EngineChoice) == {*EngineName, "auto"}
+    names = {*EngineChoice, *DenoiserChoice} - {"auto"}
+    assert names == set(EngineName)
+
+
+@pytest.mark.parametrize(
+    ("given_fields", "named"),
+    [
+        ({"strength": 0.5}, "noise reduction amount 0.5 is outside 1 to 100%"),
+        ({"strength": math.nan}, "noise reduction amount nan"),
+        ({"auto_level_lufs": -41.0}, "volume -41 is outside -40 to -5 LUFS"),
+        ({"output_extension": ".wav"}, "output extension '.wav' is not one of wav"),
+        ({"output_extension": "amr"}, "output extension 'amr' is not one of wav"),
+    ],
+)
+def test_a_noise_reduction_out_of_its_range_is_refused(given_fields, named):
+    with pytest.raises(InvalidOption, match=named):
+        DenoiseOptions(**given_fields)
+
+
+def test_options_know_their_recipe():
+    assert SeparateOptions().recipe is SEPARATE
+    assert DenoiseOptions().recipe is DENOISE
+    assert set(RECIPES) == {"separate", "denoise"}
+
+
+def test_every_recipe_has_the_track_that_stands_for_it():
+    assert all(recipe.voice in recipe.tracks for recipe in RECIPES.values())
 
 
 def test_a_stages_files_lie_under_its_job_and_its_name():
@@ -185,5 +214,5 @@ def test_any_stem_can_be_decomposed(stem):
 
 
 def test_the_residual_is_a_tenth_track_where_it_is_asked_for():
-    assert track_names(SEPARATE, SeparateOptions()) == SEPARATE.tracks
-    assert track_names(SEPARATE, SeparateOptions(residual=True)) == (*SEPARATE.tracks, RESIDUAL)
+    assert SeparateOptions().tracks == SEPARATE.tracks
+    assert SeparateOptions(residual=True).tracks == (*SEPARATE.tracks, RESIDUAL)

@@ -1,6 +1,7 @@
 """Whatever a job holds comes back from DynamoDB's form and from JSON as it went in."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -21,7 +22,7 @@ from clearstem.jobs import (
     StageRun,
     Track,
 )
-from clearstem.recipes import SeparateOptions
+from clearstem.recipes import DenoiseOptions, SeparateOptions
 from clearstem.records import dumps, from_item, loads, to_item
 from tests.unit.examples import LOUDNESS, a_job, after
 
@@ -90,18 +91,26 @@ RESULTS = st.builds(
     tracks=few(TRACKS),
     notes=few(TEXTS),
 )
+SEPARATE_OPTIONS = st.builds(
+    SeparateOptions,
+    output_format=st.sampled_from(("wav", "mp3")),
+    target_lufs=st.floats(-40, -5),
+    ceiling_dbtp=st.one_of(st.just(0.0), st.floats(-20, -1e-9)),
+)
+DENOISE_OPTIONS = st.builds(
+    DenoiseOptions,
+    strength=st.floats(1, 100),
+    output_extension=maybe(st.sampled_from(("wav", "mp4"))),
+    auto_level_lufs=maybe(st.floats(-40, -5)),
+    max_duration_s=maybe(st.floats(1e-3, 1e6)),
+)
 JOBS = st.builds(
     Job,
     created_at=TIMES,
     updated_at=TIMES,
     source=st.builds(Source, LOCATIONS, size_bytes=COUNTS),
     destination=LOCATIONS,
-    options=st.builds(
-        SeparateOptions,
-        output_format=st.sampled_from(("wav", "mp3")),
-        target_lufs=st.floats(-40, -5),
-        ceiling_dbtp=st.one_of(st.just(0.0), st.floats(-20, -1e-9)),
-    ),
+    options=st.one_of(SEPARATE_OPTIONS, DENOISE_OPTIONS),
     engine=st.builds(Engine, sha256=maybe(TEXTS)),
     stages=few(RUNS),
     ticket=COUNTS,
@@ -112,6 +121,9 @@ JOBS = st.builds(
     tracks=few(TRACKS),
     notes=few(TEXTS),
     failure=maybe(st.builds(Failure, maybe(TEXTS))),
+    denoising=st.none(),
+    download_token=TEXTS,
+    deleted_at=maybe(TIMES),
 )
 
 # A whole job takes a while to be drawn, on a busy machine.
@@ -140,6 +152,22 @@ def test_any_job_comes_back_from_json(job):
 @some_examples
 def test_any_stage_result_comes_back_from_a_manifest(result):
     assert loads(dumps(result).encode(), StageResult) == result
+
+
+def test_options_are_stored_under_the_name_of_their_recipe():
+    job = a_job()
+    assert to_item(job)["options"]["M"]["recipe"] == {"S": "separate"}
+    quiet = replace(job, recipe_name="denoise", options=DenoiseOptions(auto_level_lufs=-16.0))
+    stored = json.loads(dumps(quiet))
+    assert stored["options"]["recipe"] == "denoise"
+    assert loads(dumps(quiet), Job).options == DenoiseOptions(auto_level_lufs=-16.0)
+
+
+def test_a_record_older_than_the_second_recipe_is_a_separation():
+    stored = json.loads(dumps(a_job()))
+    for unknown_then in ("recipe", "denoising", "download_token", "deleted_at"):
+        (stored["options"] if unknown_then == "recipe" else stored).pop(unknown_then)
+    assert loads(json.dumps(stored), Job) == a_job()
 
 
 def test_attributes_that_are_no_fields_lie_beside_them():

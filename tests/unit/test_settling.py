@@ -9,7 +9,7 @@ import pytest
 from clearstem.errors import JobNotFound
 from clearstem.executions import ExecutionState
 from clearstem.jobs import Failure, Job, JobState, StageState
-from clearstem.recipes import DECOMPOSITION, SEPARATION
+from clearstem.recipes import DECOMPOSITION, RECIPES, SEPARATION
 from clearstem.settling import Settler
 from tests.unit.examples import JOB_ID, STAGES, a_job, after, at
 from tests.unit.memory_jobs import MemoryJobs
@@ -34,7 +34,7 @@ def settler(*jobs: Job, **states: ExecutionState) -> Settler:
     table = MemoryJobs()
     for job in jobs:
         table.create(job)
-    return Settler(table, KnownExecutions(states), now=lambda: at(3600))
+    return Settler(table, dict.fromkeys(RECIPES, KnownExecutions(states)), now=lambda: at(3600))
 
 
 def separating(job_id: str = JOB_ID) -> Job:
@@ -167,7 +167,7 @@ def test_a_sweep_settles_a_running_job_whose_execution_is_no_more(state):
 def test_a_sweep_starts_a_queued_job_that_was_recorded_and_never_started():
     desk = settler(a_job("one"))
     assert [job.job_id for job in desk.sweep()] == ["one"]
-    assert desk.executions.started == ["one"]
+    assert desk.executions["separate"].started == ["one"]
     assert desk.jobs.get("one").state is JobState.QUEUED
 
 
@@ -175,13 +175,13 @@ def test_a_sweep_settles_a_queued_job_whose_execution_ended():
     desk = settler(a_job("one"), one=ExecutionState.ABORTED)
     (swept,) = desk.sweep()
     assert swept.state is JobState.FAILED
-    assert desk.executions.started == []
+    assert desk.executions["separate"].started == []
 
 
 def test_a_sweep_looks_at_no_job_that_changed_lately():
     table = MemoryJobs()
     table.create(separating("one"))
-    desk = Settler(table, KnownExecutions(), now=lambda: at(60))
+    desk = Settler(table, dict.fromkeys(RECIPES, KnownExecutions()), now=lambda: at(60))
     assert list(desk.sweep()) == []
     assert len(list(desk.sweep(quiet=timedelta(seconds=58)))) == 1
 
