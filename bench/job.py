@@ -21,9 +21,11 @@ from bench.fresh import Fresh, run_fresh
 from bench.measure import Outcome, note, run
 from bench.networks import SOURCES, random_network, write_model
 from clearstem.client import Client
-from clearstem.jobs import Location, Source, queued_job
+from clearstem.facts import Location, Source
+from clearstem.jobs import queued_job
 from clearstem.models import choose_engine
-from clearstem.recipes import SEPARATE, SeparateOptions
+from clearstem.options import SeparateOptions
+from clearstem.recipes import SEPARATE
 from clearstem.service import Service
 from clearstem.twin import running_twin, twin
 from containers.audio.song import RATE_HZ, song

@@ -12,9 +12,11 @@ import soundfile
 
 from bench.measure import Outcome, note, run
 from clearstem.client import Client
-from clearstem.jobs import Location, Source, queued_job
+from clearstem.facts import Location, Source
+from clearstem.jobs import queued_job
 from clearstem.models import choose_engine
-from clearstem.recipes import SEPARATE, SeparateOptions
+from clearstem.options import SeparateOptions
+from clearstem.recipes import SEPARATE
 from clearstem.service import Service
 from clearstem.twin import running_twin, twin
 from containers.audio.song import RATE_HZ, song

@@ -20,7 +20,7 @@ from rich.table import Table
 from clearstem import models
 from clearstem.client import Client, is_final
 from clearstem.errors import ClearstemError
-from clearstem.recipes import EngineChoice
+from clearstem.options import EngineChoice
 from clearstem.service import Service, utc_now
 from clearstem.settings import Settings
 from clearstem.terminal import JobBars, download_bar, print_result

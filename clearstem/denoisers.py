@@ -9,15 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from clearstem.errors import EngineUnavailable, WrongChecksum
-from clearstem.jobs import Engine
+from clearstem.facts import Engine
 from clearstem.models import check_weights, choose_engine
-from clearstem.recipes import (
-    DenoiserChoice,
-    EngineChoice,
-    EngineName,
-    Options,
-    SeparateOptions,
-)
+from clearstem.options import DenoiserChoice, EngineChoice, Options, SeparateOptions
+from clearstem.recipes import EngineName
 from clearstem.settings import Settings
 
 

@@ -15,9 +15,11 @@ from clearstem.accounts import check_owner
 from clearstem.denoisers import engine_for
 from clearstem.errors import ClearstemError, EmptyFile, InvalidRequest, JobExists, TooLarge
 from clearstem.executions import Executions
+from clearstem.facts import Failure, Location, Source
 from clearstem.job_table import JobTable
-from clearstem.jobs import Failure, Job, Location, Source, queued_job
-from clearstem.recipes import SEPARATE, Options, Recipe, separate_options
+from clearstem.jobs import Job, queued_job
+from clearstem.options import Options, separate_options
+from clearstem.recipes import SEPARATE, Recipe
 from clearstem.settings import Settings
 from clearstem.track_store import ObjectWriter, PresignedUpload, TrackStore
 from clearstem.uploads import Upload, UploadTable

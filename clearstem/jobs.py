@@ -7,19 +7,25 @@ time: adapters write what comes back with a condition on `Job.version`, so what
 these methods allow is what can happen.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from clearstem.errors import IllegalTransition
-from clearstem.recipes import (
-    RECIPES,
-    EngineName,
-    Gain,
-    Options,
-    Recipe,
+from clearstem.facts import (
+    AudioFormat,
+    Denoising,
+    Engine,
+    Failure,
+    Location,
+    Loudness,
+    Separation,
+    Source,
+    StageResult,
+    Track,
 )
+from clearstem.options import Options
+from clearstem.recipes import RECIPES, Recipe
 
 
 class JobState(StrEnum):
@@ -44,205 +50,6 @@ class StageState(StrEnum):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """An object, or a prefix, in a bucket."""
-
-    bucket: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The recording a job works on, as it was handed in."""
-
-    location: Location
-    file_name: str
-    extension: str
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """The separator or denoiser a job was promised, and why that one.
-
-    Attributes
-    ----------
-    name, model : str
-        For example ``demucs`` and ``htdemucs``; the model of ``spectral`` is
-        its own version.
-    sha256 : str or None
-        Of the weights, joined by ``+`` where they are several files; None where
-        there are none.
-    preview : bool
-        Whether the engine's result is a preview, not a finished separation.
-    reason : str
-        Why it was taken, in words for the user.
-    """
-
-    name: EngineName
-    model: str
-    sha256: str | None
-    preview: bool
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class AudioFormat:
-    """What the source turned out to be when it was decoded.
-
-    Attributes
-    ----------
-    bit_depth : int or None
-        None for lossy codecs, which have none.
-    frames : int
-        Samples per channel.
-    """
-
-    container: str
-    codec: str
-    rate_hz: int
-    channels: int
-    frames: int
-    bit_depth: int | None
-
-    @property
-    def duration_s(self) -> float:
-        """Length in seconds."""
-        return self.frames / self.rate_hz
-
-
-@dataclass(frozen=True, slots=True)
-class Separation:
-    """What made the stems.
-
-    Attributes
-    ----------
-    residual_db : float or None
-        RMS of main minus the sum of the stems, relative to main; None where
-        main is silent or the difference is exactly nothing.
-    versions : Mapping[str, str]
-        The libraries that took part.
-    backend : str
-        What ran the network, for example ``torch`` or ``openvino``.
-    precision : str
-        What it was computed in: ``fp32``, ``bf16`` or ``fp16``.
-    """
-
-    engine: EngineName
-    model: str
-    model_sha256: str | None
-    device: str
-    preview: bool
-    residual_db: float | None
-    versions: Mapping[str, str]
-    backend: str = "torch"
-    precision: str = "fp32"
-
-
-@dataclass(frozen=True, slots=True)
-class Denoising:
-    """What took the noise off.
-
-    Attributes
-    ----------
-    engine, model, model_sha256
-        As of `Engine`: what was promised is what ran.
-    strength : float
-        As asked for, 1 to 100.
-    versions : Mapping[str, str]
-        The libraries that took part.
-    """
-
-    engine: EngineName
-    model: str
-    model_sha256: str | None
-    strength: float
-    versions: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Loudness:
-    """What normalization did, by BS.1770-4.
-
-    Attributes
-    ----------
-    source_lufs, main_lufs : float or None
-        Integrated loudness before, and of the encoded main track; None for
-        silence and for less than one block of 0.4 s.
-    gain_db : float
-        The gain of the main track, and with `Gain.COMMON` of every one.
-    held_back_by : str or None
-        The track whose true peak kept the gain below what the target asked.
-    gain : Gain
-        Whether all tracks had one gain.
-    limited : bool
-        Whether any track went through the limiter and was changed by it.
-    """
-
-    source_lufs: float | None
-    main_lufs: float | None
-    target_lufs: float
-    ceiling_dbtp: float
-    gain_db: float
-    held_back_by: str | None
-    gain: Gain = Gain.COMMON
-    limited: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Track:
-    """A named audio output.
-
-    Attributes
-    ----------
-    frames : int
-        Samples per channel, verified on the encoded file.
-    true_peak_dbtp, loudness_lufs : float or None
-        Of the encoded file; None on silence.
-    """
-
-    name: str
-    location: Location
-    extension: str
-    frames: int
-    size_bytes: int
-    sha256: str
-    true_peak_dbtp: float | None
-    loudness_lufs: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class StageResult:
-    """What a stage found out, merged into the job when the stage completes."""
-
-    audio: AudioFormat | None = None
-    separation: Separation | None = None
-    loudness: Loudness | None = None
-    tracks: tuple[Track, ...] = ()
-    notes: tuple[str, ...] = ()
-    denoising: Denoising | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a job ended badly.
-
-    Attributes
-    ----------
-    stage : str or None
-        The stage that failed; None where the job never reached one.
-    name : str
-        The error's Step Functions name.
-    message : str
-        In words for the user.
-    """
-
-    stage: str | None
-    name: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 from cattrs import BaseValidationError
 
 from clearstem.errors import EngineUnavailable, WrongChecksum
-from clearstem.jobs import Engine
-from clearstem.recipes import EngineChoice, EngineName
+from clearstem.facts import Engine
+from clearstem.options import EngineChoice
+from clearstem.recipes import EngineName
 from clearstem.records import loads
 
 if TYPE_CHECKING:

@@ -1,17 +1,15 @@
-"""What a job does: its stages, their weights, its tracks, options and keys.
+"""What a job does: its stages, their weights, its tracks and keys.
 
 A recipe is data. The state machine is built from it, the stage tasks find
 their files by it, and a job's percentage is weighed by it, so that the three
 cannot drift apart. Pure.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Final
+from typing import Final
 
-from clearstem.errors import InvalidOption
 from clearstem.media import (
     DENOISE_INPUTS,
     DENOISE_OUTPUTS,
@@ -28,41 +26,6 @@ class EngineName(StrEnum):
     """
 
     DEMUCS = "demucs"
-    SPECTRAL = "spectral"
-    NEURAL = "neural"
-    VOICE = "voice"
-
-
-class EngineChoice(StrEnum):
-    """What a client may ask for to separate with."""
-
-    AUTO = "auto"
-    DEMUCS = "demucs"
-    SPECTRAL = "spectral"
-
-
-class Gain(StrEnum):
-    """Whether tracks keep their balance: one gain for all, or each its own loudness."""
-
-    COMMON = "common"
-    PER_TRACK = "track"
-
-
-class Decompose(StrEnum):
-    """What is taken apart into ``harmonic`` and ``percussive``; all but two are stems."""
-
-    ACCOMPANIMENT = "accompaniment"
-    SOURCE = "source"
-    VOCALS = "vocals"
-    DRUMS = "drums"
-    BASS = "bass"
-    OTHER = "other"
-
-
-class DenoiserChoice(StrEnum):
-    """What a client may ask for to reduce noise with."""
-
-    AUTO = "auto"
     SPECTRAL = "spectral"
     NEURAL = "neural"
     VOICE = "voice"
@@ -164,209 +127,6 @@ DENOISE: Final = Recipe(
 )
 
 RECIPES: Final[Mapping[str, Recipe]] = {recipe.name: recipe for recipe in (SEPARATE, DENOISE)}
-
-# Beyond these a target is a mistake: EBU R 128 s1 asks for -18…-23, loud
-# masters sit near -6; a ceiling above full scale is none.
-TARGET_LUFS_RANGE: Final = (-40.0, -5.0)
-CEILING_DBTP_RANGE: Final = (-20.0, 0.0)
-# Width of the median filters in frames and bins, odd. 3 is the narrowest there is, and 101
-# frames are 1.2 s at 44.1 kHz, longer than most notes.
-HPSS_KERNEL_RANGE: Final = (3, 101)
-# Driedger et al. (2014) go up to 10, where hardly anything is left in either part.
-HPSS_MARGIN_RANGE: Final = (1.0, 10.0)
-STRENGTH_RANGE: Final = (1.0, 100.0)
-
-# The level of podcasts (AES TD1004, Apple): what "automatic volume" means.
-AUTO_LEVEL_LUFS: Final = -16.0
-
-
-@dataclass(frozen=True, slots=True)
-class SeparateOptions:
-    """What a client may choose for a separation.
-
-    Attributes
-    ----------
-    engine : EngineChoice
-        ``auto`` is settled when the job is submitted; the job says how.
-    output_format : str
-        Extension of the tracks: wav (24 bit), flac (24 bit), mp3, ogg, m4a.
-    target_lufs : float
-        Integrated loudness of the main track (BS.1770-4), -40 to -5 LUFS.
-    ceiling_dbtp : float
-        True peak no track exceeds, -20 to 0 dBTP.
-    gain : Gain
-        ``common``: all tracks keep their balance. ``track``: each has the target loudness.
-    limit : bool
-        Whether tracks that would pass the ceiling are limited at their peaks rather than
-        turned down.
-    residual : bool
-        Whether there is a tenth track, the main track minus the sum of the stems.
-    decompose : Decompose
-        What ``harmonic`` and ``percussive`` are the parts of.
-    hpss_kernel : int
-        Width of both median filters of the decompositions, odd, 3 to 101.
-    hpss_margin : float
-        How many times stronger a part must be, 1 to 10; above 1 the parts no longer sum.
-    """
-
-    recipe: ClassVar[Recipe] = SEPARATE
-
-    engine: EngineChoice = EngineChoice.AUTO
-    output_format: str = "wav"
-    target_lufs: float = -14.0
-    ceiling_dbtp: float = -1.0
-    gain: Gain = Gain.COMMON
-    limit: bool = False
-    residual: bool = False
-    decompose: Decompose = Decompose.ACCOMPANIMENT
-    hpss_kernel: int = 31
-    hpss_margin: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.output_format not in SEPARATE_OUTPUTS:
-            raise InvalidOption(
-                f"format {self.output_format!r} is not one of {', '.join(SEPARATE_OUTPUTS)}"
-            )
-        _check_range("target_lufs", self.target_lufs, TARGET_LUFS_RANGE, unit=" LUFS")
-        _check_range("ceiling_dbtp", self.ceiling_dbtp, CEILING_DBTP_RANGE, unit=" dBTP")
-        _check_range("hpss_margin", self.hpss_margin, HPSS_MARGIN_RANGE, unit="")
-        _check_range("hpss_kernel", self.hpss_kernel, HPSS_KERNEL_RANGE, unit=" frames")
-        if self.hpss_kernel % 2 == 0:
-            raise InvalidOption(f"hpss_kernel {self.hpss_kernel} is even; it must be odd")
-
-    @property
-    def tracks(self) -> tuple[str, ...]:
-        """The tracks that a finished job with these options has, in order."""
-        return (*SEPARATE.tracks, RESIDUAL) if self.residual else SEPARATE.tracks
-
-
-@dataclass(frozen=True, slots=True)
-class DenoiseOptions:
-    """What a client may choose for a noise reduction.
-
-    Attributes
-    ----------
-    engine : DenoiserChoice
-        ``auto`` is settled when the job is submitted; the job says how.
-    strength : float
-        How much of the noise goes, 1 to 100 percent.
-    output_extension : str or None
-        Of the result; None is the source's (see `media.denoised_extension`).
-    auto_level_lufs : float or None
-        Integrated loudness of the result (BS.1770-4), -40 to -5 LUFS; None
-        leaves the level as it is.
-    max_duration_s : float or None
-        Longer recordings are refused; None is the stage's own limit.
-    """
-
-    recipe: ClassVar[Recipe] = DENOISE
-
-    engine: DenoiserChoice = DenoiserChoice.AUTO
-    strength: float = 100.0
-    output_extension: str | None = None
-    auto_level_lufs: float | None = None
-    max_duration_s: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.output_extension not in (None, *DENOISE_OUTPUTS):
-            raise InvalidOption(
-                f"output extension {self.output_extension!r} is not one of "
-                f"{', '.join(DENOISE_OUTPUTS)}"
-            )
-        _check_range("noise reduction amount", self.strength, STRENGTH_RANGE, unit="%")
-        if self.auto_level_lufs is not None:
-            _check_range("volume", self.auto_level_lufs, TARGET_LUFS_RANGE, unit=" LUFS")
-
-    @property
-    def tracks(self) -> tuple[str, ...]:
-        """The tracks that a finished job with these options has, in order."""
-        return DENOISE.tracks
-
-
-Options = SeparateOptions | DenoiseOptions
-"""The options of any recipe; each knows its own."""
-
-
-def _check_range(name: str, value: float, bounds: tuple[float, float], *, unit: str) -> None:
-    low, high = bounds
-    if not math.isfinite(value) or not low <= value <= high:
-        raise InvalidOption(f"{name} {value:g} is outside {low:g} to {high:g}{unit}")
-
-
-_Given = str | float
-
-
-def separate_options(given: Mapping[str, _Given | None]) -> SeparateOptions:
-    """Options from loosely typed fields (a form, a JSON body, object metadata).
-
-    Absent, null and empty fields take their defaults; unknown names are refused,
-    since a misspelt option that is ignored is a wrong result.
-
-    Raises
-    ------
-    InvalidOption
-        A value out of its range or a name that is no option.
-    """
-    fields = {name: value for name, value in given.items() if value not in (None, "")}
-    unknown = sorted(set(fields) - set(_READERS))
-    if unknown:
-        known = ", ".join(_READERS)
-        raise InvalidOption(f"unknown option {unknown[0]!r}: {known} are known")
-    read = {_FIELDS.get(name, name): _READERS[name](name, fields[name]) for name in fields}
-    return SeparateOptions(**read)
-
-
-def _extension(_name: str, value: _Given) -> str:
-    return str(value).lower().lstrip(".")
-
-
-def _number(name: str, value: _Given) -> float:
-    try:
-        return float(str(value))
-    except ValueError as exc:
-        raise InvalidOption(f"{name} {value!r} is not a number") from exc
-
-
-def _whole(name: str, value: _Given) -> int:
-    number = _number(name, value)
-    if not number.is_integer():
-        raise InvalidOption(f"{name} {value!r} is not a whole number")
-    return int(number)
-
-
-def _switch(name: str, value: _Given) -> bool:
-    text = str(value).lower()
-    if text not in _SWITCHES:
-        raise InvalidOption(f"{name} {value!r} is not one of {', '.join(_SWITCHES)}")
-    return _SWITCHES[text]
-
-
-def _one_of(kind: type[StrEnum]) -> Callable[[str, _Given], StrEnum]:
-    def read(name: str, value: _Given) -> StrEnum:
-        try:
-            return kind(str(value))
-        except ValueError as exc:
-            raise InvalidOption(f"{name} {value!r} is not one of {', '.join(kind)}") from exc
-
-    return read
-
-
-_SWITCHES: Final = {"true": True, "false": False, "1": True, "0": False}
-# What each option is read with, by the name that clients know it by.
-_READERS: Final[Mapping[str, Callable[[str, _Given], Any]]] = {
-    "engine": _one_of(EngineChoice),
-    "format": _extension,
-    "target_lufs": _number,
-    "ceiling_dbtp": _number,
-    "gain": _one_of(Gain),
-    "limit": _switch,
-    "residual": _switch,
-    "decompose": _one_of(Decompose),
-    "hpss_kernel": _whole,
-    "hpss_margin": _number,
-}
-# Options whose field has another name.
-_FIELDS: Final = {"format": "output_format"}
 
 
 def work_key(job_id: str, *, stage: str, artifact: str) -> str:

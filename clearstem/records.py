@@ -14,7 +14,8 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from cattrs.preconf.json import JsonConverter, make_converter
 from cattrs.strategies import configure_tagged_union
 
-from clearstem.recipes import DENOISE, SEPARATE, DenoiseOptions, Options, SeparateOptions
+from clearstem.options import DenoiseOptions, Options, SeparateOptions
+from clearstem.recipes import DENOISE, SEPARATE
 
 T = TypeVar("T")
 _OPTIONS: Final = {SEPARATE.name: SeparateOptions, DENOISE.name: DenoiseOptions}

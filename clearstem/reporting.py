@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import Final
 
 from clearstem.errors import JobIsOver, RetryableStageError, StageError
+from clearstem.facts import Failure, StageResult
 from clearstem.job_table import JobTable
-from clearstem.jobs import Failure, Job, JobState, StageResult
+from clearstem.jobs import Job, JobState
 
 # Below one percent of the stage a watcher sees no change.
 _LEAST_STEP: Final = 0.01

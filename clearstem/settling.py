@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from clearstem.executions import Executions, ExecutionState
+from clearstem.facts import Failure
 from clearstem.job_table import JobTable
-from clearstem.jobs import Failure, Job, JobState, StageState
+from clearstem.jobs import Job, JobState, StageState
 from clearstem.recipes import RECIPES
 
 # Longer than a stage goes without writing progress, Batch's wait for a cold

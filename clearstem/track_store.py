@@ -15,7 +15,7 @@ from urllib.parse import quote
 from botocore.exceptions import ClientError
 
 from clearstem.errors import TooLarge, TrackNotFound, UploadNotFound
-from clearstem.jobs import Location
+from clearstem.facts import Location
 from clearstem.media import HEAD_BYTES, MEBIBYTE
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from clearstem.errors import UploadNotFound
-from clearstem.jobs import Location
+from clearstem.facts import Location
 from clearstem.records import from_item, to_item
 
 if TYPE_CHECKING:

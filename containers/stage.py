@@ -32,7 +32,7 @@ from clearstem.errors import (
     StageInterrupted,
     StorageUnavailable,
 )
-from clearstem.jobs import StageResult
+from clearstem.facts import StageResult
 from clearstem.recipes import COMPOSITION, DECOMPOSITION, NORMALIZATION, SEPARATION
 from clearstem.reporting import StageReporter
 from clearstem.service import Service

@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
 
-from clearstem import media, recipes
+from clearstem import media, options, recipes
 from clearstem.errors import RetryableStageError, StageCrashed, UploadNotFound
-from clearstem.jobs import Job, Location, StageResult
+from clearstem.facts import Location, StageResult
+from clearstem.jobs import Job
 from clearstem.records import dumps, loads
 from clearstem.settings import Settings
 from clearstem.track_store import TrackStore
 
-Chosen = TypeVar("Chosen", bound=recipes.Options)
+Chosen = TypeVar("Chosen", bound=options.Options)
 
 _CHUNK_BYTES: Final = 1 << 20
 

@@ -7,8 +7,8 @@ from aws_lambda_powertools.utilities.data_classes.s3_event import S3EventRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from clearstem.errors import EngineUnavailable, RequestError
+from clearstem.facts import Location
 from clearstem.intake import Intake
-from clearstem.jobs import Location
 from functions import wiring
 from functions.telemetry import Event, count, entry_point, logger
 

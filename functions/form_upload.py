@@ -12,7 +12,7 @@ from typing import Final
 from clearstem import media
 from clearstem.errors import InvalidRequest, MissingFile
 from clearstem.intake import Intake
-from clearstem.recipes import SeparateOptions, separate_options
+from clearstem.options import SeparateOptions, separate_options
 from clearstem.track_store import ObjectWriter
 from clearstem.uploads import Upload
 from functions.blocking import Blocking

@@ -8,7 +8,8 @@ import soundfile
 
 from clearstem.errors import StageError
 from clearstem.jobs import Job
-from clearstem.recipes import SEPARATE, separate_options
+from clearstem.options import separate_options
+from clearstem.recipes import SEPARATE
 from clearstem.service import Service
 from containers.stage import run_stage
 

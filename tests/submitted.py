@@ -3,8 +3,10 @@
 import struct
 from dataclasses import replace
 
-from clearstem.jobs import Job, Location, StageResult, Track
-from clearstem.recipes import SEPARATE, SeparateOptions
+from clearstem.facts import Location, StageResult, Track
+from clearstem.jobs import Job
+from clearstem.options import SeparateOptions
+from clearstem.recipes import SEPARATE
 from clearstem.service import Service
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from clearstem.recipes import Gain
+from clearstem.options import Gain
 from containers.audio.measure import Levels
 
 # True peak meters differ in the second decimal; other people's shall read under the ceiling

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Lock
 
 from clearstem.errors import CeilingNotHeld, LengthChanged
-from clearstem.recipes import Gain
+from clearstem.options import Gain
 from containers.audio.compose import Reader
 from containers.audio.encode import Encoded, check_output, encode
 from containers.audio.gains import Gains, Hot, Setting

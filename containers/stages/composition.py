@@ -4,7 +4,7 @@ The main track is the source itself and is not copied; later stages read it as
 the separation left it.
 """
 
-from clearstem.jobs import StageResult
+from clearstem.facts import StageResult
 from clearstem.recipes import SEPARATION
 from containers.audio.stream import Progress, Recording
 from containers.stages.decomposition import keep_parts

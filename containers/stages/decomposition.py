@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from clearstem.jobs import StageResult
-from clearstem.recipes import SEPARATION, Decompose, SeparateOptions
+from clearstem.facts import StageResult
+from clearstem.options import Decompose, SeparateOptions
+from clearstem.recipes import SEPARATION
 from containers.audio.compose import Difference, Reader
 from containers.audio.decompose import decompose
 from containers.audio.stream import Progress, Recording, RecordingWriter

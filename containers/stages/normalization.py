@@ -8,16 +8,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from clearstem.jobs import AudioFormat, Job, Location, Loudness, StageResult, Track
-from clearstem.recipes import (
-    COMPOSITION,
-    DECOMPOSITION,
-    MAIN,
-    RESIDUAL,
-    SEPARATION,
-    STEMS,
-    SeparateOptions,
-)
+from clearstem.facts import AudioFormat, Location, Loudness, StageResult, Track
+from clearstem.jobs import Job
+from clearstem.options import SeparateOptions
+from clearstem.recipes import COMPOSITION, DECOMPOSITION, MAIN, RESIDUAL, SEPARATION, STEMS
 from clearstem.records import dumps
 from containers.audio.gains import Hot
 from containers.audio.normalize import Normalized, NormalizedTrack, normalize

@@ -21,7 +21,7 @@ import numpy as np
 
 from clearstem import recipes
 from clearstem.errors import UploadNotFound
-from clearstem.jobs import Location
+from clearstem.facts import Location
 from clearstem.records import dumps, loads
 from containers.audio.demucs_engine import Blocks, Making
 from containers.audio.overlap import Floats

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clearstem.errors import MissingWeights, WrongChecksum
-from clearstem.jobs import AudioFormat, Separation, StageResult
+from clearstem.facts import AudioFormat, Separation, StageResult
 from clearstem.models import MODELS, SPECTRAL_MODEL, known_models, missing_weights, weights_path
-from clearstem.recipes import RESIDUAL, STEMS, EngineName, SeparateOptions
+from clearstem.options import SeparateOptions
+from clearstem.recipes import RESIDUAL, STEMS, EngineName
 from containers.audio.compose import Difference
 from containers.audio.encode import check_output
 from containers.audio.separate import SeparationReport, separate

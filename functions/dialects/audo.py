@@ -11,7 +11,7 @@ from typing import Any, Final, TypedDict
 
 from clearstem.errors import ClearstemError, InvalidOption, InvalidRequest
 from clearstem.jobs import Job, JobState
-from clearstem.recipes import AUTO_LEVEL_LUFS, DenoiseOptions
+from clearstem.options import AUTO_LEVEL_LUFS, DenoiseOptions
 
 _UNPROCESSABLE: Final = 422
 _FILE_PREFIX: Final = "audo_enhanced_"

@@ -12,21 +12,21 @@ from typing import Final
 
 from clearstem import media
 from clearstem.errors import ClearstemError
+from clearstem.facts import Track
 from clearstem.job_table import Page
-from clearstem.jobs import Job, JobState, StageRun, StageState, Track
+from clearstem.jobs import Job, JobState, StageRun, StageState
 from clearstem.models import choose_engine
-from clearstem.recipes import (
+from clearstem.options import (
     CEILING_DBTP_RANGE,
     HPSS_KERNEL_RANGE,
     HPSS_MARGIN_RANGE,
-    SEPARATE,
     TARGET_LUFS_RANGE,
     Decompose,
     EngineChoice,
     Gain,
     SeparateOptions,
-    StageSpec,
 )
+from clearstem.recipes import SEPARATE, StageSpec
 from clearstem.settings import Settings
 from clearstem.track_store import PresignedUpload
 from clearstem.uploads import Upload

@@ -12,7 +12,8 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response, Streamin
 
 from clearstem import media
 from clearstem.errors import TrackNotFound
-from clearstem.jobs import Job, Track
+from clearstem.facts import Track
+from clearstem.jobs import Job
 from clearstem.track_store import content_disposition
 from functions.archive import archive
 from functions.dialects import pipeline

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from clearstem.errors import TooLarge
 from clearstem.media import MEBIBYTE
-from clearstem.recipes import separate_options
+from clearstem.options import separate_options
 from clearstem.settings import Settings
 from functions.dialects import pipeline
 from functions.dialects import pipeline_documents as documents

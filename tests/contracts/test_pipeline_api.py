@@ -119,7 +119,14 @@ def test_the_outputs_of_a_completed_job_are_paths_that_can_be_downloaded(
 
 
 @pytest.mark.parametrize(
-    "job_id", ["7b0f3a52-6f0b-4b9e-8a53-0c4d6f2f9a11", "a1b2c3d4-e5f6-g7h8-i9j0-k1l2m3n4o5p6", "%7Bx%7D", "0" * 32, "..%2f.."]
+    "job_id",
+    [
+        "7b0f3a52-6f0b-4b9e-8a53-0c4d6f2f9a11",
+        "a1b2c3d4-e5f6-g7h8-i9j0-k1l2m3n4o5p6",
+        "%7Bx%7D",
+        "0" * 32,
+        "..%2f..",
+    ],
 )
 @pytest.mark.parametrize("path", ["/job/{}", "/job/{}/outputs", "/download/{}/main"])
 def test_an_unknown_job_is_not_found(api: TestClient, path: str, job_id: str) -> None:

@@ -10,9 +10,11 @@ from typing import TypeVar
 import pytest
 
 from clearstem.errors import Contention, JobExists, JobIsOver
+from clearstem.facts import Failure, Location
 from clearstem.job_table import JobTable
-from clearstem.jobs import Failure, Job, JobState, Location
-from clearstem.recipes import NORMALIZATION, SEPARATION, SeparateOptions
+from clearstem.jobs import Job, JobState
+from clearstem.options import SeparateOptions
+from clearstem.recipes import NORMALIZATION, SEPARATION
 from clearstem.service import Service
 from tests.unit.examples import JOB_ID, STAGES, START, a_job, after, at, result_of
 from tests.unit.test_media import SOUNDS

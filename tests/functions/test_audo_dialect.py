@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from clearstem.errors import InvalidOption, InvalidRequest, JobNotFound
-from clearstem.jobs import Failure, Job, StageResult, Track, queued_job
-from clearstem.recipes import DENOISE, DenoiseOptions
+from clearstem.facts import Failure, StageResult, Track
+from clearstem.jobs import Job, queued_job
+from clearstem.options import DenoiseOptions
+from clearstem.recipes import DENOISE
 from functions.dialects import RENDERERS, audo
 from tests.unit.examples import JOB_ID, SPECTRAL, a_job, at
 

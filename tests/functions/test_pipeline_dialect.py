@@ -6,19 +6,19 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from clearstem.jobs import (
+from clearstem.facts import (
     AudioFormat,
     Engine,
     Failure,
-    Job,
     Location,
     Loudness,
     Source,
     StageResult,
     Track,
-    queued_job,
 )
-from clearstem.recipes import SEPARATE, EngineName, SeparateOptions
+from clearstem.jobs import Job, queued_job
+from clearstem.options import SeparateOptions
+from clearstem.recipes import SEPARATE, EngineName
 from clearstem.settings import Settings
 from functions.dialects import RENDERERS, pipeline
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clearstem.errors import AudioOutOfRange, CeilingNotHeld, LengthChanged, NonFiniteOutput
-from clearstem.recipes import Gain
+from clearstem.options import Gain
 from containers.audio.gains import MARGIN_DB, Gains, Hot, Setting
 from containers.audio.loudness import Meter
 from containers.audio.measure import Levels

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from clearstem.errors import UploadNotFound
-from clearstem.jobs import Engine, Location
+from clearstem.facts import Engine, Location
 from clearstem.recipes import SEPARATION, EngineName
 from clearstem.service import Service
 from clearstem.settings import Settings

@@ -2,18 +2,18 @@
 
 from datetime import UTC, datetime, timedelta
 
-from clearstem.jobs import (
+from clearstem.facts import (
     AudioFormat,
     Engine,
-    Job,
     Location,
     Loudness,
     Separation,
     Source,
     StageResult,
     Track,
-    queued_job,
 )
+from clearstem.jobs import Job, queued_job
+from clearstem.options import SeparateOptions
 from clearstem.recipes import (
     COMPOSITION,
     DECOMPOSITION,
@@ -21,7 +21,6 @@ from clearstem.recipes import (
     SEPARATE,
     SEPARATION,
     EngineName,
-    SeparateOptions,
 )
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -8,7 +8,8 @@ import pytest
 
 from clearstem.denoisers import DTLN, GTCRN, choose_denoiser, engine_for, find_denoiser
 from clearstem.errors import EngineUnavailable
-from clearstem.recipes import DenoiseOptions, DenoiserChoice, EngineName, SeparateOptions
+from clearstem.options import DenoiseOptions, DenoiserChoice, SeparateOptions
+from clearstem.recipes import EngineName
 from clearstem.settings import Settings
 
 WEIGHTS = Path(__file__).resolve().parents[3] / "shared" / "weights"

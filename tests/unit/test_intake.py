@@ -18,9 +18,11 @@ from clearstem.errors import (
     UploadNotFound,
 )
 from clearstem.executions import ExecutionState
+from clearstem.facts import Location
 from clearstem.intake import Intake
-from clearstem.jobs import Job, JobState, Location
-from clearstem.recipes import EngineName, SeparateOptions, separate_options
+from clearstem.jobs import Job, JobState
+from clearstem.options import SeparateOptions, separate_options
+from clearstem.recipes import EngineName
 from clearstem.service import Service
 from clearstem.uploads import Upload
 from tests.emulator import until

@@ -18,8 +18,9 @@ from clearstem.errors import (
     JobExists,
     JobNotFound,
 )
+from clearstem.facts import Failure
 from clearstem.job_table import JobTable, Page
-from clearstem.jobs import Failure, Job, JobState
+from clearstem.jobs import Job, JobState
 from clearstem.recipes import COMPOSITION, SEPARATION
 from tests.unit.examples import JOB_ID, STAGES, a_job, after, at
 from tests.unit.memory_jobs import MemoryJobs

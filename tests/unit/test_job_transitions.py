@@ -5,15 +5,10 @@ from dataclasses import replace
 import pytest
 
 from clearstem.errors import IllegalTransition
-from clearstem.jobs import Failure, JobState, StageResult, StageRun, StageState
-from clearstem.recipes import (
-    COMPOSITION,
-    DECOMPOSITION,
-    NORMALIZATION,
-    SEPARATE,
-    SEPARATION,
-    SeparateOptions,
-)
+from clearstem.facts import Failure, StageResult
+from clearstem.jobs import JobState, StageRun, StageState
+from clearstem.options import SeparateOptions
+from clearstem.recipes import COMPOSITION, DECOMPOSITION, NORMALIZATION, SEPARATE, SEPARATION
 from tests.unit.examples import (
     AUDIO,
     LOUDNESS,

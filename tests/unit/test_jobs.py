@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clearstem.errors import IllegalTransition
-from clearstem.jobs import Failure, Job, JobState, StageResult, StageRun, StageState
+from clearstem.facts import Failure, StageResult
+from clearstem.jobs import Job, JobState, StageRun, StageState
 from clearstem.recipes import SEPARATE
 from tests.unit.examples import (
     STAGES,

@@ -21,7 +21,8 @@ from clearstem.models import (
     missing_weights,
     weights_path,
 )
-from clearstem.recipes import EngineChoice, EngineName
+from clearstem.options import EngineChoice
+from clearstem.recipes import EngineName
 from clearstem.settings import Settings
 
 WEIGHTS = b"not a network, but bytes with a sum" * 1000

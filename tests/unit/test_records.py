@@ -9,20 +9,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clearstem.jobs import (
+from clearstem.facts import (
     AudioFormat,
     Engine,
     Failure,
-    Job,
     Location,
     Loudness,
     Separation,
     Source,
     StageResult,
-    StageRun,
     Track,
 )
-from clearstem.recipes import DenoiseOptions, SeparateOptions
+from clearstem.jobs import Job, StageRun
+from clearstem.options import DenoiseOptions, SeparateOptions
 from clearstem.records import dumps, from_item, loads, to_item
 from tests.unit.examples import LOUDNESS, a_job, after
 

@@ -15,7 +15,8 @@ from clearstem.errors import (
     StageError,
     StageInterrupted,
 )
-from clearstem.jobs import Job, JobState, StageResult, StageState
+from clearstem.facts import StageResult
+from clearstem.jobs import Job, JobState, StageState
 from clearstem.recipes import DECOMPOSITION, NORMALIZATION, SEPARATION
 from clearstem.reporting import StageReporter
 from tests.unit.examples import AUDIO, JOB_ID, STAGES, a_job, after, at, result_of

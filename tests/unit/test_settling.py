@@ -8,7 +8,8 @@ import pytest
 
 from clearstem.errors import JobNotFound
 from clearstem.executions import ExecutionState
-from clearstem.jobs import Failure, Job, JobState, StageState
+from clearstem.facts import Failure
+from clearstem.jobs import Job, JobState, StageState
 from clearstem.recipes import DECOMPOSITION, RECIPES, SEPARATION
 from clearstem.settling import Settler
 from tests.unit.examples import JOB_ID, STAGES, a_job, after, at

@@ -12,7 +12,7 @@ from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
 from clearstem.errors import TooLarge, TrackNotFound, UploadNotFound
-from clearstem.jobs import Location
+from clearstem.facts import Location
 from clearstem.media import HEAD_BYTES, MEBIBYTE
 from clearstem.service import Service
 from clearstem.track_store import PART_BYTES, ObjectWriter, TrackStore, content_disposition
