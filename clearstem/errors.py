@@ -21,7 +21,8 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
     │   │   ├── JobExists
     │   │   ├── IllegalTransition
     │   │   └── NotFinished
-    │   └── TooLarge                413
+    │   ├── TooLarge                413
+    │   └── TooManyRequests         429
     ├── EngineUnavailable           503   a separator was asked for that is not there
     ├── Contention                  503   a record kept changing under a writer
     └── StageError                        a stage task cannot go on
@@ -134,6 +135,22 @@ class TooLarge(RequestError):
     """A body beyond the limit; the message gives size and limit."""
 
     http_status = 413
+
+
+class TooManyRequests(RequestError):
+    """A caller beyond his rate.
+
+    Attributes
+    ----------
+    retry_after_s : int
+        Seconds after which he may ask again, 1 or more.
+    """
+
+    http_status = 429
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class EngineUnavailable(ClearstemError):

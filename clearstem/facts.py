@@ -20,12 +20,23 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The recording a job works on, as it was handed in."""
+    """The recording a job works on, as it was handed in.
+
+    Attributes
+    ----------
+    location : Location
+        Where it lies, or will lie once it has been fetched from `url`.
+    size_bytes : int
+        0 until it has been fetched.
+    url : str or None
+        The address it comes from, where the client gave one instead of a file.
+    """
 
     location: Location
     file_name: str
     extension: str
     size_bytes: int
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

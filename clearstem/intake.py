@@ -85,7 +85,9 @@ class Intake:
             max_bytes=self.settings.max_upload_bytes,
         )
 
-    def submit_upload(self, upload: Upload, options: Options) -> Job:
+    def submit_upload(
+        self, upload: Upload, options: Options, *, output_url: str | None = None
+    ) -> Job:
         """Make a job of an upload whose bytes have come; the options say of which recipe.
 
         Raises
@@ -102,6 +104,7 @@ class Intake:
             source=self._source(upload.location, name=upload.file_name, recipe=options.recipe),
             destination=Location(self.settings.tracks_bucket, f"jobs/{job_id}/"),
             options=options,
+            output_url=output_url,
         )
 
     def submit(
@@ -112,6 +115,7 @@ class Intake:
         source: Source,
         destination: Location,
         options: Options,
+        output_url: str | None = None,
     ) -> Job:
         """Record a job and start it; the record comes first, so that none is lost.
 
@@ -131,6 +135,7 @@ class Intake:
                 engine=engine_for(options, settings=self.settings),
                 at=self.now(),
                 download_token=self.new_id(),
+                output_url=output_url,
             )
         )
         try:

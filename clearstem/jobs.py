@@ -100,6 +100,8 @@ class Job:
         where the job has no such address.
     deleted_at : datetime or None
         When the owner had the results deleted; they are given out no more.
+    output_url : str or None
+        Where the client wants the result put as well.
     """
 
     job_id: str
@@ -124,6 +126,7 @@ class Job:
     denoising: Denoising | None = None
     download_token: str = ""
     deleted_at: datetime | None = None
+    output_url: str | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -160,10 +163,18 @@ class Job:
         return self.track(self.recipe.voice)
 
     @property
+    def downloading(self) -> bool:
+        """Whether the source is on its way from its address."""
+        awaited = self.source.url is not None and self.source.size_bytes == 0
+        return awaited and self.state is JobState.RUNNING
+
+    @property
     def message(self) -> str:
         """What is being done, in words for a watcher."""
         if self.state is JobState.QUEUED:
             return "Waiting to start"
+        if self.downloading:
+            return "Downloading"
         stage = self.current_stage()
         specs = self.recipe.stages
         return specs[-1 if stage is None else self._position(stage)].message
@@ -187,6 +198,12 @@ class Job:
         run = self.stages[index]
         started = replace(run, state=StageState.RUNNING, started_at=self._not_before(at))
         return self._with_stage(index, started, at=at, state=JobState.RUNNING)
+
+    def fetched(self, source: Source, *, at: datetime) -> "Job":
+        """Note that the source has come from its address; told again, nothing changes."""
+        if self.state.is_final or not self.downloading:
+            return self
+        return replace(self, source=source, updated_at=self._not_before(at))
 
     def advance(self, name: str, *, fraction: float, at: datetime) -> "Job":
         """Note work done in a running stage; anything late or smaller changes nothing."""
@@ -311,6 +328,7 @@ def queued_job(
     engine: Engine,
     at: datetime,
     download_token: str = "",
+    output_url: str | None = None,
 ) -> Job:
     """A job as it enters the queue: every stage pending, nothing done.
 
@@ -334,4 +352,5 @@ def queued_job(
         engine=engine,
         stages=tuple(StageRun(name=spec.name) for spec in recipe.stages),
         download_token=download_token,
+        output_url=output_url,
     )

@@ -14,7 +14,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from clearstem import errors
 from clearstem.service import Service
-from functions import wiring
+from functions import dialects, wiring
 from functions.telemetry import Event, entry_point, logger
 
 # API Gateway answers 401 to this very text, and 500 to any other.
@@ -44,17 +44,22 @@ def _owner(request: APIGatewayAuthorizerRequestEvent, *, service: Service) -> st
 
 
 def _always_keyed(request: APIGatewayAuthorizerRequestEvent) -> bool:
-    """Whether a socket of a dialect is opened whose clients always have a key."""
-    return (request.query_string_parameters or {}).get("dialect") == "audo"
+    """Whether a dialect is spoken whose clients always have a key."""
+    asked = (request.query_string_parameters or {}).get("dialect", dialects.DEFAULT)
+    dialect = asked if _opens_socket(request) else dialects.dialect_of(request.path)
+    return dialects.needs_key(dialect)
+
+
+def _opens_socket(request: APIGatewayAuthorizerRequestEvent) -> bool:
+    return bool(request.request_context.get("eventType") == "CONNECT")
 
 
 def _key(request: APIGatewayAuthorizerRequestEvent) -> str | None:
     headers = {name.lower(): value for name, value in (request.headers or {}).items()}
     if key := headers.get(_HEADER):
         return key
-    opens_socket = request.request_context.get("eventType") == "CONNECT"
     asked = request.query_string_parameters or {}  # None where there is no query string
-    return asked.get(_QUERY_PARAMETER) if opens_socket else None
+    return asked.get(_QUERY_PARAMETER) if _opens_socket(request) else None
 
 
 def _policy(owner: str, *, method_arn: str) -> dict[str, Any]:

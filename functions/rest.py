@@ -18,9 +18,9 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from mangum import Mangum
 from starlette.requests import ClientDisconnect
 
-from clearstem.errors import ClearstemError, Contention
+from clearstem.errors import ClearstemError, Contention, InvalidRequest, TooManyRequests
 from clearstem.service import Service
-from functions import wiring
+from functions import dialects, wiring
 from functions.blocking import Blocking
 from functions.dialects import pipeline
 from functions.job_reads import JobReads
@@ -31,6 +31,7 @@ from functions.telemetry import Event, count, entry_point, logger
 
 _CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
 
+_FAULT: Final = "Internal server error"
 _SUBMITTING: Final = (("POST", "/process"), ("POST", "/jobs"))
 
 _DESCRIPTION: Final = """\
@@ -127,19 +128,28 @@ def _docs_route(assets: str | None) -> Callable[[], Awaitable[HTMLResponse]]:
     return docs
 
 
-async def _problem(_: Request, error: Exception) -> Response:
-    status = error.http_status if isinstance(error, ClearstemError) else 500
-    headers = {"Retry-After": "1"} if isinstance(error, Contention) else None
-    return JSONResponse(pipeline.problem(str(error)), status_code=status, headers=headers)
+async def _problem(request: Request, error: Exception) -> Response:
+    """An error in the words of the dialect that was spoken to."""
+    known = error if isinstance(error, ClearstemError) else ClearstemError(_FAULT)
+    status, body = dialects.PROBLEMS[dialects.dialect_of(request.url.path)](known)
+    wait_s = _retry_after_s(known)
+    headers = None if wait_s is None else {"Retry-After": str(wait_s)}
+    return JSONResponse(dict(body), status_code=status, headers=headers)
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
-    """The first thing wrong, in one sentence; never a list, and never 422."""
+def _retry_after_s(error: ClearstemError) -> int | None:
+    if isinstance(error, TooManyRequests):
+        return error.retry_after_s
+    return 1 if isinstance(error, Contention) else None
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """The first thing wrong, in one sentence, never a list."""
     if not isinstance(error, RequestValidationError):
         raise error
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
-    return JSONResponse(pipeline.problem(f"{where or 'body'}: {first['msg']}"), status_code=400)
+    return await _problem(request, InvalidRequest(f"{where or 'body'}: {first['msg']}"))
 
 
 async def _gone(_: Request, __: Exception) -> Response:
@@ -149,4 +159,4 @@ async def _gone(_: Request, __: Exception) -> Response:
 
 async def _fault(request: Request, error: Exception) -> Response:
     logger().error("request failed", path=request.url.path, exc_info=error)
-    return JSONResponse(pipeline.problem("Internal server error"), status_code=500)
+    return await _problem(request, error)

@@ -4,9 +4,11 @@ Free of web frameworks, so that the push function renders with the same code
 as the API and still starts fast.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from clearstem.broadcast import Render
+from clearstem.errors import ClearstemError
 from functions.dialects import audo, pipeline
 
 DEFAULT: Final = "pipeline"
@@ -16,3 +18,20 @@ RENDERERS: Final[dict[str, Render]] = {
     DEFAULT: lambda job, _: pipeline.render(job),
     "audo": audo.render,
 }
+
+Problem = Callable[[ClearstemError], tuple[int, Mapping[str, str]]]
+"""Status and body of an error."""
+
+PROBLEMS: Final[dict[str, Problem]] = {DEFAULT: pipeline.problem_of, "audo": audo.problem}
+
+_PREFIXES: Final = {"/v1/": "audo"}
+
+
+def dialect_of(path: str) -> str:
+    """The dialect that a path of the HTTP API belongs to."""
+    return next((name for prefix, name in _PREFIXES.items() if path.startswith(prefix)), DEFAULT)
+
+
+def needs_key(dialect: str) -> bool:
+    """Whether its clients always have a key, even where others are let in without one."""
+    return dialect != DEFAULT

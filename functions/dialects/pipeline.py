@@ -6,6 +6,7 @@ Times are UTC without a zone, to the microsecond.
 """
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Final
@@ -168,6 +169,11 @@ def upload_document(upload: Upload, links: PresignedUpload, *, max_bytes: int) -
 def render(job: Job) -> str:
     """A job as one WebSocket text frame."""
     return json.dumps(job_document(job), ensure_ascii=False, separators=(",", ":"))
+
+
+def problem_of(error: ClearstemError) -> tuple[int, Mapping[str, str]]:
+    """Status and body of an error."""
+    return error.http_status, {"detail": str(error)}
 
 
 def problem(message: str) -> ProblemDocument:

@@ -10,6 +10,7 @@ from fastapi.security import APIKeyHeader
 from clearstem.errors import JobNotFound, Unauthorized
 from clearstem.jobs import Job
 from clearstem.service import Service
+from functions import dialects
 from functions.blocking import Blocking
 from functions.job_reads import JobReads, Snapshot
 
@@ -67,7 +68,12 @@ def job_uuid(text: str) -> str:
 async def _call(request: Request, key: Annotated[str | None, Security(_API_KEY)]) -> Call:
     service: Service = request.app.state.service
     blocking: Blocking = request.app.state.blocking
-    owner = gateway_owner(request) or await _owner_of(key, service=service, blocking=blocking)
+    owner = gateway_owner(request) or await _owner_of(
+        key,
+        service=service,
+        blocking=blocking,
+        keyed=dialects.needs_key(dialects.dialect_of(request.url.path)),
+    )
     return Call(service, blocking, request.app.state.reads, owner)
 
 
@@ -81,9 +87,9 @@ def gateway_owner(request: Request) -> str | None:
     return str(found) if found else None
 
 
-async def _owner_of(key: str | None, *, service: Service, blocking: Blocking) -> str:
+async def _owner_of(key: str | None, *, service: Service, blocking: Blocking, keyed: bool) -> str:
     if key:
         return await blocking.call(service.accounts.authenticate, key, at=service.now())
-    if not service.settings.keyless_owner:
+    if keyed or not service.settings.keyless_owner:
         raise Unauthorized("Invalid or missing API key")
     return service.settings.keyless_owner

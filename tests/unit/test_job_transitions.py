@@ -225,3 +225,17 @@ def test_three_states_are_final(state):
 def test_a_job_knows_its_current_stage():
     assert a_job().current_stage() == SEPARATION
     assert after(a_job(), SEPARATION).current_stage() == DECOMPOSITION
+
+
+def test_a_source_with_an_address_is_downloading_until_it_has_come():
+    plain = a_job()
+    awaited = replace(plain.source, url="https://example.org/a.wav", size_bytes=0)
+    running = replace(plain, source=awaited).start_stage(SEPARATION, at=at(1))
+    assert (running.downloading, running.message) == (True, "Downloading")
+    come = running.fetched(replace(awaited, size_bytes=9), at=at(2))
+    assert (come.downloading, come.source.size_bytes, come.updated_at) == (False, 9, at(2))
+    assert come.fetched(replace(awaited, size_bytes=7), at=at(3)) is come
+
+
+def test_a_source_that_was_handed_in_is_never_downloading():
+    assert not a_job().start_stage(SEPARATION, at=at(1)).downloading
