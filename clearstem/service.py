@@ -16,8 +16,10 @@ from botocore.config import Config
 from clearstem.accounts import Accounts
 from clearstem.broadcast import Broadcast, Render
 from clearstem.connections import ConnectionTable
+from clearstem.control import JobControl
 from clearstem.executions import Executions
 from clearstem.intake import Intake
+from clearstem.job_log import JobLog
 from clearstem.job_table import JobTable
 from clearstem.recipes import DENOISE, SEPARATE
 from clearstem.reporting import StageReporter
@@ -115,6 +117,18 @@ class Service:
             executions=self.executions,
             now=self.now,
             new_id=self.new_id,
+        )
+
+    @property
+    def log(self) -> JobLog:
+        """What happened to jobs."""
+        return JobLog(self.jobs.client, self.jobs.table)
+
+    @property
+    def control(self) -> JobControl:
+        """What stops jobs and takes them up again."""
+        return JobControl(
+            jobs=self.jobs, store=self.store, executions=self.executions, now=self.now
         )
 
     @property

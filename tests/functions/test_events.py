@@ -258,7 +258,7 @@ def test_a_job_that_is_over_is_told_and_the_socket_opened_for_it_is_closed(
     sockets: Sockets, deployed: Service
 ) -> None:
     job = submit(deployed, owner="alice", job_id=JOB_ID)
-    deployed.settler.settle(job.job_id, status="ABORTED", error=None, cause=None)
+    deployed.settler.settle(job.job_id, attempt=1, status="ABORTED", error=None, cause=None)
     call(push.handler, recorded("stream_watch"))
     (frame,) = sockets.documents(CONNECTION_ID)
     assert frame["status"] == "failed"
