@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clearstem.errors import InvalidRequest
 from clearstem.job_events import JobEvent
-from clearstem.job_table import event_sort, job_key
 from clearstem.records import from_item
+from clearstem.table_keys import event_sort, job_key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

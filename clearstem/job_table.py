@@ -24,6 +24,8 @@ from clearstem.errors import Contention, InvalidRequest, JobExists, JobNotFound
 from clearstem.job_events import JobEvent, logged
 from clearstem.jobs import Job, JobState
 from clearstem.records import Item, from_item, to_item
+from clearstem.retention import due_item, source_reference
+from clearstem.table_keys import EXPIRY, JOB, event_sort, job_key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -43,21 +45,9 @@ _ATTEMPTS: Final = 8
 # is a fault, and met again at every attempt.
 _RACES: Final = frozenset({"None", "ConditionalCheckFailed", "TransactionConflict"})
 
-JOB: Final = "JOB"
-EVENT: Final = "EVENT#"
 # An owner's jobs by time: see `_item`.
 _OWNER_SORT: Final = re.compile(r"JOB#[^#]+#(?P<job_id>[^#]+)")
 LISTABLE: Final = 100  # BatchGetItem takes that many keys
-
-
-def job_key(job_id: str) -> str:
-    """The partition of everything that belongs to one job."""
-    return f"JOB#{job_id}"
-
-
-def event_sort(number: int) -> str:
-    """The sort key of a log's entry: text that sorts as the numbers do."""
-    return f"{EVENT}{number:010d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +75,9 @@ class JobTable:
         """
         ticketed, events = logged(None, self._ticketed(job))
         put: Any = {"Item": _item(ticketed), "ConditionExpression": _NEW}
+        beside = [*self._entries(job.job_id, events), self._put(Item=source_reference(job))]
         for attempt in range(_ATTEMPTS):
-            if self._transacted([self._put(**put), *self._entries(job.job_id, events)]):
+            if self._transacted([self._put(**put), *beside, *self._expiry(None, job)]):
                 return ticketed
             if self.get_many([job.job_id]):
                 # The ticket was taken for nothing; let it leave the queue at once.
@@ -200,7 +191,7 @@ class JobTable:
             "ConditionExpression": _UNCHANGED,
             "ExpressionAttributeValues": {":seen": {"N": str(seen.version)}},
         }
-        beside = self._entries(seen.job_id, events)
+        beside = [*self._entries(seen.job_id, events), *self._expiry(seen, changed)]
         if _waits(seen) and not _waits(changed):
             # In one transaction, or a crash in between would leave everyone's
             # place in the queue wrong for ever.
@@ -241,6 +232,15 @@ class JobTable:
         return [
             self._put(Item=to_item(event, **key)) for event, key in zip(events, keys, strict=True)
         ]
+
+    def _expiry(self, seen: Job | None, changed: Job) -> list[Any]:
+        """What has the job found, by `clearstem.retention`, when its time is over."""
+        if changed.expires_at == (seen.expires_at if seen else None):
+            return []
+        if changed.expires_at is not None:
+            return [self._put(Item=due_item(changed, sort=EXPIRY, at=changed.expires_at))]
+        key = {"pk": {"S": job_key(changed.job_id)}, "sk": {"S": EXPIRY}}
+        return [{"Delete": {"TableName": self.table, "Key": key}}]
 
     def _departure(self, recipe_name: str) -> Any:
         update = {

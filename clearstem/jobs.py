@@ -7,7 +7,8 @@ time: adapters write what comes back with a condition on `Job.version`, so what
 these methods allow is what can happen.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -106,6 +107,11 @@ class Job:
         Counts from 1 how often the job was taken up; see `retry`.
     logged : int
         Events in its log.
+    expires_at : datetime or None
+        When it is deleted with all its files; None: its files end with their
+        bucket's lifecycle, and the record stays.
+    labels : Mapping[str, str]
+        What its owner calls it by.
     """
 
     job_id: str
@@ -133,6 +139,8 @@ class Job:
     output_url: str | None = None
     attempt: int = 1
     logged: int = 0
+    expires_at: datetime | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def recipe(self) -> Recipe:

@@ -22,7 +22,9 @@ from clearstem.intake import Intake
 from clearstem.job_log import JobLog
 from clearstem.job_table import JobTable
 from clearstem.recipes import DENOISE, SEPARATE
+from clearstem.removal import Removal
 from clearstem.reporting import StageReporter
+from clearstem.retention import RetentionTable
 from clearstem.settings import Settings
 from clearstem.settling import Settler
 from clearstem.track_store import TrackStore
@@ -129,6 +131,18 @@ class Service:
         """What stops jobs and takes them up again."""
         return JobControl(
             jobs=self.jobs, store=self.store, executions=self.executions, now=self.now
+        )
+
+    @property
+    def removal(self) -> Removal:
+        """What deletes jobs, and what has outlived its time."""
+        return Removal(
+            jobs=self.jobs,
+            retention=RetentionTable(self.jobs.client, self.jobs.table),
+            store=self.store,
+            control=self.control,
+            settings=self.settings,
+            now=self.now,
         )
 
     @property

@@ -12,9 +12,10 @@ from clearstem.errors import InvalidRequest
 from clearstem.facts import Failure
 from clearstem.job_events import EventKind, JobEvent, logged
 from clearstem.job_log import LARGEST_NUMBER, JobLog
-from clearstem.job_table import JobTable, event_sort
+from clearstem.job_table import JobTable
 from clearstem.jobs import Job
 from clearstem.recipes import DECOMPOSITION, SEPARATION
+from clearstem.table_keys import event_sort
 from tests.unit.examples import JOB_ID, STAGES, a_job, after, at, result_of
 
 TABLE = "clearstem"
