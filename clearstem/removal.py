@@ -94,6 +94,13 @@ class Removal:
                 return receipt
         raise Contention(f"job {job_id} changed under {_ATTEMPTS} attempts to delete it")
 
+    def receipt(self, job_id: str, *, owner: str) -> Receipt:
+        """The receipt of an owner's deleted job; `JobNotFound` also where it is another's."""
+        receipt = self._told(job_id)
+        if receipt.owner != owner:
+            raise JobNotFound("Job not found")
+        return receipt
+
     def sweep(self) -> Iterator[str]:
         """Delete the jobs whose time is over, look after those removed; yields their ids."""
         for sort, due in self.retention.due(before=self.now()):

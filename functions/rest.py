@@ -25,7 +25,7 @@ from functions.blocking import Blocking
 from functions.dialects import pipeline
 from functions.job_reads import JobReads
 from functions.lingering import Lingering
-from functions.routes import downloads, examples
+from functions.routes import downloads, examples, jobs
 from functions.routes import pipeline as pipeline_routes
 from functions.telemetry import Event, count, entry_point, logger
 
@@ -74,6 +74,7 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
     app.state.blocking = blocking = Blocking()
     app.state.reads = JobReads(service.jobs, blocking=blocking)
     app.include_router(pipeline_routes.router)
+    app.include_router(jobs.router)
     app.include_router(downloads.router)
     app.add_api_route("/", _console, include_in_schema=False)
     app.add_api_route("/docs", _docs_route(docs_assets), include_in_schema=False)

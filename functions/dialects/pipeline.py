@@ -147,6 +147,9 @@ def job_document(job: Job) -> JobDocument:
         "tracks": [_track(job, track) for track in finished_tracks(job)],
         "notes": list(job.notes),
         "error": _failure(job),
+        "attempt": job.attempt,
+        "labels": dict(job.labels),
+        "expires_at": timestamp(job.expires_at) if job.expires_at else None,
     }
 
 

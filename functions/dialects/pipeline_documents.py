@@ -164,6 +164,9 @@ class JobDocument(TypedDict):
     tracks: list[TrackDocument]
     notes: list[str]
     error: FailureDocument | None
+    attempt: int
+    labels: dict[str, str]
+    expires_at: str | None
 
 
 class JobsDocument(TypedDict):

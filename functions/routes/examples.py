@@ -104,6 +104,9 @@ QUEUED_JOB: Final[documents.JobDocument] = {
     "tracks": [],
     "notes": [],
     "error": None,
+    "attempt": 1,
+    "labels": {},
+    "expires_at": None,
 }
 
 COMPLETED_JOB: Final[documents.JobDocument] = {

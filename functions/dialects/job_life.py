@@ -1,0 +1,80 @@
+"""The course of a job as documents: its log, its deletion.
+
+They are clearstem's own, not part of any published API, and are spelled like
+the pipeline dialect's.
+"""
+
+from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
+
+from clearstem.job_events import JobEvent
+from clearstem.retention import Receipt
+from functions.dialects.pipeline import timestamp
+
+
+class EventDocument(TypedDict):
+    """One entry of a job's log; webhooks carry the same names of types."""
+
+    number: int
+    type: str
+    at: str
+    attempt: int
+    percent: float
+    stage: str | None
+    error: str | None
+
+
+class EventsDocument(TypedDict):
+    """Some entries of a job's log, oldest first, and where the next ones begin."""
+
+    events: list[EventDocument]
+    last: int
+    more: bool
+
+
+class ReceiptDocument(TypedDict):
+    """What was deleted of a job."""
+
+    job_id: str
+    state: str
+    created_at: str
+    deleted_at: str
+    files: int
+    size_bytes: int
+    source_kept: bool
+    record_kept: bool
+
+
+def event_document(event: JobEvent) -> EventDocument:
+    """One event."""
+    return {
+        "number": event.number,
+        "type": event.kind.value,
+        "at": timestamp(event.at),
+        "attempt": event.attempt,
+        "percent": event.percent,
+        "stage": event.stage,
+        "error": event.error,
+    }
+
+
+def events_document(events: tuple[JobEvent, ...], *, after: int, limit: int) -> EventsDocument:
+    """A page of events that were asked for from `after` on."""
+    return {
+        "events": [event_document(event) for event in events],
+        "last": events[-1].number if events else after,
+        "more": len(events) == limit,
+    }
+
+
+def receipt_document(receipt: Receipt) -> ReceiptDocument:
+    """A deletion's receipt."""
+    return {
+        "job_id": receipt.job_id,
+        "state": receipt.state.value,
+        "created_at": timestamp(receipt.created_at),
+        "deleted_at": timestamp(receipt.deleted_at),
+        "files": receipt.files,
+        "size_bytes": receipt.size_bytes,
+        "source_kept": receipt.source_kept,
+        "record_kept": receipt.record_kept,
+    }
