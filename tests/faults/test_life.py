@@ -156,16 +156,17 @@ class Life(RuleBasedStateMachine):
             worker.tell(lambda reporter: reporter.fail(error("it stopped")))
             worker.alive = worker.alive and error is StageInterrupted
 
-    @rule(job_id=jobs, back=st.integers(0, 1))
-    def hear_of_an_ending(self, job_id: str, back: int) -> None:
+    @rule(job_id=jobs)
+    def hear_of_its_ending(self, job_id: str) -> None:
         job = self.job(job_id)
         if job is not None:
-            attempt = max(1, job.attempt - back)
-            settled = self.service.settler.settle(
-                job_id, attempt=attempt, status="FAILED", error=None, cause=None
-            )
-            if attempt != job.attempt:
-                assert settled == job
+            assert self.settled(job, attempt=job.attempt).state.is_final
+
+    @rule(job_id=jobs)
+    def hear_of_earlier_endings(self, job_id: str) -> None:
+        job = self.job(job_id)
+        for attempt in range(1, job.attempt if job else 1):
+            assert job is not None and self.settled(job, attempt=attempt) == job
 
     @rule(job_id=jobs)
     def cancel(self, job_id: str) -> None:
@@ -183,6 +184,8 @@ class Life(RuleBasedStateMachine):
         try:
             retried = self.service.control.retry(job_id)
             assert before is not None and retried.attempt == before.attempt + 1
+            # The execution that failed is told of a second time, and late.
+            assert self.settled(retried, attempt=before.attempt) == retried
         except Conflict:
             assert before is not None
             assert before.state is not JobState.FAILED or before.deleted_at is not None
@@ -253,6 +256,11 @@ class Life(RuleBasedStateMachine):
             tracks = {track.location.key for track in job.tracks}
             assert len(tracks) == len(SEPARATE.tracks)
             assert self.listed(self.service.settings.tracks_bucket, job.job_id) == tracks
+
+    def settled(self, job: Job, *, attempt: int) -> Job:
+        return self.service.settler.settle(
+            job.job_id, attempt=attempt, status="FAILED", error=None, cause=None
+        )
 
     def job(self, job_id: str) -> Job | None:
         self.touched.add(job_id)
