@@ -12,7 +12,7 @@ from clearstem.options import separate_options
 from clearstem.settings import Settings
 from functions.dialects import pipeline
 from functions.dialects import pipeline_documents as documents
-from functions.form_upload import receive_form
+from functions.form_upload import SEPARATION_FORM, receive_form
 from functions.routes import examples
 from functions.routes.calls import CurrentCall
 from functions.telemetry import logger
@@ -112,6 +112,7 @@ async def process(request: Request, call: CurrentCall) -> JSONResponse:
     intake = call.service.intake
     upload, options = await receive_form(
         request.stream(),
+        form=SEPARATION_FORM,
         content_type=request.headers.get("content-type", ""),
         owner=call.owner,
         intake=intake,
