@@ -154,9 +154,7 @@ def _message(error: ClearstemError) -> str:
         return "audio is required and must be a file"
     if isinstance(error, TooLong):
         minutes, limit = _upwards(error.duration_s / 60), f"{error.limit_s / 60:g}"
-        return (
-            f"Duration exceeds the maximum limit of {limit} minutes. Duration: {minutes} minutes"
-        )
+        return f"Duration exceeds the maximum limit of {limit} minutes. Duration: {minutes} minutes"
     return str(error)
 
 

@@ -1,7 +1,7 @@
 """The Munsit dialect's routes: a recording in, the history, and progress as events."""
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -17,7 +17,6 @@ from functions.dialects import munsit
 from functions.event_stream import JobFeed
 from functions.form_upload import Form, receive_form
 from functions.job_reads import Snapshot
-from functions.routes import examples
 from functions.routes.addresses import base_url
 from functions.routes.calls import Call, CurrentCall
 from functions.telemetry import logger
@@ -56,21 +55,20 @@ async def history(
     return StreamingResponse(chunks, media_type="application/json")
 
 
-async def _watched(denoise_id: str, call: CurrentCall) -> Snapshot:
-    """The job, or the refusal, before the stream begins."""
+async def _watched(denoise_id: str, call: CurrentCall, response: Response) -> Snapshot:
+    """The job, or the refusal, before the stream begins; and the stream's headers."""
+    # Beside the ``no-cache`` that FastAPI gives all event streams.
+    response.headers["Cache-Control"] = "no-store"
     return await call.snapshot(denoise_id)
 
 
 @router.get("/denoise/{denoise_id}/progress", response_class=EventSourceResponse)
 async def progress(
     request: Request,
-    response: Response,
     call: CurrentCall,
     job: Annotated[Snapshot, Depends(_watched)],
 ) -> AsyncIterator[ServerSentEvent]:
     """Send the job as it is, then its changes, until it is over."""
-    # Beside the ``no-cache`` of all event streams.
-    response.headers["Cache-Control"] = "no-store"
     base, last = base_url(request), ""
     async for snapshot in _changes(request, call, job):
         text = munsit.event_text(snapshot.job, base_url=base)
