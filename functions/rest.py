@@ -26,7 +26,7 @@ from functions.dialects import pipeline
 from functions.event_stream import JobFeed
 from functions.job_reads import JobReads
 from functions.lingering import Lingering
-from functions.routes import downloads, examples
+from functions.routes import downloads, examples, originals
 from functions.routes import munsit as munsit_routes
 from functions.routes import pipeline as pipeline_routes
 from functions.telemetry import Event, count, entry_point, logger
@@ -79,6 +79,7 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
     app.include_router(pipeline_routes.router)
     app.include_router(downloads.router)
     app.include_router(munsit_routes.router)
+    app.include_router(originals.router)
     app.add_api_route("/", _console, include_in_schema=False)
     app.add_api_route("/docs", _docs_route(docs_assets), include_in_schema=False)
     app.add_exception_handler(ClearstemError, _problem)
