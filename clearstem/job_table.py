@@ -196,7 +196,7 @@ class JobTable:
     def _transacted(self, put: Any, ticket: Any) -> bool:
         # In one transaction, or a crash in between would leave everyone's
         # place in the queue wrong for ever.
-        record = {"Put": {"TableName": self.table, **put}}
+        record: Any = {"Put": {"TableName": self.table, **put}}
         try:
             self.client.transact_write_items(TransactItems=[record, ticket])
         except self.client.exceptions.TransactionCanceledException as exc:

@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from clearstem.errors import TooLarge
 from clearstem.media import MEBIBYTE
 from clearstem.options import separate_options
+from clearstem.recipes import SEPARATE
 from clearstem.settings import Settings
 from functions.dialects import pipeline
 from functions.dialects import pipeline_documents as documents
-from functions.form_upload import receive_form
+from functions.form_upload import Form, receive_form
 from functions.routes import examples
 from functions.routes.calls import CurrentCall
 from functions.telemetry import logger
@@ -112,6 +113,7 @@ async def process(request: Request, call: CurrentCall) -> JSONResponse:
     intake = call.service.intake
     upload, options = await receive_form(
         request.stream(),
+        Form(recipe=SEPARATE, options=separate_options),
         content_type=request.headers.get("content-type", ""),
         owner=call.owner,
         intake=intake,
