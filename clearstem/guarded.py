@@ -294,6 +294,8 @@ def _prompt(lookup: Resolver) -> Resolver:
 
 def _check_answer(answer: httpx.Response, *, max_bytes: int) -> None:
     _check_status(answer)
+    if answer.status_code != httpx.codes.OK:
+        raise UrlFailed(f"the address answered {answer.status_code}, without a recording")
     if answer.headers.get("content-encoding", "identity").lower() != "identity":
         raise UrlFailed("the address answered with compressed content, which was not asked for")
     if answer.headers.get("content-type", "").partition(";")[0].strip().lower() in _PAGES:
@@ -360,5 +362,6 @@ def _fault(exc: httpx.TransportError) -> str:
             return "the host name of the address does not resolve"
         if isinstance(cause, ssl.SSLError):
             return "the address has no certificate that can be trusted"
-        cause = cause.__cause__
+        # httpcore re-raises `from None`: the context alone still knows.
+        cause = cause.__cause__ or cause.__context__
     return "the address refuses connections"
