@@ -10,7 +10,8 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
     │   │   ├── EmptyFile
     │   │   ├── UnsupportedFormat
     │   │   ├── ContentMismatch
-    │   │   └── InvalidOption
+    │   │   ├── InvalidOption
+    │   │   └── UrlRefused
     │   ├── Unauthorized            401
     │   ├── NotFound                404
     │   │   ├── JobNotFound
@@ -25,8 +26,11 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
     │   └── TooManyRequests         429
     ├── EngineUnavailable           503   a separator was asked for that is not there
     ├── Contention                  503   a record kept changing under a writer
+    ├── UrlFailed                   502   a user's address does not give or take what it should
+    │   └── UrlUnreachable                it may, if it is asked again
     └── StageError                        a stage task cannot go on
         ├── PermanentStageError           the same input fails again
+        │   ├── SourceNotFetched
         │   ├── UnreadableAudio
         │   ├── NoAudio
         │   ├── AudioOutOfRange
@@ -83,6 +87,10 @@ class ContentMismatch(InvalidRequest):
 
 class InvalidOption(InvalidRequest):
     """An option outside its range; the message gives value and range."""
+
+
+class UrlRefused(InvalidRequest):
+    """A user's address that is never called, for its form or for where it leads."""
 
 
 class Unauthorized(RequestError):
@@ -167,6 +175,23 @@ class Contention(ClearstemError):
     state_name = "Clearstem.Contention"
 
 
+class UrlFailed(ClearstemError):
+    """A user's address answered, but not as it should; asking again would not help.
+
+    The message says what it answered and never repeats the address, whose query
+    may be a signature.
+    """
+
+    http_status = 502
+    state_name = "Clearstem.UrlFailed"
+
+
+class UrlUnreachable(UrlFailed):
+    """A user's address did not answer, broke off, or said that it cannot now."""
+
+    state_name = "Clearstem.UrlUnreachable"
+
+
 class StageError(ClearstemError):
     """A stage task that cannot go on."""
 
@@ -182,6 +207,12 @@ class PermanentStageError(StageError):
 
     state_name = "Clearstem.Permanent"
     exit_code = 65
+
+
+class SourceNotFetched(PermanentStageError):
+    """The address that the source is to come from gives no recording."""
+
+    state_name = "Clearstem.SourceNotFetched"
 
 
 class UnreadableAudio(PermanentStageError):

@@ -1,4 +1,4 @@
-"""The ways in: an upload, an announced upload, an object dropped in a bucket.
+"""The ways in: an upload, an announced upload, an address, an object dropped in a bucket.
 
 All end in one `Intake.submit`, which checks, records and starts a job.
 """
@@ -12,8 +12,16 @@ from typing import Final
 
 from clearstem import media
 from clearstem.accounts import check_owner
+from clearstem.addresses import check_address, file_name_of
 from clearstem.denoisers import engine_for
-from clearstem.errors import ClearstemError, EmptyFile, InvalidRequest, JobExists, TooLarge
+from clearstem.errors import (
+    ClearstemError,
+    EmptyFile,
+    InvalidRequest,
+    JobExists,
+    TooLarge,
+    UrlRefused,
+)
 from clearstem.executions import Executions
 from clearstem.facts import Failure, Location, Source
 from clearstem.job_table import JobTable
@@ -94,14 +102,45 @@ class Intake:
         ------
         UploadNotFound, EmptyFile, TooLarge, ContentMismatch
             There are no bytes, or not such as can be worked on.
+        UrlRefused
+            The result is to be put to an address that is not called.
         EngineUnavailable
             From the choice of the engine.
         """
+        self._check_address(output_url, named="output")
         job_id = self.new_id()
         return self.submit(
             job_id=job_id,
             owner=upload.owner,
             source=self._source(upload.location, name=upload.file_name, recipe=options.recipe),
+            destination=Location(self.settings.tracks_bucket, f"jobs/{job_id}/"),
+            options=options,
+            output_url=output_url,
+        )
+
+    def submit_url(
+        self, url: str, options: Options, *, owner: str, output_url: str | None = None
+    ) -> Job:
+        """Make a job of a recording that its first stage fetches from an address.
+
+        Nothing is called here: what the address gives, and where its name leads,
+        the stage finds out.
+
+        Raises
+        ------
+        UrlRefused
+            One of the addresses is plainly not one to be called; the message
+            says which (``input`` or ``output``) and why.
+        EngineUnavailable
+            From the choice of the engine.
+        """
+        self._check_address(url, named="input")
+        self._check_address(output_url, named="output")
+        job_id = self.new_id()
+        return self.submit(
+            job_id=job_id,
+            owner=owner,
+            source=self._awaited(url, job_id=job_id, owner=owner, recipe=options.recipe),
             destination=Location(self.settings.tracks_bucket, f"jobs/{job_id}/"),
             options=options,
             output_url=output_url,
@@ -197,6 +236,22 @@ class Intake:
             for name, value in metadata.items()
             if name.startswith(_OPTION_PREFIX)
         }
+
+    def _check_address(self, url: str | None, *, named: str) -> None:
+        if url is None:
+            return
+        try:
+            check_address(url, allow_loopback=self.settings.url_allow_loopback)
+        except UrlRefused as exc:
+            raise UrlRefused(f"{named}: {exc}") from exc
+
+    def _awaited(self, url: str, *, job_id: str, owner: str, recipe: Recipe) -> Source:
+        """A source that is still to be fetched; often its address tells the format."""
+        name = file_name_of(url)
+        suffix = PurePosixPath(name).suffix.lower().removeprefix(".")
+        extension = suffix if suffix in recipe.inputs else ""
+        location = Location(self.settings.uploads_bucket, f"uploads/{owner}/{job_id}/source")
+        return Source(location, file_name=name, extension=extension, size_bytes=0, url=url)
 
     def _source(self, location: Location, *, name: str, recipe: Recipe) -> Source:
         extension = media.extension(name, accepted=recipe.inputs)

@@ -57,6 +57,26 @@ _CONTENT_TYPES: Final = {
     "webm": "video/webm",
 }
 
+# What else servers call them, and what is read and never written.
+_FURTHER_TYPES: Final = {
+    **dict.fromkeys(("audio/x-wav", "audio/wave", "audio/vnd.wave"), "wav"),
+    **dict.fromkeys(("audio/mp3", "audio/x-mp3"), "mp3"),
+    "audio/x-flac": "flac",
+    **dict.fromkeys(("application/ogg", "audio/x-ogg", "audio/vorbis"), "ogg"),
+    **dict.fromkeys(("audio/m4a", "audio/x-m4a"), "m4a"),
+    **dict.fromkeys(("audio/aac", "audio/aacp", "audio/x-aac"), "aac"),
+    "audio/opus": "opus",
+    **dict.fromkeys(("audio/aiff", "audio/x-aiff"), "aiff"),
+    **dict.fromkeys(("audio/amr", "audio/amr-wb"), "amr"),
+    "audio/x-ms-wma": "wma",
+    "audio/webm": "webm",
+    **dict.fromkeys(("video/avi", "video/x-msvideo", "video/vnd.avi"), "avi"),
+    "video/x-flv": "flv",
+    "video/x-ms-wmv": "wmv",
+    "video/x-ms-asf": "asf",
+    "video/mpeg": "mpeg",
+}
+
 # What the separation recipe reads and writes.
 SEPARATE_INPUTS: Final = ("wav", "mp3", "flac", "ogg")
 SEPARATE_OUTPUTS: Final = ("wav", "flac", "mp3", "ogg", "m4a")
@@ -86,6 +106,13 @@ _SUBSTITUTES: Final = {
 def content_type(extension: str) -> str:
     """The media type of a file extension; ``application/octet-stream`` if unknown."""
     return _CONTENT_TYPES.get(extension, "application/octet-stream")
+
+
+def extension_of_type(content_type: str) -> str | None:
+    """The file extension of a Content-Type header, parameters and all; None if it tells none."""
+    kind = content_type.partition(";")[0].strip().lower()
+    registered = {named: extension for extension, named in _CONTENT_TYPES.items()}
+    return registered.get(kind) or _FURTHER_TYPES.get(kind)
 
 
 def denoised_extension(source: str, *, asked: str | None) -> str:

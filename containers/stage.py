@@ -78,7 +78,13 @@ def run_stage(stage: str, job_id: str, *, service: Service) -> None:
             job = reporter.start()
             with tempfile.TemporaryDirectory(prefix=f"clearstem-{stage}-") as scratch:
                 space = Workspace(
-                    job, stage, service.store, service.settings, Path(scratch), _versions()
+                    job,
+                    stage,
+                    service.store,
+                    service.settings,
+                    Path(scratch),
+                    _versions(),
+                    reporter.fetched,
                 )
                 manifest = space.committed() or _work(space, reporter)
             reporter.complete(manifest.result)
