@@ -13,13 +13,14 @@ from typing import Final, Generic, TypeVar
 from clearstem import media
 from clearstem.errors import InvalidRequest, MissingFile
 from clearstem.intake import Intake
-from clearstem.recipes import Recipe
+from clearstem.options import SeparateOptions, separate_options
+from clearstem.recipes import SEPARATE, Recipe
 from clearstem.track_store import ObjectWriter
 from clearstem.uploads import Upload
 from functions.blocking import Blocking
 from functions.multipart import FormEvent, FormReader, PartBegins, PartData, PartEnds
 
-Options = TypeVar("Options")
+Read = TypeVar("Read")
 
 # A change of thread for every 64 KiB that the socket gives would cost more
 # than the copy into this.
@@ -29,47 +30,51 @@ _MOST_FIELDS: Final = 16
 _FIELD_BYTES: Final = 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form(Generic[Options]):
-    """What a dialect's form holds.
+@dataclass(frozen=True, slots=True)
+class Form(Generic[Read]):
+    """What a form is to hold.
 
     Attributes
     ----------
-    recipe : Recipe
-        Whose inputs the file may be.
-    options : callable
-        Reads the fields beside the file; what it raises refuses the form.
+    read : callable
+        Makes of the other fields what is wanted of them; raises `InvalidRequest`
+        where they are wrong.
     file_field : str
-        The name of the part with the recording.
-    extension : str or None
-        What the file is, whatever its name says.
+        The field that is the recording.
+    recipe : Recipe
+        Which formats it may have.
     max_bytes : int or None
-        A lower limit than the deployment's.
+        The largest recording; None is the deployment's limit.
+    extension : str or None
+        What the recording is, whatever its name says.
     """
 
-    recipe: Recipe
-    options: Callable[[Mapping[str, str]], Options]
+    read: Callable[[Mapping[str, str]], Read]
     file_field: str = "file"
-    extension: str | None = None
+    recipe: Recipe = SEPARATE
     max_bytes: int | None = None
+    extension: str | None = None
+
+
+SEPARATION_FORM: Final[Form[SeparateOptions]] = Form(separate_options)
 
 
 async def receive_form(
     body: AsyncIterable[bytes],
-    form: Form[Options],
     *,
+    form: Form[Read],
     content_type: str,
     owner: str,
     intake: Intake,
     blocking: Blocking,
-) -> tuple[Upload, Options]:
-    """Store the form's file and read its options.
+) -> tuple[Upload, Read]:
+    """Store the form's file and read its other fields.
 
     Returns
     -------
-    Upload, Options
-        The stored upload, ready for `Intake.submit_upload`, and what
-        `Form.options` made of the fields.
+    Upload, Read
+        The stored upload, ready for `Intake.submit_upload`, and what `form.read`
+        made of the fields.
 
     Raises
     ------
@@ -78,20 +83,20 @@ async def receive_form(
     """
     reader = FormReader(content_type)
     async with AsyncExitStack() as stack:
-        coming = _Coming(form, intake, owner=owner, blocking=blocking, stack=stack)
+        received = _Received(form, intake, owner=owner, blocking=blocking, stack=stack)
         async for chunk in body:
             for event in reader.feed(chunk):
-                await coming.take(event)
+                await received.take(event)
         reader.finish()
-        return coming.result()
+        return received.result()
 
 
-class _Coming(Generic[Options]):
+class _Received(Generic[Read]):
     """What has come of one form so far."""
 
     def __init__(
         self,
-        form: Form[Options],
+        form: Form[Read],
         intake: Intake,
         *,
         owner: str,
@@ -122,12 +127,12 @@ class _Coming(Generic[Options]):
             case PartEnds():
                 await self._end()
 
-    def result(self) -> tuple[Upload, Options]:
-        """The upload and the options, if they are fit for a job."""
+    def result(self) -> tuple[Upload, Read]:
+        """The upload and the fields, if they are fit for a job."""
         if self._upload is None or self._writer is None:
             raise MissingFile("No filename provided")
         self._check_head(self._upload, self._writer)
-        return self._upload, self._form.options(self._fields)
+        return self._upload, self._form.read(self._fields)
 
     async def _begin(self, name: str, file_name: str | None) -> None:
         if name == self._form.file_field:
@@ -175,12 +180,13 @@ class _Coming(Generic[Options]):
 
     def _named(self, file_name: str | None) -> str | None:
         asked = self._form.extension
-        if asked is None or file_name is None:
+        if not asked or file_name is None:
             return file_name
         return media.with_extension(file_name, asked, accepted=self._form.recipe.inputs)
 
     def _check_head(self, upload: Upload, writer: ObjectWriter) -> None:
-        media.check_head(writer.head, name=upload.file_name, accepted=self._form.recipe.inputs)
+        inputs = self._form.recipe.inputs
+        media.check_head(writer.head, name=upload.file_name, accepted=inputs)
 
 
 @asynccontextmanager

@@ -192,8 +192,8 @@ def outputs(job: Job) -> dict[str, str]:
 
 
 def finished_tracks(job: Job) -> list[Track]:
-    """The tracks of a completed job, in the recipe's order; of any other job, none."""
-    if job.state is not JobState.SUCCEEDED:
+    """The tracks of a completed job, in the recipe's order; none of any other, or if deleted."""
+    if job.state is not JobState.SUCCEEDED or job.deleted_at is not None:
         return []
     order = job.track_names
     return sorted(job.tracks, key=lambda track: order.index(track.name))

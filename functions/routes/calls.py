@@ -80,6 +80,12 @@ async def _call(request: Request, key: Annotated[str | None, Security(_API_KEY)]
 CurrentCall = Annotated[Call, Depends(_call)]
 
 
+def shared_reads(request: Request) -> JobReads:
+    """What reads jobs for requests that nobody in particular makes."""
+    reads: JobReads = request.app.state.reads
+    return reads
+
+
 def gateway_owner(request: Request) -> str | None:
     """The owner that API Gateway's authorizer found; None where there is no gateway."""
     event: dict[str, Any] = request.scope.get("aws.event") or {}

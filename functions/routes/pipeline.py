@@ -6,26 +6,20 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from clearstem.errors import TooLarge
-from clearstem.media import MEBIBYTE
 from clearstem.options import separate_options
-from clearstem.recipes import SEPARATE
 from clearstem.settings import Settings
 from functions.dialects import pipeline
 from functions.dialects import pipeline_documents as documents
-from functions.form_upload import Form, receive_form
+from functions.form_upload import SEPARATION_FORM, receive_form
 from functions.routes import examples
 from functions.routes.calls import CurrentCall
+from functions.routes.sizes import refuse_large
 from functions.telemetry import logger
 
 router: Final = APIRouter()
 
-# Boundaries, part headers and option fields around the file itself.
-_FORM_SLACK_BYTES: Final = MEBIBYTE
 # What is read into memory to be parsed; a job's options take some hundred bytes.
 _JSON_BYTES: Final = 16 * 1024
-# Lambda takes events of 6 MB, of which base64 leaves three quarters.
-_GATEWAY_BODY_BYTES: Final = 4_500_000
 
 _NEEDS_KEY: Final[dict[int | str, dict[str, Any]]] = {
     401: examples.problem("Invalid or missing API key", description="No key, or a wrong one"),
@@ -109,11 +103,11 @@ async def process(request: Request, call: CurrentCall) -> JSONResponse:
     change. Behind API Gateway a body ends at about 4.5 MB; larger files take
     the way over `POST /uploads`.
     """
-    _refuse_large(request, limit=call.service.settings.max_upload_bytes)
+    refuse_large(request, limit=call.service.settings.max_upload_bytes)
     intake = call.service.intake
     upload, options = await receive_form(
         request.stream(),
-        Form(recipe=SEPARATE, options=separate_options),
+        form=SEPARATION_FORM,
         content_type=request.headers.get("content-type", ""),
         owner=call.owner,
         intake=intake,
@@ -208,16 +202,3 @@ async def start_job(body: JobRequest, call: CurrentCall) -> JSONResponse:
     job = await call.blocking.call(call.service.intake.submit_upload, upload, options)
     logger().info("job submitted", job_id=job.job_id, size_bytes=job.source.size_bytes)
     return JSONResponse(pipeline.job_document(job))
-
-
-def _refuse_large(request: Request, *, limit: int) -> None:
-    """Refuse by the announced length; what announces none is counted as it comes."""
-    announced = request.headers.get("content-length", "")
-    size = int(announced) if announced.isdecimal() else 0
-    if size > limit + _FORM_SLACK_BYTES:
-        raise TooLarge(f"File is larger than the limit of {limit / MEBIBYTE:g} MB")
-    if "aws.event" in request.scope and size > _GATEWAY_BODY_BYTES:
-        raise TooLarge(
-            f"a body of {size} bytes does not pass API Gateway, which takes "
-            f"{_GATEWAY_BODY_BYTES}; ask POST /uploads for a link and then POST /jobs"
-        )
