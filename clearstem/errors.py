@@ -21,7 +21,9 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
     │   ├── Conflict                409
     │   │   ├── JobExists
     │   │   ├── IllegalTransition
-    │   │   └── NotFinished
+    │   │   ├── NotFinished
+    │   │   ├── NotInParts
+    │   │   └── PartsMissing
     │   ├── TooLarge                413
     │   └── TooManyRequests         429
     ├── EngineUnavailable           503   a separator was asked for that is not there
@@ -138,6 +140,14 @@ class IllegalTransition(Conflict):
 
 class NotFinished(Conflict):
     """Results asked for before the job has any."""
+
+
+class NotInParts(Conflict):
+    """Parts asked for of an upload that has none."""
+
+
+class PartsMissing(Conflict):
+    """An upload in parts that was to be completed before all had come."""
 
 
 class TooLarge(RequestError):

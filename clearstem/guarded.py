@@ -33,7 +33,6 @@ from ssrfguard.httpx import Client, SafeBackend, SafeTransport
 
 from clearstem.addresses import MOST_REDIRECTS, check_address, policy
 from clearstem.errors import UrlFailed, UrlRefused, UrlUnreachable
-from clearstem.media import MEBIBYTE
 from clearstem.settings import Settings
 
 _CONNECT_S: Final = 10.0
@@ -340,7 +339,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def _too_large(max_bytes: int) -> str:
-    return f"the address has more than {max_bytes} bytes (the limit of {max_bytes / MEBIBYTE:g} MB)"
+    return f"the address has more than {max_bytes} bytes, the limit"
 
 
 def _too_many_redirects() -> str:

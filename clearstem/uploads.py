@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from clearstem.errors import UploadNotFound
 from clearstem.facts import Location
+from clearstem.part_uploads import PartPlan
 from clearstem.records import from_item, to_item
 
 if TYPE_CHECKING:
@@ -23,13 +24,20 @@ _LONGEST_ID: Final = 36
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A recording that was sent, or is about to be."""
+    """A recording that was sent, or is about to be.
+
+    Attributes
+    ----------
+    parts : PartPlan or None
+        How it is cut, where it is to come in parts.
+    """
 
     upload_id: str
     owner: str
     file_name: str
     extension: str
     location: Location
+    parts: PartPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from functions.lingering import Lingering
 from functions.routes import audo as audo_routes
 from functions.routes import downloads, examples
 from functions.routes import pipeline as pipeline_routes
+from functions.routes import uploads as upload_routes
 from functions.telemetry import Event, count, entry_point, logger
 
 _CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
@@ -75,6 +76,7 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
     app.state.blocking = blocking = Blocking()
     app.state.reads = JobReads(service.jobs, blocking=blocking)
     app.include_router(pipeline_routes.router)
+    app.include_router(upload_routes.router)
     app.include_router(downloads.router)
     app.include_router(audo_routes.router)
     app.add_api_route("/", _console, include_in_schema=False)
@@ -88,7 +90,13 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
         allow_origins=list(service.settings.cors_origins),
         allow_methods=["*"],
         allow_headers=["*"],
-        expose_headers=["Content-Disposition", "Content-Range", "ETag", "Retry-After"],
+        expose_headers=[
+            "Content-Disposition",
+            "Content-Range",
+            "ETag",
+            "Retry-After",
+            "X-Upload-Id",
+        ],
     )
     app.add_middleware(Lingering)
     return app

@@ -131,12 +131,14 @@ class _Handler(BaseHTTPRequestHandler):
             case "silent":
                 time.sleep(5)
             case "slow-body":
-                self._begin(200, {"Content-Length": "1000000"})
+                self._begin(200, {"Content-Length": str(len(RECORDING))})
                 self._drip(RECORDING)
             case "slow-headers":
                 self._drip(b"HTTP/1.1 200 OK\r\nX-Slow: " + bytes(1000))
             case "empty":
                 self._answer(200)
+            case "text":
+                self._answer(200, b"These are words, and nobody could listen to them. " * 4)
             case _:
                 self._recording(path, query)
 

@@ -6,7 +6,7 @@ Times are UTC without a zone, to the microsecond.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Final
@@ -27,6 +27,7 @@ from clearstem.options import (
     Gain,
     SeparateOptions,
 )
+from clearstem.part_uploads import PartPlan
 from clearstem.recipes import SEPARATE, StageSpec
 from clearstem.settings import Settings
 from clearstem.track_store import PresignedUpload
@@ -40,6 +41,7 @@ from functions.dialects.pipeline_documents import (
     JobDocument,
     JobsDocument,
     LoudnessDocument,
+    PartsDocument,
     ProblemDocument,
     SeparationDocument,
     SeparatorDocument,
@@ -155,14 +157,36 @@ def jobs_document(page: Page) -> JobsDocument:
     return {"jobs": [job_document(job) for job in page.jobs], "next_cursor": page.cursor}
 
 
-def upload_document(upload: Upload, links: PresignedUpload, *, max_bytes: int) -> UploadDocument:
+def upload_document(
+    upload: Upload,
+    links: PresignedUpload,
+    *,
+    parts: PartsDocument | None,
+    max_bytes: int,
+) -> UploadDocument:
     """An announced upload with its links."""
     return {
         "upload_id": upload.upload_id,
         "put": {"url": links.put_url, "headers": links.put_headers},
         "post": {"url": links.post_url, "fields": links.post_fields},
+        "parts": parts,
         "expires_in_s": links.expires_in_s,
         "max_bytes": max_bytes,
+    }
+
+
+def parts_document(
+    plan: PartPlan, *, stored: Iterable[int], links: Iterable[tuple[int, str]]
+) -> PartsDocument:
+    """How far an upload in parts is."""
+    return {
+        "part_bytes": plan.part_bytes,
+        "count": plan.count,
+        "stored": sorted(stored),
+        "missing": [
+            {"number": number, "size_bytes": plan.size_of(number), "url": url}
+            for number, url in links
+        ],
     }
 
 

@@ -187,11 +187,36 @@ class PostDocument(TypedDict):
     fields: dict[str, str]
 
 
+class PartLinkDocument(TypedDict):
+    """Where to PUT one part of a recording, and how many bytes it has."""
+
+    number: int
+    size_bytes: int
+    url: str
+
+
+class PartsDocument(TypedDict):
+    """How far an upload in parts is: what storage has, and links for what it lacks."""
+
+    part_bytes: int
+    count: int
+    stored: list[int]
+    missing: list[PartLinkDocument]
+
+
 class UploadDocument(TypedDict):
-    """Room for one recording in storage, and the two ways to fill it."""
+    """Room for one recording in storage, and the ways to fill it."""
 
     upload_id: str
     put: PutDocument
     post: PostDocument
+    parts: PartsDocument | None
     expires_in_s: int
     max_bytes: int
+
+
+class StoredDocument(TypedDict):
+    """An upload that is whole."""
+
+    upload_id: str
+    size_bytes: int

@@ -1,6 +1,6 @@
 """The pipeline dialect's routes: health, configuration, uploads and jobs."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
@@ -20,28 +20,6 @@ router: Final = APIRouter()
 
 # What is read into memory to be parsed; a job's options take some hundred bytes.
 _JSON_BYTES: Final = 16 * 1024
-
-_NEEDS_KEY: Final[dict[int | str, dict[str, Any]]] = {
-    401: examples.problem("Invalid or missing API key", description="No key, or a wrong one"),
-}
-_NO_JOB: Final[dict[int | str, dict[str, Any]]] = {
-    **_NEEDS_KEY,
-    404: examples.problem("Job not found", description="No such job of this owner"),
-}
-_BAD_INPUT: Final[dict[int | str, dict[str, Any]]] = {
-    **_NEEDS_KEY,
-    400: examples.problem("No filename provided", description="Nothing to make a job of"),
-    413: examples.problem("File is larger than the limit of 500 MB", description="Too large"),
-    503: examples.problem("the weights of htdemucs … are missing", description="No such engine"),
-}
-
-
-class UploadRequest(BaseModel):
-    """The name of a recording that is about to be sent to storage."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    file_name: str = Field(examples=["song.wav"])
 
 
 class JobRequest(BaseModel):
@@ -92,7 +70,7 @@ async def config(request: Request) -> JSONResponse:
     summary="Send a recording and start its separation",
     tags=["jobs"],
     response_model=documents.JobDocument,
-    responses={200: examples.answer(examples.QUEUED_JOB), **_BAD_INPUT},
+    responses={200: examples.answer(examples.QUEUED_JOB), **examples.BAD_INPUT},
     openapi_extra={"requestBody": examples.PROCESS_BODY},
 )
 async def process(request: Request, call: CurrentCall) -> JSONResponse:
@@ -123,7 +101,7 @@ async def process(request: Request, call: CurrentCall) -> JSONResponse:
     summary="How a job stands",
     tags=["jobs"],
     response_model=documents.JobDocument,
-    responses={200: examples.answer(examples.COMPLETED_JOB), **_NO_JOB},
+    responses={200: examples.answer(examples.COMPLETED_JOB), **examples.NO_JOB},
 )
 async def job(job_id: str, call: CurrentCall) -> Response:
     """Tell everything about a job: its stages, percentage, engine and outputs."""
@@ -136,7 +114,7 @@ async def job(job_id: str, call: CurrentCall) -> Response:
     summary="The download paths of a job",
     tags=["jobs"],
     response_model=dict[str, str],
-    responses={200: examples.answer(examples.OUTPUTS), **_NO_JOB},
+    responses={200: examples.answer(examples.OUTPUTS), **examples.NO_JOB},
 )
 async def outputs(job_id: str, call: CurrentCall) -> JSONResponse:
     """Give a download path for each track; none until the job has completed."""
@@ -148,7 +126,7 @@ async def outputs(job_id: str, call: CurrentCall) -> JSONResponse:
     summary="The caller's jobs, newest first",
     tags=["jobs"],
     response_model=documents.JobsDocument,
-    responses={200: examples.answer(examples.JOBS), **_NEEDS_KEY},
+    responses={200: examples.answer(examples.JOBS), **examples.NEEDS_KEY},
 )
 async def jobs(
     call: CurrentCall,
@@ -163,27 +141,6 @@ async def jobs(
 
 
 @router.post(
-    "/uploads",
-    max_body_size=_JSON_BYTES,
-    summary="Get a link to send a large recording by",
-    tags=["jobs"],
-    response_model=documents.UploadDocument,
-    responses={200: examples.answer(examples.UPLOAD), **_BAD_INPUT},
-)
-async def uploads(body: UploadRequest, call: CurrentCall) -> JSONResponse:
-    """Make room in storage for one recording.
-
-    Send the file by PUT with the given headers, or by a form POST with the
-    given fields before the field `file`; then ask for the job at `POST /jobs`.
-    """
-    intake = call.service.intake
-    upload = await call.blocking.call(intake.announce, owner=call.owner, file_name=body.file_name)
-    links = await call.blocking.call(intake.presign, upload)
-    limit = call.service.settings.max_upload_bytes
-    return JSONResponse(pipeline.upload_document(upload, links, max_bytes=limit))
-
-
-@router.post(
     "/jobs",
     max_body_size=_JSON_BYTES,
     summary="Start the separation of an uploaded recording",
@@ -191,7 +148,7 @@ async def uploads(body: UploadRequest, call: CurrentCall) -> JSONResponse:
     response_model=documents.JobDocument,
     responses={
         200: examples.answer(examples.QUEUED_JOB),
-        **_BAD_INPUT,
+        **examples.BAD_INPUT,
         404: examples.problem("nothing was uploaded to …", description="No such upload"),
     },
 )
