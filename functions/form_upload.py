@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 from clearstem import media
 from clearstem.errors import InvalidRequest, MissingFile
 from clearstem.intake import Intake
-from clearstem.options import SeparateOptions, separate_options
+from clearstem.options import Options, read_options
 from clearstem.recipes import SEPARATE, Recipe
 from clearstem.track_store import ObjectWriter
 from clearstem.uploads import Upload
@@ -56,7 +56,9 @@ class Form(Generic[Read]):
     extension: str | None = None
 
 
-SEPARATION_FORM: Final[Form[SeparateOptions]] = Form(separate_options)
+def form_of(recipe: Recipe) -> Form[Options]:
+    """The form with a recipe's options, by the names of the pipeline dialect."""
+    return Form(lambda given: read_options(recipe, given), recipe=recipe)
 
 
 async def receive_form(

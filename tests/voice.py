@@ -22,7 +22,7 @@ RATE_HZ = 48_000
 @pytest.fixture(scope="session")
 def voice_twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     """A twin with the neural models, where they are, that may fetch from this machine."""
-    options = ("--models", str(WEIGHTS), "--allow-loopback-urls")
+    options = ("--models", str(WEIGHTS), "--loopback-urls")
     launched = Launched(tmp_path_factory.mktemp("voice") / "state", *options)
     yield launched
     launched.stop()

@@ -4,7 +4,7 @@ Every answer is what the Python client `audoai-noise-removal` can read: what is
 wrong with a request is a 422, never a 400, which it takes for a lack of credits.
 """
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
@@ -28,13 +28,6 @@ _JSON_BYTES: Final = 32 * 1024
 
 _KEY_IS_GOOD: Final = {"status": "success", "detail": "Successfully authorized with api key"}
 _DELETED: Final = {"status": "success", "detail": "The results were deleted"}
-_NEEDS_KEY: Final[dict[int | str, dict[str, Any]]] = {
-    401: examples.problem("Invalid or missing API key", description="No key, or a wrong one"),
-}
-_NO_JOB: Final[dict[int | str, dict[str, Any]]] = {
-    **_NEEDS_KEY,
-    404: examples.problem("Job not found", description="No such job of this owner"),
-}
 _UPLOAD_BODY: Final = {
     "required": True,
     "content": {
@@ -93,7 +86,7 @@ class VerdictDocument(TypedDict):
     response_model=FileDocument,
     responses={
         200: examples.answer({"fileId": examples.JOB_ID}),
-        **_NEEDS_KEY,
+        **examples.NEEDS_KEY,
         413: examples.problem("File is larger than …", description="Too large"),
         422: examples.problem("a.wav is empty (0 bytes)", description="Not a recording"),
     },
@@ -127,7 +120,7 @@ async def upload(
     response_model=JobIdDocument,
     responses={
         200: examples.answer({"jobId": examples.JOB_ID}),
-        **_NEEDS_KEY,
+        **examples.NEEDS_KEY,
         404: examples.problem("no upload …", description="No such upload of this owner"),
         422: examples.problem("autoVolume 3 …", description="Not a request that can be met"),
     },
@@ -144,7 +137,7 @@ async def remove_noise(request: Request, call: CurrentCall) -> JSONResponse:
 @router.get(
     "/remove-noise/{job_id}/status",
     summary="The state of a job",
-    responses={200: examples.answer({"state": "in_progress", "percent": 42.5}), **_NO_JOB},
+    responses={200: examples.answer({"state": "in_progress", "percent": 42.5}), **examples.NO_JOB},
 )
 async def status(job_id: str, call: CurrentCall) -> Response:
     """Tell one of five states: downloading, queued, in_progress, succeeded, failed.
@@ -161,7 +154,7 @@ async def status(job_id: str, call: CurrentCall) -> Response:
     summary="Give the results of a job out no more",
     responses={
         200: examples.answer(_DELETED),
-        **_NO_JOB,
+        **examples.NO_JOB,
         409: examples.problem("the job is running", description="There are no results yet"),
     },
 )
@@ -180,7 +173,7 @@ async def delete_results(job_id: str, call: CurrentCall) -> JSONResponse:
     "/apiKey/test",
     summary="Whether a key is good",
     response_model=VerdictDocument,
-    responses={200: examples.answer(_KEY_IS_GOOD), **_NEEDS_KEY},
+    responses={200: examples.answer(_KEY_IS_GOOD), **examples.NEEDS_KEY},
 )
 async def try_key(call: CurrentCall) -> JSONResponse:
     """Say that the key is good; without a good one there is no answer but 401."""
