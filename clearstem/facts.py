@@ -26,6 +26,8 @@ class Source:
     ----------
     location : Location
         Where it lies, or will lie once it has been fetched from `url`.
+    extension : str
+        Lower case, no dot; empty where the address tells none, until it has been fetched.
     size_bytes : int
         0 until it has been fetched.
     url : str or None

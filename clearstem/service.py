@@ -19,6 +19,7 @@ from clearstem.connections import ConnectionTable
 from clearstem.executions import Executions
 from clearstem.intake import Intake
 from clearstem.job_table import JobTable
+from clearstem.limits import RateLimits
 from clearstem.recipes import DENOISE, SEPARATE
 from clearstem.reporting import StageReporter
 from clearstem.settings import Settings
@@ -116,6 +117,12 @@ class Service:
             now=self.now,
             new_id=self.new_id,
         )
+
+    @property
+    def limits(self) -> RateLimits:
+        """How often each owner may call."""
+        per_s, burst = self.settings.rate_per_s, self.settings.rate_burst
+        return RateLimits(self.jobs.client, self.jobs.table, per_s=per_s, burst=burst)
 
     @property
     def settler(self) -> Settler:

@@ -2,9 +2,10 @@
 
 It answers with a policy for the whole API and stage, so that an answer which
 API Gateway keeps for a key is right for every other path as well, and with
-the owner, whom the other functions read from the request's context. Where a
-dialect's refusal has a body of its own, which API Gateway cannot write, the
-call passes without an owner, and the API's function refuses it by the key.
+the owner, whom the other functions read from the request's context. What needs
+no key passes without an owner; so does, in a dialect whose refusal has a body
+of its own that API Gateway cannot write, a call with a wrong key: the API's
+function refuses it.
 """
 
 from typing import Any, Final
@@ -31,6 +32,8 @@ _QUERY_PARAMETER: Final = "api_key"
 def handler(event: Event, _: LambdaContext) -> dict[str, Any]:
     """Let the owner of a key pass, or refuse with 401."""
     request = APIGatewayAuthorizerRequestEvent(event)
+    if not _opens_socket(request) and dialects.is_open(request.path):
+        return _policy(None, method_arn=request.method_arn)
     try:
         owner = _owner(request, service=wiring.service())
     except errors.Unauthorized as exc:

@@ -26,15 +26,22 @@ from functions.dialects import pipeline
 from functions.event_stream import JobFeed
 from functions.job_reads import JobReads
 from functions.lingering import Lingering
+from functions.routes import audo as audo_routes
 from functions.routes import downloads, examples, originals
 from functions.routes import munsit as munsit_routes
 from functions.routes import pipeline as pipeline_routes
+from functions.routes import uploads as upload_routes
 from functions.telemetry import Event, count, entry_point, logger
 
 _CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
 
 _FAULT: Final = "Internal server error"
-_SUBMITTING: Final = (("POST", "/process"), ("POST", "/jobs"), ("POST", "/api/v1/denoise"))
+_SUBMITTING: Final = (
+    ("POST", "/process"),
+    ("POST", "/jobs"),
+    ("POST", "/v1/remove-noise"),
+    ("POST", "/api/v1/denoise"),
+)
 
 _DESCRIPTION: Final = """\
 A recording goes in, nine tracks come out: vocals, drums, bass and other; harmonic and percussive;
@@ -77,7 +84,9 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
     app.state.reads = JobReads(service.jobs, blocking=blocking)
     app.state.feed = JobFeed(app.state.reads)
     app.include_router(pipeline_routes.router)
+    app.include_router(upload_routes.router)
     app.include_router(downloads.router)
+    app.include_router(audo_routes.router)
     app.include_router(munsit_routes.router)
     app.include_router(originals.router)
     app.add_api_route("/", _console, include_in_schema=False)
@@ -91,7 +100,13 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
         allow_origins=list(service.settings.cors_origins),
         allow_methods=["*"],
         allow_headers=["*"],
-        expose_headers=["Content-Disposition", "Content-Range", "ETag", "Retry-After"],
+        expose_headers=[
+            "Content-Disposition",
+            "Content-Range",
+            "ETag",
+            "Retry-After",
+            "X-Upload-Id",
+        ],
     )
     app.add_middleware(Lingering)
     return app

@@ -46,3 +46,8 @@ def needs_key(dialect: str) -> bool:
 def refuses_by_itself(dialect: str) -> bool:
     """Whether calls without a good key are let through, to be refused in its own words."""
     return dialect in _REFUSING
+
+
+def is_open(path: str) -> bool:
+    """Whether a path needs no key, since nobody can guess it."""
+    return audo.is_download(path) or munsit.is_original(path)

@@ -16,6 +16,7 @@ from clearstem.jobs import Job, JobState
 from clearstem.media import MEBIBYTE, VIDEO_INPUTS
 from functions.dialects import audo
 
+ORIGINALS: Final = "/api/v1/originals"
 # A stream on which nothing happened for so long ends, as published.
 IDLE_S: Final = 900.0
 
@@ -129,7 +130,9 @@ def original_url(job: Job, *, base_url: str) -> str:
     return f"{base_url}{ORIGINALS}/{job.source_token}/{job.job_id}.{job.source.extension}"
 
 
-ORIGINALS: Final = "/api/v1/originals"
+def is_original(path: str) -> bool:
+    """Whether a path of the API is that of an `original_url`, which needs no key."""
+    return path.startswith(f"{ORIGINALS}/")
 
 
 def size_message(size_bytes: int, *, limit_bytes: int) -> str:
