@@ -10,7 +10,9 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
     │   │   ├── EmptyFile
     │   │   ├── UnsupportedFormat
     │   │   ├── ContentMismatch
-    │   │   └── InvalidOption
+    │   │   ├── InvalidOption
+    │   │   ├── TooLong
+    │   │   └── UrlRefused
     │   ├── Unauthorized            401
     │   ├── NotFound                404
     │   │   ├── JobNotFound
@@ -20,18 +22,24 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
     │   ├── Conflict                409
     │   │   ├── JobExists
     │   │   ├── IllegalTransition
-    │   │   └── NotFinished
+    │   │   ├── NotFinished
+    │   │   ├── NotInParts
+    │   │   └── PartsMissing
     │   ├── TooLarge                413
     │   └── TooManyRequests         429
     ├── EngineUnavailable           503   a separator was asked for that is not there
     ├── Contention                  503   a record kept changing under a writer
+    ├── UrlFailed                   502   a user's address does not give or take what it should
+    │   └── UrlUnreachable                it may, if it is asked again
     └── StageError                        a stage task cannot go on
         ├── PermanentStageError           the same input fails again
+        │   ├── SourceNotFetched
         │   ├── UnreadableAudio
         │   ├── NoAudio
         │   ├── AudioOutOfRange
         │   ├── NonFiniteOutput
         │   ├── CeilingNotHeld
+        │   ├── PictureNotHeld
         │   ├── LengthChanged
         │   ├── MissingWeights
         │   ├── WrongChecksum
@@ -85,6 +93,27 @@ class InvalidOption(InvalidRequest):
     """An option outside its range; the message gives value and range."""
 
 
+class TooLong(InvalidRequest):
+    """A recording that lasts longer than is taken.
+
+    Attributes
+    ----------
+    duration_s, limit_s : float
+        What its header says it lasts, and what it may.
+    """
+
+    def __init__(self, *, duration_s: float, limit_s: float) -> None:
+        super().__init__(
+            f"the recording lasts {duration_s / 60:.2f} minutes; the limit is {limit_s / 60:g}"
+        )
+        self.duration_s = duration_s
+        self.limit_s = limit_s
+
+
+class UrlRefused(InvalidRequest):
+    """A user's address that is never called, for its form or for where it leads."""
+
+
 class Unauthorized(RequestError):
     """No key, an unknown key or a revoked one."""
 
@@ -131,6 +160,14 @@ class NotFinished(Conflict):
     """Results asked for before the job has any."""
 
 
+class NotInParts(Conflict):
+    """Parts asked for of an upload that has none."""
+
+
+class PartsMissing(Conflict):
+    """An upload in parts that was to be completed before all had come."""
+
+
 class TooLarge(RequestError):
     """A body beyond the limit; the message gives size and limit."""
 
@@ -167,6 +204,23 @@ class Contention(ClearstemError):
     state_name = "Clearstem.Contention"
 
 
+class UrlFailed(ClearstemError):
+    """A user's address answered, but not as it should; asking again would not help.
+
+    The message says what it answered and never repeats the address, whose query
+    may be a signature.
+    """
+
+    http_status = 502
+    state_name = "Clearstem.UrlFailed"
+
+
+class UrlUnreachable(UrlFailed):
+    """A user's address did not answer, broke off, or said that it cannot now."""
+
+    state_name = "Clearstem.UrlUnreachable"
+
+
 class StageError(ClearstemError):
     """A stage task that cannot go on."""
 
@@ -182,6 +236,12 @@ class PermanentStageError(StageError):
 
     state_name = "Clearstem.Permanent"
     exit_code = 65
+
+
+class SourceNotFetched(PermanentStageError):
+    """The address that the source is to come from gives no recording."""
+
+    state_name = "Clearstem.SourceNotFetched"
 
 
 class UnreadableAudio(PermanentStageError):
@@ -212,6 +272,12 @@ class CeilingNotHeld(PermanentStageError):
     """No gain was found with which every encoded track stays under the ceiling."""
 
     state_name = "Clearstem.CeilingNotHeld"
+
+
+class PictureNotHeld(PermanentStageError):
+    """A container cannot hold the video's pictures; the message names those that can."""
+
+    state_name = "Clearstem.PictureNotHeld"
 
 
 class LengthChanged(PermanentStageError):

@@ -26,10 +26,14 @@ class Source:
     ----------
     location : Location
         Where it lies, or will lie once it has been fetched from `url`.
+    extension : str
+        Lower case, no dot; empty where the address tells none, until it has been fetched.
     size_bytes : int
         0 until it has been fetched.
     url : str or None
         The address it comes from, where the client gave one instead of a file.
+    duration_s : float or None
+        What its header says it lasts; None where it does not say, or nobody asked.
     """
 
     location: Location
@@ -37,6 +41,7 @@ class Source:
     extension: str
     size_bytes: int
     url: str | None = None
+    duration_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,32 +1,46 @@
-"""The ways in: an upload, an announced upload, an object dropped in a bucket.
+"""The ways in: an upload, an announced upload, an address, an object dropped in a bucket.
 
 All end in one `Intake.submit`, which checks, records and starts a job.
 """
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Final
 
 from clearstem import media
 from clearstem.accounts import check_owner
+from clearstem.addresses import check_address, file_name_of
 from clearstem.control import JobControl
 from clearstem.denoisers import engine_for
-from clearstem.errors import ClearstemError, EmptyFile, InvalidRequest, JobExists, TooLarge
+from clearstem.durations import stored_duration_s
+from clearstem.errors import (
+    ClearstemError,
+    EmptyFile,
+    InvalidRequest,
+    JobExists,
+    TooLarge,
+    TooLong,
+    UrlRefused,
+)
 from clearstem.executions import Executions
 from clearstem.facts import Location, Source
 from clearstem.job_table import JobTable
 from clearstem.jobs import Job, queued_job
-from clearstem.options import Options, separate_options
+from clearstem.options import DenoiseOptions, Options, separate_options
+from clearstem.part_uploads import SINGLE_PUT_BYTES, PartPlan
 from clearstem.recipes import SEPARATE, Recipe
 from clearstem.settings import Settings
+from clearstem.terms import NO_TERMS, Terms
 from clearstem.track_store import ObjectWriter, PresignedUpload, TrackStore
 from clearstem.uploads import Upload, UploadTable
 
 DROP_PREFIX: Final = "drop/"
 DONE_PREFIX: Final = "done/"
+# Lossy encoders pad: a recording of just the longest length has a header that says more.
+_PADDING_S: Final = 0.1
 # Object metadata with this prefix are options of the job: x-amz-meta-clearstem-format.
 _OPTION_PREFIX: Final = "clearstem-"
 
@@ -53,20 +67,37 @@ class Intake:
     now: Callable[[], datetime]
     new_id: Callable[[], str]
 
-    def announce(self, *, owner: str, file_name: str | None, recipe: Recipe = SEPARATE) -> Upload:
+    def announce(
+        self,
+        *,
+        owner: str,
+        file_name: str | None,
+        recipe: Recipe = SEPARATE,
+        size_bytes: int | None = None,
+    ) -> Upload:
         """Make room for one recording, of a kind that the recipe reads.
+
+        Parameters
+        ----------
+        size_bytes : int or None
+            Its size, where it is known: above `SINGLE_PUT_BYTES` it comes in parts.
 
         Raises
         ------
         MissingFile, UnsupportedFormat
             From the file name.
+        EmptyFile, TooLarge
+            From the size.
         """
         name = media.file_name(file_name)
         extension = media.extension(name, accepted=recipe.inputs)
         upload_id = self.new_id()
         key = f"uploads/{owner}/{upload_id}/source.{extension}"
         location = Location(self.settings.uploads_bucket, key)
-        upload = Upload(upload_id, owner, name, extension, location)
+        if size_bytes is not None:
+            self._check_size(size_bytes, name=name)
+        plan = self._plan(location, extension=extension, size_bytes=size_bytes or 0)
+        upload = Upload(upload_id, owner, name, extension, location, plan)
         self.uploads.announce(upload, at=self.now())
         return upload
 
@@ -78,16 +109,42 @@ class Intake:
             max_bytes=self.settings.max_upload_bytes if max_bytes is None else max_bytes,
         )
 
-    def presign(self, upload: Upload) -> PresignedUpload:
-        """Links by which the client sends the upload straight to storage."""
+    def presign(
+        self, upload: Upload, *, size_bytes: int | None = None, sha256: str | None = None
+    ) -> PresignedUpload:
+        """Links by which the client sends the upload straight to storage.
+
+        Parameters
+        ----------
+        size_bytes, sha256 : int or None, str or None
+            What the PUT is signed for, as far as it is known; the hash in base64.
+        """
         return self.store.presign_upload(
             upload.location,
             content_type=media.content_type(upload.extension),
             max_bytes=self.settings.max_upload_bytes,
+            size_bytes=size_bytes,
+            sha256=sha256,
         )
 
+    def put_link(self, upload: Upload, *, size_bytes: int) -> str:
+        """A link that takes the upload by a PUT of exactly that size.
+
+        Raises
+        ------
+        EmptyFile, TooLarge
+            From the size.
+        """
+        self._check_size(size_bytes, name=upload.file_name)
+        return self.store.presign_put(upload.location, size_bytes=size_bytes)
+
     def submit_upload(
-        self, upload: Upload, options: Options, *, output_url: str | None = None
+        self,
+        upload: Upload,
+        options: Options,
+        *,
+        output_url: str | None = None,
+        terms: Terms = NO_TERMS,
     ) -> Job:
         """Make a job of an upload whose bytes have come; the options say of which recipe.
 
@@ -95,14 +152,52 @@ class Intake:
         ------
         UploadNotFound, EmptyFile, TooLarge, ContentMismatch
             There are no bytes, or not such as can be worked on.
+        TooLong
+            The header tells more than the options' `max_duration_s`; where it
+            tells nothing, the first stage finds out.
+        UrlRefused
+            The result is to be put to an address that is not called.
         EngineUnavailable
             From the choice of the engine.
         """
+        self._check_address(output_url, named="output")
         job_id = self.new_id()
         return self.submit(
             job_id=job_id,
             owner=upload.owner,
-            source=self._source(upload.location, name=upload.file_name, recipe=options.recipe),
+            source=self._timed(
+                self._source(upload.location, name=upload.file_name, recipe=options.recipe),
+                options=options,
+            ),
+            destination=Location(self.settings.tracks_bucket, f"jobs/{job_id}/"),
+            options=options,
+            output_url=output_url,
+            terms=terms,
+        )
+
+    def submit_url(
+        self, url: str, options: Options, *, owner: str, output_url: str | None = None
+    ) -> Job:
+        """Make a job of a recording that its first stage fetches from an address.
+
+        Nothing is called here: what the address gives, and where its name leads,
+        the stage finds out.
+
+        Raises
+        ------
+        UrlRefused
+            One of the addresses is plainly not one to be called; the message
+            says which (``input`` or ``output``) and why.
+        EngineUnavailable
+            From the choice of the engine.
+        """
+        self._check_address(url, named="input")
+        self._check_address(output_url, named="output")
+        job_id = self.new_id()
+        return self.submit(
+            job_id=job_id,
+            owner=owner,
+            source=self._awaited(url, job_id=job_id, owner=owner, recipe=options.recipe),
             destination=Location(self.settings.tracks_bucket, f"jobs/{job_id}/"),
             options=options,
             output_url=output_url,
@@ -117,6 +212,7 @@ class Intake:
         destination: Location,
         options: Options,
         output_url: str | None = None,
+        terms: Terms = NO_TERMS,
     ) -> Job:
         """Record a job and start it; the record comes first, so that none is lost.
 
@@ -125,20 +221,20 @@ class Intake:
         JobExists
             The id is taken; nothing is started anew.
         """
-        job = self.jobs.create(
-            queued_job(
-                job_id=job_id,
-                owner=owner,
-                recipe=options.recipe,
-                source=source,
-                destination=destination,
-                options=options,
-                engine=engine_for(options, settings=self.settings),
-                at=self.now(),
-                download_token=self.new_id(),
-                output_url=output_url,
-            )
+        job = queued_job(
+            job_id=job_id,
+            owner=owner,
+            recipe=options.recipe,
+            source=source,
+            destination=destination,
+            options=options,
+            engine=engine_for(options, settings=self.settings),
+            at=self.now(),
+            download_token=self.new_id(),
+            source_token=self.new_id(),
+            output_url=output_url,
         )
+        job = self.jobs.create(terms.of(job, at=job.created_at))
         JobControl(
             jobs=self.jobs, store=self.store, executions=self.executions, now=self.now
         ).begin(job)
@@ -195,16 +291,50 @@ class Intake:
             if name.startswith(_OPTION_PREFIX)
         }
 
+    def _timed(self, source: Source, *, options: Options) -> Source:
+        """The source with what its header says it lasts, where its length matters."""
+        if not isinstance(options, DenoiseOptions) or options.max_duration_s is None:
+            return source
+        duration_s = stored_duration_s(self.store, source.location)
+        if duration_s is not None and duration_s > options.max_duration_s + _PADDING_S:
+            raise TooLong(duration_s=duration_s, limit_s=options.max_duration_s)
+        return replace(source, duration_s=duration_s)
+
+    def _check_address(self, url: str | None, *, named: str) -> None:
+        if url is None:
+            return
+        try:
+            check_address(url, allow_loopback=self.settings.url_allow_loopback)
+        except UrlRefused as exc:
+            raise UrlRefused(f"{named}: {exc}") from exc
+
+    def _awaited(self, url: str, *, job_id: str, owner: str, recipe: Recipe) -> Source:
+        """A source that is still to be fetched; often its address tells the format."""
+        name = file_name_of(url)
+        suffix = PurePosixPath(name).suffix.lower().removeprefix(".")
+        extension = suffix if suffix in recipe.inputs else ""
+        location = Location(self.settings.uploads_bucket, f"uploads/{owner}/{job_id}/source")
+        return Source(location, file_name=name, extension=extension, size_bytes=0, url=url)
+
     def _source(self, location: Location, *, name: str, recipe: Recipe) -> Source:
         extension = media.extension(name, accepted=recipe.inputs)
         size = self.store.stat(location).size_bytes
-        if size == 0:
-            raise EmptyFile(f"{name} is empty (0 bytes)")
-        if size > self.settings.max_upload_bytes:
-            limit = self.settings.max_upload_bytes / media.MEBIBYTE
-            raise TooLarge(f"{name} has {size} bytes; the limit is {limit:g} MB")
+        self._check_size(size, name=name)
         media.check_head(self.store.head(location), name=name, accepted=recipe.inputs)
         return Source(location, file_name=name, extension=extension, size_bytes=size)
+
+    def _check_size(self, size_bytes: int, *, name: str) -> None:
+        if size_bytes == 0:
+            raise EmptyFile(f"{name} is empty (0 bytes)")
+        if size_bytes > self.settings.max_upload_bytes:
+            limit = self.settings.max_upload_bytes / media.MEBIBYTE
+            raise TooLarge(f"{name} has {size_bytes} bytes; the limit is {limit:g} MB")
+
+    def _plan(self, location: Location, *, extension: str, size_bytes: int) -> PartPlan | None:
+        if size_bytes <= SINGLE_PUT_BYTES:
+            return None
+        kind = media.content_type(extension)
+        return self.store.in_parts.begin(location, size_bytes=size_bytes, content_type=kind)
 
 
 def _drop_parts(key: str) -> tuple[str, str]:

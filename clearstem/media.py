@@ -55,6 +55,27 @@ _CONTENT_TYPES: Final = {
     "mov": "video/quicktime",
     "mkv": "video/x-matroska",
     "webm": "video/webm",
+    "wmv": "video/x-ms-wmv",
+}
+
+# What else servers call them, and what is read and never written.
+_FURTHER_TYPES: Final = {
+    **dict.fromkeys(("audio/x-wav", "audio/wave", "audio/vnd.wave"), "wav"),
+    **dict.fromkeys(("audio/mp3", "audio/x-mp3"), "mp3"),
+    "audio/x-flac": "flac",
+    **dict.fromkeys(("application/ogg", "audio/x-ogg", "audio/vorbis"), "ogg"),
+    **dict.fromkeys(("audio/m4a", "audio/x-m4a"), "m4a"),
+    **dict.fromkeys(("audio/aac", "audio/aacp", "audio/x-aac"), "aac"),
+    "audio/opus": "opus",
+    **dict.fromkeys(("audio/aiff", "audio/x-aiff"), "aiff"),
+    **dict.fromkeys(("audio/amr", "audio/amr-wb"), "amr"),
+    "audio/x-ms-wma": "wma",
+    "audio/webm": "webm",
+    **dict.fromkeys(("video/avi", "video/x-msvideo", "video/vnd.avi"), "avi"),
+    "video/x-flv": "flv",
+    "video/x-ms-wmv": "wmv",
+    "video/x-ms-asf": "asf",
+    "video/mpeg": "mpeg",
 }
 
 # What the separation recipe reads and writes.
@@ -69,7 +90,7 @@ DENOISE_INPUTS: Final = (
     *VIDEO_INPUTS,
     *("flv", "wmv", "asf", "mpeg", "mpg"),
 )
-VIDEO_OUTPUTS: Final = ("mp4", "mov", "m4v", "mkv", "webm")
+VIDEO_OUTPUTS: Final = ("mp4", "mov", "m4v", "mkv", "webm", "wmv")
 DENOISE_OUTPUTS: Final = (*SEPARATE_OUTPUTS, *VIDEO_OUTPUTS)
 
 # What a recording becomes whose own format is read but not written: nothing is
@@ -78,14 +99,22 @@ _SUBSTITUTES: Final = {
     **dict.fromkeys(("aiff", "amr"), "wav"),
     **dict.fromkeys(("aac", "wma"), "m4a"),
     "opus": "ogg",
-    # Of the containers written, Matroska alone takes every kind of picture.
-    **dict.fromkeys(("avi", "flv", "wmv", "asf", "mpeg", "mpg"), "mkv"),
+    "asf": "wmv",
+    # Matroska takes nearly every kind of picture.
+    **dict.fromkeys(("avi", "flv", "mpeg", "mpg"), "mkv"),
 }
 
 
 def content_type(extension: str) -> str:
     """The media type of a file extension; ``application/octet-stream`` if unknown."""
     return _CONTENT_TYPES.get(extension, "application/octet-stream")
+
+
+def extension_of_type(content_type: str) -> str | None:
+    """The file extension of a Content-Type header, parameters and all; None if it tells none."""
+    kind = content_type.partition(";")[0].strip().lower()
+    registered = {named: extension for extension, named in _CONTENT_TYPES.items()}
+    return registered.get(kind) or _FURTHER_TYPES.get(kind)
 
 
 def denoised_extension(source: str, *, asked: str | None) -> str:
@@ -141,6 +170,18 @@ def extension(name: str, *, accepted: tuple[str, ...]) -> str:
             f"(accepted: {', '.join('.' + e for e in accepted)})"
         )
     return found.removeprefix(".")
+
+
+def with_extension(name: str, asked: str, *, accepted: tuple[str, ...]) -> str:
+    """A file name that ends in the extension asked for, with or without a dot.
+
+    It takes the place of an extension that is among `accepted`, and else comes
+    behind the name: what follows a dot need not be one ("Vol. 2 live").
+    """
+    wanted = asked.lower().removeprefix(".")
+    suffix = PurePosixPath(name).suffix
+    known = suffix.lower().removeprefix(".") in accepted
+    return f"{name.removesuffix(suffix) if known else name}.{wanted}"
 
 
 def check_head(head: bytes, *, name: str, accepted: tuple[str, ...] = SEPARATE_INPUTS) -> None:

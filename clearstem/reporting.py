@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from clearstem.errors import JobIsOver, JobNotFound, RetryableStageError, StageError
-from clearstem.facts import Failure, StageResult
+from clearstem.facts import Failure, Source, StageResult
 from clearstem.job_table import JobTable, Transition
 from clearstem.jobs import Job, JobState
 
@@ -73,6 +73,17 @@ class StageReporter:
         self._fraction, self._written_at = fraction, self.monotonic()
         at = self.now()
         self._living(self._change(lambda j: j.advance(self.stage, fraction=fraction, at=at)))
+
+    def fetched(self, source: Source) -> Job:
+        """Tell that the source has come from its address, and what it turned out to be.
+
+        Raises
+        ------
+        JobIsOver
+            The job was cancelled meanwhile.
+        """
+        at = self.now()
+        return self._living(self._change(lambda j: j.fetched(source, at=at)))
 
     def complete(self, result: StageResult) -> Job:
         """Mark the stage as done, with what it found out."""

@@ -21,6 +21,7 @@ from clearstem.executions import Executions
 from clearstem.intake import Intake
 from clearstem.job_log import JobLog
 from clearstem.job_table import JobTable
+from clearstem.limits import RateLimits
 from clearstem.recipes import DENOISE, SEPARATE
 from clearstem.removal import Removal
 from clearstem.reporting import StageReporter
@@ -144,6 +145,12 @@ class Service:
             settings=self.settings,
             now=self.now,
         )
+
+    @property
+    def limits(self) -> RateLimits:
+        """How often each owner may call."""
+        per_s, burst = self.settings.rate_per_s, self.settings.rate_burst
+        return RateLimits(self.jobs.client, self.jobs.table, per_s=per_s, burst=burst)
 
     @property
     def settler(self) -> Settler:

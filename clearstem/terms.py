@@ -59,6 +59,15 @@ class Terms:
         return replace(job, labels=dict(self.labels), expires_at=expires_at, updated_at=updated_at)
 
 
+NO_TERMS: Final = Terms()
+
+
+def terms_of(job: Job) -> Terms:
+    """The terms that a job is under."""
+    kept = None if job.expires_at is None else job.expires_at - job.created_at
+    return Terms(job.labels, kept_hours=None if kept is None else kept / timedelta(hours=1))
+
+
 def _check_label(name: str, value: str) -> None:
     if _NAME.fullmatch(name) is None:
         raise InvalidOption(f"label {name[:80]!r} is not of letters, digits, '_', '.' and '-'")

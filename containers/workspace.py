@@ -7,14 +7,14 @@ one that is run again after it committed finds its manifest and is done.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
 
 from clearstem import media, options, recipes
 from clearstem.errors import RetryableStageError, StageCrashed, UploadNotFound
-from clearstem.facts import Location, StageResult
+from clearstem.facts import Location, Source, StageResult
 from clearstem.jobs import Job
 from clearstem.records import dumps, loads
 from clearstem.settings import Settings
@@ -53,6 +53,10 @@ class Manifest:
     result: StageResult
 
 
+def _no_record(source: Source) -> Job:
+    raise StageCrashed(f"there is no record to tell that {source.file_name} was fetched")
+
+
 @dataclass(slots=True)
 class Workspace:
     """One run of one stage.
@@ -61,6 +65,9 @@ class Workspace:
     ----------
     scratch : Path
         A folder of its own on local disk, gone after the run.
+    tell_fetched : callable
+        Tells the job's record that the source has come from its address;
+        returns the job as it is then.
     """
 
     job: Job
@@ -69,6 +76,7 @@ class Workspace:
     settings: Settings
     scratch: Path
     versions: Mapping[str, str]
+    tell_fetched: Callable[[Source], Job] = _no_record
     _artifacts: list[Artifact] = field(default_factory=list, init=False)
 
     def options(self, kind: type[Chosen]) -> Chosen:

@@ -32,11 +32,16 @@ _DROPPED: Final = f"{DROP_PREFIX}*"
 _DONE: Final = f"{DONE_PREFIX}*"
 
 _READ_ITEM: Final = ("dynamodb:GetItem",)
-# A job is replaced under a condition, and leaves the queue in one transaction
-# with the counter.
-_CHANGE_JOB: Final = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")
-# A job's record in one transaction with its tombstone, its log in batches.
-_DELETE_JOB: Final = ("dynamodb:DeleteItem", "dynamodb:BatchWriteItem")
+# A job is replaced under a condition; when it leaves the queue, its ticket is
+# deleted in the same transaction.
+_CHANGE_JOB: Final = (
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
+    "dynamodb:DeleteItem",
+)
+# The log of a job that is deleted, in batches.
+_DELETE_LOG: Final = ("dynamodb:BatchWriteItem",)
 
 
 class Service(cdk.Stack):
@@ -223,7 +228,7 @@ class Service(cdk.Stack):
     def _grant_removal(self, remover: ZipFunction) -> None:
         """What `clearstem.removal` needs: to find a job's files, and to delete them."""
         storage = self._storage
-        storage.table.grant(remover, *_DELETE_JOB)
+        storage.table.grant(remover, *_DELETE_LOG)
         buckets = (storage.uploads, storage.work, storage.tracks, storage.drop)
         for bucket in buckets:
             bucket.grant_delete(remover)

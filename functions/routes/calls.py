@@ -74,10 +74,28 @@ async def _call(request: Request, key: Annotated[str | None, Security(_API_KEY)]
         blocking=blocking,
         keyed=dialects.needs_key(dialects.dialect_of(request.url.path)),
     )
+    if service.settings.rate_per_s > 0 and not _uploads(request.url.path):
+        await blocking.call(service.limits.take, owner, at=service.now())
     return Call(service, blocking, request.app.state.reads, owner)
 
 
+def _uploads(path: str) -> bool:
+    """Whether a path takes a recording.
+
+    Those are never answered 429: the Audo client would wait and send the file
+    again from where it has read it to, which is its end. What an upload makes
+    work of, a job, is limited.
+    """
+    return "upload" in path.split("/")
+
+
 CurrentCall = Annotated[Call, Depends(_call)]
+
+
+def shared_reads(request: Request) -> JobReads:
+    """What reads jobs for requests that nobody in particular makes."""
+    reads: JobReads = request.app.state.reads
+    return reads
 
 
 def gateway_owner(request: Request) -> str | None:

@@ -3,12 +3,17 @@
 Jobs of every dialect are served, by the id that their own dialect gave them.
 """
 
-from typing import Annotated, Any, Final
+from datetime import datetime
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
 
-from clearstem.errors import JobNotFound
+from clearstem.errors import InvalidRequest, JobNotFound
+from clearstem.job_filter import JobFilter, job_filter
+from clearstem.jobs import Job
+from clearstem.terms import Terms, terms_of
 from functions.dialects import job_life, pipeline
 from functions.dialects import pipeline_documents as documents
 from functions.routes import examples, job_examples
@@ -17,10 +22,80 @@ from functions.telemetry import logger
 
 router: Final = APIRouter()
 
-_NO_JOB: Final[dict[int | str, dict[str, Any]]] = {
-    401: examples.problem("Invalid or missing API key", description="No key, or a wrong one"),
-    404: examples.problem("Job not found", description="No such job of this owner"),
-}
+_JSON_BYTES: Final = 16 * 1024
+
+
+class Amendment(BaseModel):
+    """What is to change of a job; what is not named stays as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    labels: dict[str, str] | None = Field(default=None, examples=[{"album": "Demos"}])
+    retention_hours: float | None = Field(default=None, examples=[72.0])
+
+
+def _wanted(
+    status: Annotated[
+        str | None, Query(description="`processing`, `completed`, `failed` …")
+    ] = None,
+    recipe: Annotated[str | None, Query(description="`separate` or `denoise`")] = None,
+    label: Annotated[list[str] | None, Query(description="`name:value`, all of them")] = None,
+    since: Annotated[datetime | None, Query(description="Submitted then or later")] = None,
+    until: Annotated[datetime | None, Query(description="Submitted before")] = None,
+) -> JobFilter:
+    labels = {}
+    for text in label or ():
+        name, mark, value = text.partition(":")
+        if not mark:
+            raise InvalidRequest(f"label {text[:80]!r} is not of the form name:value")
+        labels[name] = value
+    return job_filter(status=status, recipe=recipe, labels=labels, since=since, until=until)
+
+
+@router.get(
+    "/jobs",
+    summary="The caller's jobs, newest first",
+    tags=["jobs"],
+    response_model=documents.JobsDocument,
+    responses={200: examples.answer(examples.JOBS), **examples.NEEDS_KEY},
+)
+async def jobs(
+    call: CurrentCall,
+    wanted: Annotated[JobFilter, Depends(_wanted)],
+    limit: Annotated[int, Query(ge=1, le=100, description="Jobs to a page")] = 20,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+) -> JSONResponse:
+    """List jobs page by page, all or those that are like what is asked for.
+
+    A page of few among many may be short, or empty, and yet have a
+    `next_cursor`: it tells where the search goes on.
+    """
+    history = call.service.jobs.history
+    page = await call.blocking.call(history, call.owner, limit=limit, cursor=cursor, only=wanted)
+    return JSONResponse(pipeline.jobs_document(page))
+
+
+@router.patch(
+    "/job/{job_id}",
+    max_body_size=_JSON_BYTES,
+    summary="Label a job, or say how long it is kept",
+    tags=["jobs"],
+    response_model=documents.JobDocument,
+    responses={200: examples.answer(examples.QUEUED_JOB), **examples.NO_JOB},
+)
+async def amend(job_id: str, body: Amendment, call: CurrentCall) -> JSONResponse:
+    """Change what is given: labels as a whole, or the hours from its submission to its deletion."""
+    given = body.model_dump(exclude_unset=True)
+
+    def amended(job: Job) -> Job:
+        present = terms_of(job)
+        labels = given.get("labels", present.labels)
+        kept = given.get("retention_hours", present.kept_hours)
+        return Terms(labels or {}, kept_hours=kept).of(job, at=call.service.now())
+
+    job = await call.job(job_id)
+    changed = await call.blocking.call(call.service.jobs.change, job.job_id, amended)
+    return JSONResponse(pipeline.job_document(changed))
 
 
 @router.get(
@@ -28,7 +103,7 @@ _NO_JOB: Final[dict[int | str, dict[str, Any]]] = {
     summary="What happened to a job",
     tags=["jobs"],
     response_model=job_life.EventsDocument,
-    responses={200: examples.answer(job_examples.EVENTS), **_NO_JOB},
+    responses={200: examples.answer(job_examples.EVENTS), **examples.NO_JOB},
 )
 async def events(
     job_id: str,
@@ -53,7 +128,7 @@ async def events(
     response_model=documents.JobDocument,
     responses={
         200: examples.answer(job_examples.CANCELLED_JOB),
-        **_NO_JOB,
+        **examples.NO_JOB,
         409: examples.problem("the job has succeeded already …", description="It ended before"),
     },
 )
@@ -75,7 +150,7 @@ async def cancel(job_id: str, call: CurrentCall) -> JSONResponse:
     response_model=documents.JobDocument,
     responses={
         200: examples.answer(job_examples.RETRIED_JOB),
-        **_NO_JOB,
+        **examples.NO_JOB,
         409: examples.problem("the job is running; only …", description="It did not fail"),
     },
 )
@@ -92,7 +167,7 @@ async def retry(job_id: str, call: CurrentCall) -> JSONResponse:
     summary="Delete a job with all its files",
     tags=["jobs"],
     response_model=job_life.ReceiptDocument,
-    responses={200: examples.answer(job_examples.RECEIPT), **_NO_JOB},
+    responses={200: examples.answer(job_examples.RECEIPT), **examples.NO_JOB},
 )
 async def delete(job_id: str, call: CurrentCall) -> JSONResponse:
     """Delete the recording, the tracks, whatever lies between, the log and the record.

@@ -42,8 +42,8 @@ def test_no_role_may_do_everything_with_a_service(template):
 
 
 READ = {"GetItem"}
-CHANGE = READ | {"PutItem", "UpdateItem"}
-DELETE = {"DeleteItem", "BatchWriteItem"}
+CHANGE = READ | {"PutItem", "UpdateItem", "DeleteItem"}
+DELETE = {"BatchWriteItem"}
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,13 @@ from clearstem.errors import (
     TooLarge,
     UnsupportedFormat,
     UploadNotFound,
+    UrlRefused,
 )
 from clearstem.executions import ExecutionState
 from clearstem.facts import Location
 from clearstem.intake import Intake
 from clearstem.jobs import Job, JobState
-from clearstem.options import SeparateOptions, separate_options
+from clearstem.options import DenoiseOptions, SeparateOptions, separate_options
 from clearstem.recipes import EngineName
 from clearstem.service import Service
 from clearstem.uploads import Upload
@@ -272,3 +273,36 @@ def test_a_rejected_drop_is_told_beside_the_results(intake, drop):
     intake.reject_drop(location, UnsupportedFormat("Unsupported audio format: .txt"))
     beside = Location(location.bucket, "done/ada/demos/notes.txt.error.txt")
     assert intake.store.read_text(beside) == "Unsupported audio format: .txt\n"
+
+
+ADDRESS = "https://storage.example/a/S%C3%B6ng.WAV?X-Amz-Signature=s3cret"
+
+
+def test_an_address_becomes_a_job_whose_source_is_still_to_come(intake):
+    job = intake.submit_url(ADDRESS, DenoiseOptions(), owner="ada", output_url=ADDRESS)
+    assert (job.state, job.owner, job.recipe_name) == (JobState.QUEUED, "ada", "denoise")
+    assert (job.source.url, job.output_url, job.source.size_bytes) == (ADDRESS, ADDRESS, 0)
+    assert (job.source.file_name, job.source.extension) == ("Söng.WAV", "wav")
+    bucket = intake.settings.uploads_bucket
+    assert job.source.location == Location(bucket, f"uploads/ada/{job.job_id}/source")
+    assert job.destination == Location(intake.settings.tracks_bucket, f"jobs/{job.job_id}/")
+    assert intake.jobs.get(job.job_id) == job
+    until(lambda: intake.executions["denoise"].state(job.job_id) is ExecutionState.SUCCEEDED)
+
+
+def test_an_address_that_tells_no_format_of_the_recipe_leaves_it_open(intake):
+    for path in ("a", "a.php", "a.txt", ""):
+        job = intake.submit_url(f"https://storage.example/{path}", DenoiseOptions(), owner="ada")
+        assert job.source.extension == ""
+        assert job.source.file_name == (path or "recording")
+
+
+def test_an_address_that_is_never_called_becomes_no_job(intake):
+    for refused in ("http://storage.example/a.wav", "https://169.254.169.254/a.wav", ""):
+        with pytest.raises(UrlRefused, match=r"^input: the address "):
+            intake.submit_url(refused, DenoiseOptions(), owner="ada")
+        with pytest.raises(UrlRefused, match=r"^output: the address "):
+            intake.submit_url(ADDRESS, DenoiseOptions(), owner="ada", output_url=refused)
+        with pytest.raises(UrlRefused, match=r"^output: the address "):
+            intake.submit_upload(uploaded(intake), DenoiseOptions(), output_url=refused)
+    assert jobs_of(intake) == ()

@@ -1,0 +1,96 @@
+"""How often an owner may call: a token bucket for each, in the table.
+
+Item: ``RATE#<owner>`` / ``RATE``. It is kept as the generic cell rate algorithm
+keeps it (ITU-T I.371, annex A): one number, the time at which the bucket will
+be full again. A call moves it on by one token's time and is refused where that
+would pass the time that all tokens take. So a call is one conditional write,
+or two where the bucket is in use; nothing is read first, and writers that race
+can neither lose a token nor take one twice.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from clearstem.errors import TooManyRequests
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+# The bucket is full: whoever calls now starts it anew.
+_FULL: Final = "attribute_not_exists(full_at) OR full_at <= :now"
+# It is in use and has a token.
+_HAS_TOKEN: Final = "full_at > :now AND full_at <= :latest"  # noqa: S105 - no secret
+
+_MICROSECONDS: Final = 1_000_000
+# What a full bucket's item is kept beyond: more than writers' clocks disagree by.
+_KEPT: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """The owners' token buckets.
+
+    Attributes
+    ----------
+    per_s : float
+        Tokens that come back per second; 0 sets no limit.
+    burst : int
+        Tokens of a full bucket, 1 or more.
+    """
+
+    client: "DynamoDBClient"
+    table: str
+    per_s: float
+    burst: int
+
+    def take(self, owner: str, *, at: datetime) -> None:
+        """Take a token out of an owner's bucket.
+
+        Raises
+        ------
+        TooManyRequests
+            It has none; the error says when it will have one.
+        """
+        if self.per_s <= 0:
+            return
+        token_us = math.ceil(_MICROSECONDS / self.per_s)
+        now = round(at.timestamp() * _MICROSECONDS)
+        latest = now + (self.burst - 1) * token_us
+        expiry = int((at + _KEPT).timestamp()) + math.ceil(self.burst / self.per_s)
+        start = {":next": now + token_us, ":now": now, ":ttl": expiry}
+        seen = self._moved(owner, "SET full_at = :next, #ttl = :ttl", _FULL, start)
+        if seen is None:
+            return
+        if seen <= latest:
+            further = {":token": token_us, ":now": now, ":latest": latest, ":ttl": expiry}
+            move = "SET full_at = full_at + :token, #ttl = :ttl"
+            seen = self._moved(owner, move, _HAS_TOKEN, further)
+            if seen is None:
+                return
+        wait_s = max(1, math.ceil((seen - latest) / _MICROSECONDS))
+        raise TooManyRequests(
+            f"more than {self.per_s:g} requests a second; try again in {wait_s} s",
+            retry_after_s=wait_s,
+        )
+
+    def _moved(self, owner: str, update: str, condition: str, values: dict[str, int]) -> int | None:
+        """None where the bucket was changed; else what stood in it, in the way of the condition."""
+        numbers: Any = {name: {"N": str(value)} for name, value in values.items()}
+        try:
+            self.client.update_item(
+                TableName=self.table,
+                Key={"pk": {"S": f"RATE#{owner}"}, "sk": {"S": "RATE"}},
+                UpdateExpression=update,
+                ConditionExpression=condition,
+                ExpressionAttributeNames={"#ttl": "ttl"},
+                ExpressionAttributeValues=numbers,
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except self.client.exceptions.ConditionalCheckFailedException as exc:
+            item: Any = exc.response.get("Item", {})
+            # Absent: it expired between two writes. Then it is full, and whoever
+            # is refused for that asks again a second later.
+            return int(item["full_at"]["N"]) if "full_at" in item else 0
+        return None
