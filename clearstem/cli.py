@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clearstem import models
+from clearstem.cli_jobs import JobCommands
 from clearstem.client import Client, is_final
 from clearstem.errors import ClearstemError
 from clearstem.options import DenoiserChoice, EngineChoice
@@ -343,6 +344,9 @@ def _told_errors() -> Iterator[None]:
         _fail(f"no server answers at {exc.request.url}; start one with: clearstem up")
     except (ClearstemError, httpx.HTTPError, OSError) as exc:
         _fail(str(exc))
+
+
+JobCommands(_console, told_errors=_told_errors).add_to(app)
 
 
 def _fail(message: str) -> None:

@@ -6,8 +6,8 @@ Jobs of every dialect are served, by the id that their own dialect gave them.
 from datetime import datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from clearstem.errors import InvalidRequest, JobNotFound
@@ -16,7 +16,7 @@ from clearstem.jobs import Job
 from clearstem.terms import Terms, terms_of
 from functions.dialects import job_life, pipeline
 from functions.dialects import pipeline_documents as documents
-from functions.routes import examples, job_examples
+from functions.routes import examples, job_examples, job_stream
 from functions.routes.calls import CurrentCall, job_uuid
 from functions.telemetry import logger
 
@@ -103,21 +103,31 @@ async def amend(job_id: str, body: Amendment, call: CurrentCall) -> JSONResponse
     summary="What happened to a job",
     tags=["jobs"],
     response_model=job_life.EventsDocument,
-    responses={200: examples.answer(job_examples.EVENTS), **examples.NO_JOB},
+    responses={
+        200: examples.answer(job_examples.EVENTS),
+        204: {"description": "A stream of a job that is over, of which all has been seen"},
+        **examples.NO_JOB,
+    },
 )
 async def events(
+    request: Request,
     job_id: str,
     call: CurrentCall,
     after: Annotated[int, Query(ge=0, description="Number of the last event known")] = 0,
     limit: Annotated[int, Query(ge=1, le=100, description="Events to a page")] = 100,
-) -> JSONResponse:
+) -> Response:
     """List the events of a job's log; their numbers count from 1 and have no gap.
 
-    Progress is logged at each tenth of the job's work.
+    Progress is logged at each tenth of the job's work. With the header
+    `Accept: text/event-stream` they come as they happen, up to the job's end;
+    `Last-Event-ID`, the number of the last one seen, resumes such a stream.
     """
-    job = await call.job(job_id)
+    snapshot = await call.snapshot(job_id)
+    if job_stream.is_asked_for(request):
+        seen = job_stream.last_seen(request, after=after)
+        return job_stream.stream(request, call, snapshot, after=seen)
     log = call.service.log
-    found = await call.blocking.call(log.after, after, job_id=job.job_id, limit=limit)
+    found = await call.blocking.call(log.after, after, job_id=snapshot.job.job_id, limit=limit)
     return JSONResponse(job_life.events_document(found, after=after, limit=limit))
 
 
