@@ -32,6 +32,7 @@ from clearstem.jobs import Job, queued_job
 from clearstem.options import DenoiseOptions, Options, separate_options
 from clearstem.part_uploads import SINGLE_PUT_BYTES, PartPlan
 from clearstem.recipes import SEPARATE, Recipe
+from clearstem.retention import RetentionTable
 from clearstem.settings import Settings
 from clearstem.terms import NO_TERMS, Terms
 from clearstem.track_store import ObjectWriter, PresignedUpload, TrackStore
@@ -234,7 +235,7 @@ class Intake:
             source_token=self.new_id(),
             output_url=output_url,
         )
-        job = self.jobs.create(terms.of(job, at=job.created_at))
+        job = self.jobs.create(self._settled(terms, owner=owner).of(job, at=job.created_at))
         JobControl(
             jobs=self.jobs, store=self.store, executions=self.executions, now=self.now
         ).begin(job)
@@ -290,6 +291,13 @@ class Intake:
             for name, value in metadata.items()
             if name.startswith(_OPTION_PREFIX)
         }
+
+    def _settled(self, terms: Terms, *, owner: str) -> Terms:
+        """The terms with what the owner has settled where they say nothing."""
+        if terms.kept_hours is not None:
+            return terms
+        retention = RetentionTable(self.jobs.client, self.jobs.table)
+        return replace(terms, kept_hours=retention.owners_hours(owner))
 
     def _timed(self, source: Source, *, options: Options) -> Source:
         """The source with what its header says it lasts, where its length matters."""

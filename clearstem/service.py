@@ -135,11 +135,16 @@ class Service:
         )
 
     @property
+    def retention(self) -> RetentionTable:
+        """How long jobs are kept, and what is left of those that were not."""
+        return RetentionTable(self.jobs.client, self.jobs.table)
+
+    @property
     def removal(self) -> Removal:
         """What deletes jobs, and what has outlived its time."""
         return Removal(
             jobs=self.jobs,
-            retention=RetentionTable(self.jobs.client, self.jobs.table),
+            retention=self.retention,
             store=self.store,
             control=self.control,
             settings=self.settings,

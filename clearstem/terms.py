@@ -26,7 +26,8 @@ class Terms:
     labels : Mapping[str, str]
         Names of letters, digits, ``_ . -``; values of up to 256 characters.
     kept_hours : float or None
-        How long after its submission the job is deleted; None: never.
+        How long after its submission the job is deleted; None: never, or what
+        its owner has settled for all his jobs.
 
     Raises
     ------

@@ -34,6 +34,14 @@ class Amendment(BaseModel):
     retention_hours: float | None = Field(default=None, examples=[72.0])
 
 
+class Retention(BaseModel):
+    """How long jobs to come are kept where they say nothing of it themselves."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    retention_hours: float | None = Field(description="Null keeps them", examples=[720.0])
+
+
 def _wanted(
     status: Annotated[
         str | None, Query(description="`processing`, `completed`, `failed` …")
@@ -73,6 +81,34 @@ async def jobs(
     history = call.service.jobs.history
     page = await call.blocking.call(history, call.owner, limit=limit, cursor=cursor, only=wanted)
     return JSONResponse(pipeline.jobs_document(page))
+
+
+@router.get(
+    "/retention",
+    summary="How long the caller's jobs are kept",
+    tags=["jobs"],
+    response_model=Retention,
+    responses={200: examples.answer({"retention_hours": 720.0}), **examples.NEEDS_KEY},
+)
+async def retention(call: CurrentCall) -> JSONResponse:
+    """Tell after how many hours a job is deleted that says nothing of it itself."""
+    hours = await call.blocking.call(call.service.retention.owners_hours, call.owner)
+    return JSONResponse({"retention_hours": hours})
+
+
+@router.put(
+    "/retention",
+    max_body_size=_JSON_BYTES,
+    summary="Settle how long the caller's jobs are kept",
+    tags=["jobs"],
+    response_model=Retention,
+    responses={200: examples.answer({"retention_hours": 720.0}), **examples.NEEDS_KEY},
+)
+async def keep(body: Retention, call: CurrentCall) -> JSONResponse:
+    """Settle it for jobs to come; those that are there stay under the terms they came with."""
+    hours = body.retention_hours
+    await call.blocking.call(call.service.retention.keep, call.owner, hours=hours)
+    return JSONResponse({"retention_hours": hours})
 
 
 @router.patch(

@@ -330,3 +330,25 @@ def test_pages_of_a_filtered_list_give_every_job_once(api: TestClient, service: 
 @pytest.mark.parametrize("query", ["status=x", "recipe=x", "label=x", "since=x"])
 def test_a_filter_that_is_none_is_a_400(api: TestClient, query: str) -> None:
     assert api.get(f"/jobs?{query}").status_code == 400
+
+
+def test_an_owner_settles_how_long_jobs_to_come_are_kept(api: TestClient, service: Service) -> None:
+    assert api.get("/retention").json() == {"retention_hours": None}
+    before = submit(service)
+    settled = {"retention_hours": 1.5}
+    assert api.put("/retention", json=settled).json() == settled == api.get("/retention").json()
+    job, others = submit(service), submit(service, owner="eve")
+    assert job.expires_at == job.created_at + timedelta(hours=1.5)
+    assert service.jobs.get(before.job_id).expires_at is others.expires_at is None
+    own = api.post("/jobs", json={"upload_id": uploaded(service), "retention_hours": 9}).json()
+    created, expires = (datetime.fromisoformat(own[k]) for k in ("created_at", "expires_at"))
+    assert expires - created == timedelta(hours=9)
+    assert api.put("/retention", json={"retention_hours": None}).status_code == 200
+    assert submit(service).expires_at is None
+
+
+@pytest.mark.parametrize("hours", [0, 0.99, -5, 8761, "x"])
+def test_a_retention_out_of_range_is_a_400(api: TestClient, hours: object) -> None:
+    answer = api.put("/retention", json={"retention_hours": hours})
+    assert answer.status_code == 400
+    assert api.get("/retention").json() == {"retention_hours": None}

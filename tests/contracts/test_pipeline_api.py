@@ -277,6 +277,7 @@ def test_every_route_is_described_with_an_example(api: TestClient) -> None:
         "/job/{job_id}/retry",
         "/jobs",
         "/jobs/batch",
+        "/retention",
         "/uploads",
         "/uploads/{upload_id}",
         "/uploads/{upload_id}/complete",

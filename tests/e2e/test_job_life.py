@@ -124,3 +124,29 @@ def test_a_finished_job_is_deleted_to_its_last_file(local_twin: Twin, song_file:
     assert receipt["files"] == len(there) + 1  # and the recording
     assert receipt["size_bytes"] > sum(track["size_bytes"] for track in done["tracks"])
     assert stored(local_twin, job_id) == set()
+
+
+def test_commands_follow_steer_and_delete_a_job(local_twin: Twin, song_file: Path) -> None:
+    job_id = submitted(local_twin, song_file)
+    watched = local_twin.command("watch", job_id)
+    assert (watched.returncode, "9 tracks are ready" in watched.stdout) == (0, True)
+    listed = local_twin.command("list", "--status", "completed", "--limit", "5")
+    assert job_id[:8] in listed.stdout, listed
+    told = local_twin.command("events", job_id).stdout
+    assert "job.queued" in told and "job.succeeded" in told
+    for command in ("cancel", "retry"):
+        refused = local_twin.command(command, job_id)
+        assert (refused.returncode, "succeeded" in refused.stderr) == (1, True)
+    assert f"deleted {job_id}" in local_twin.command("delete", job_id).stdout.replace("\n", "")
+    assert local_twin.command("watch", job_id).returncode == 1
+
+
+def test_a_stream_tells_the_log_of_a_job_as_it_goes(local_twin: Twin, song_file: Path) -> None:
+    job_id = submitted(local_twin, song_file)
+    headers = {"Accept": "text/event-stream"}
+    with httpx.stream(
+        "GET", f"{local_twin.url}/job/{job_id}/events", headers=headers, timeout=90
+    ) as answer:
+        told = [line.removeprefix("event: ") for line in answer.iter_lines() if "event: " in line]
+    assert told[0] == "job.queued" and told[-1] == "job.succeeded"
+    assert told == [event["type"] for event in events(local_twin, job_id)]
