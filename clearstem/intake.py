@@ -27,10 +27,12 @@ from clearstem.errors import (
 )
 from clearstem.executions import Executions
 from clearstem.facts import Location, Source
+from clearstem.job_filter import JobFilter
 from clearstem.job_table import JobTable
-from clearstem.jobs import Job, queued_job
+from clearstem.jobs import Job, JobState, queued_job
 from clearstem.options import DenoiseOptions, Options, separate_options
 from clearstem.part_uploads import SINGLE_PUT_BYTES, PartPlan
+from clearstem.quotes import LOOKED_AT, Quote, quoted
 from clearstem.recipes import SEPARATE, Recipe
 from clearstem.retention import RetentionTable
 from clearstem.settings import Settings
@@ -222,24 +224,35 @@ class Intake:
         JobExists
             The id is taken; nothing is started anew.
         """
-        job = queued_job(
-            job_id=job_id,
-            owner=owner,
-            recipe=options.recipe,
-            source=source,
-            destination=destination,
-            options=options,
-            engine=engine_for(options, settings=self.settings),
-            at=self.now(),
-            download_token=self.new_id(),
-            source_token=self.new_id(),
-            output_url=output_url,
-        )
+        job = self._queued(job_id, owner, source, destination, options, output_url)
         job = self.jobs.create(self._settled(terms, owner=owner).of(job, at=job.created_at))
         JobControl(
             jobs=self.jobs, store=self.store, executions=self.executions, now=self.now
         ).begin(job)
         return job
+
+    def quote(self, upload: Upload, options: Options) -> Quote:
+        """What a job of an upload would take; nothing is made.
+
+        Raises
+        ------
+        RequestError, EngineUnavailable
+            As `submit_upload` would.
+        """
+        source = self._timed(
+            self._source(upload.location, name=upload.file_name, recipe=options.recipe),
+            options=options,
+        )
+        nowhere = Location(self.settings.tracks_bucket, "")
+        job = self._queued(self.new_id(), upload.owner, source, nowhere, options, None)
+        over = JobFilter(frozenset({JobState.SUCCEEDED}), job.recipe_name)
+        past = self.jobs.history(upload.owner, limit=LOOKED_AT, only=over).jobs
+        return quoted(
+            job,
+            audio_s=source.duration_s or stored_duration_s(self.store, source.location),
+            jobs_ahead=self.jobs.jobs_waiting(job.recipe_name),
+            past=past,
+        )
 
     def submit_drop(self, location: Location, *, event_id: str) -> Job | None:
         """Make a job of an object dropped under ``drop/OWNER/``.
@@ -291,6 +304,29 @@ class Intake:
             for name, value in metadata.items()
             if name.startswith(_OPTION_PREFIX)
         }
+
+    def _queued(
+        self,
+        job_id: str,
+        owner: str,
+        source: Source,
+        destination: Location,
+        options: Options,
+        output_url: str | None,
+    ) -> Job:
+        return queued_job(
+            job_id=job_id,
+            owner=owner,
+            recipe=options.recipe,
+            source=source,
+            destination=destination,
+            options=options,
+            engine=engine_for(options, settings=self.settings),
+            at=self.now(),
+            download_token=self.new_id(),
+            source_token=self.new_id(),
+            output_url=output_url,
+        )
 
     def _settled(self, terms: Terms, *, owner: str) -> Terms:
         """The terms with what the owner has settled where they say nothing."""

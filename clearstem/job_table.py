@@ -134,6 +134,10 @@ class JobTable:
         """How many jobs of its recipe wait in front of this one, exactly."""
         return self._tickets.ahead(job) if _waits(job) else 0
 
+    def jobs_waiting(self, recipe_name: str) -> int:
+        """How many jobs of a recipe wait: those that a new one would have ahead of it."""
+        return self._tickets.waiting(recipe_name)
+
     def jobs_behind(self, recipe_name: str, *, ticket: int, limit: int) -> tuple[str, ...]:
         """The ids of the jobs, at most so many, that wait next behind a ticket."""
         return self._tickets.behind(recipe_name, ticket, limit=limit)

@@ -56,13 +56,20 @@ class Tickets:
 
         It reads some 60 bytes for each: a capacity unit counts about 65 jobs.
         """
+        return self._count(job.recipe_name, last=job.ticket - 1)
+
+    def waiting(self, recipe_name: str) -> int:
+        """How many jobs wait in all, as exactly and for the same price."""
+        return self._count(recipe_name, last=10**_DIGITS - 1)
+
+    def _count(self, recipe_name: str, *, last: int) -> int:
         pages = self.client.get_paginator("query").paginate(
             TableName=self.table,
             KeyConditionExpression="pk = :queue AND sk BETWEEN :first AND :last",
             ExpressionAttributeValues={
-                ":queue": {"S": _queue(job.recipe_name)},
+                ":queue": {"S": _queue(recipe_name)},
                 ":first": {"S": TICKET},
-                ":last": {"S": _number(job.ticket - 1)},
+                ":last": {"S": _number(last)},
             },
             Select="COUNT",
             ConsistentRead=True,

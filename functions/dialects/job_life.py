@@ -7,8 +7,10 @@ the pipeline dialect's.
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
 from clearstem.job_events import JobEvent
+from clearstem.quotes import Quote
 from clearstem.retention import Receipt
-from functions.dialects.pipeline import timestamp
+from functions.dialects.pipeline import engine_document, timestamp
+from functions.dialects.pipeline_documents import EngineDocument
 
 
 class EventDocument(TypedDict):
@@ -44,6 +46,18 @@ class ReceiptDocument(TypedDict):
     record_kept: bool
 
 
+class QuoteDocument(TypedDict):
+    """What a job would take; `seconds` and `stages` are estimates from jobs like it."""
+
+    dry_run: bool
+    engine: EngineDocument
+    audio_s: float | None
+    seconds: float | None
+    stages: dict[str, float]
+    jobs_ahead: int
+    based_on: int
+
+
 def event_document(event: JobEvent) -> EventDocument:
     """One event."""
     return {
@@ -77,4 +91,17 @@ def receipt_document(receipt: Receipt) -> ReceiptDocument:
         "size_bytes": receipt.size_bytes,
         "source_kept": receipt.source_kept,
         "record_kept": receipt.record_kept,
+    }
+
+
+def quote_document(quote: Quote) -> QuoteDocument:
+    """A quote."""
+    return {
+        "dry_run": True,
+        "engine": engine_document(quote.job),
+        "audio_s": None if quote.audio_s is None else round(quote.audio_s, 3),
+        "seconds": None if quote.seconds is None else round(quote.seconds, 1),
+        "stages": {name: round(seconds, 1) for name, seconds in quote.stage_s.items()},
+        "jobs_ahead": quote.jobs_ahead,
+        "based_on": quote.based_on,
     }

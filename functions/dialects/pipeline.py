@@ -75,7 +75,7 @@ def job_document(job: Job) -> JobDocument:
         "outputs": outputs(job),
         "percent": job.percent,
         "file_name": job.source.file_name,
-        "engine": _engine(job),
+        "engine": engine_document(job),
         "loudness": _loudness(job),
         "audio": _audio(job),
         "separation": _separation(job),
@@ -205,7 +205,8 @@ def _stage(spec: StageSpec, run: StageRun, *, job: Job) -> StageDocument:
     }
 
 
-def _engine(job: Job) -> EngineDocument:
+def engine_document(job: Job) -> EngineDocument:
+    """The engine that a job was promised."""
     return {
         "name": job.engine.name.value,
         "model": job.engine.model,

@@ -8,12 +8,13 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
-from clearstem.errors import ClearstemError
+from clearstem.errors import ClearstemError, InvalidOption
 from clearstem.jobs import Job
-from clearstem.options import read_options, recipe_named
+from clearstem.options import Options, read_options, recipe_named
+from clearstem.quotes import Quote
 from clearstem.recipes import SEPARATE
 from clearstem.terms import Terms
-from functions.dialects import pipeline
+from functions.dialects import job_life, pipeline
 from functions.dialects import pipeline_documents as documents
 from functions.routes import examples
 from functions.routes.calls import Call, CurrentCall
@@ -51,6 +52,7 @@ class JobRequest(BaseModel):
         description="After so long the job is deleted with all its files",
         examples=[72.0],
     )
+    dry_run: bool = Field(default=False, description="Make no job, but tell what it would take")
 
 
 class BatchRequest(BaseModel):
@@ -92,11 +94,18 @@ _ACCEPTED: Final[dict[int | str, dict[str, Any]]] = {
     max_body_size=_JSON_BYTES,
     summary="Start the separation or noise removal of an uploaded recording",
     tags=["jobs"],
-    response_model=documents.JobDocument,
+    response_model=documents.JobDocument | job_life.QuoteDocument,
     responses={200: examples.answer(examples.QUEUED_JOB), **_ACCEPTED},
 )
 async def start_job(body: JobRequest, call: CurrentCall) -> JSONResponse:
-    """Make a job of what was sent to storage; answers 200 and the job, as `/process` does."""
+    """Make a job of what was sent to storage; answers 200 and the job, as `/process` does.
+
+    With `dry_run` no job is made, and the answer is what it would take: its
+    engine, the jobs ahead of it, and the seconds by stage as the caller's last
+    jobs of that engine took them.
+    """
+    if body.dry_run:
+        return JSONResponse(job_life.quote_document(await _quoted(body, call)))
     return JSONResponse(pipeline.job_document(await _submitted(body, call)))
 
 
@@ -116,15 +125,27 @@ async def start_jobs(body: BatchRequest, call: CurrentCall) -> JSONResponse:
 
 async def _result(body: JobRequest, call: Call) -> ResultDocument:
     try:
+        if body.dry_run:
+            raise InvalidOption("dry_run is for single jobs; ask POST /jobs")
         job = await _submitted(body, call)
     except ClearstemError as exc:
         return {"status": exc.http_status, "job": None, "detail": str(exc)}
     return {"status": 200, "job": pipeline.job_document(job), "detail": None}
 
 
+def _options(body: JobRequest) -> Options:
+    beside = {"upload_id", "recipe", "labels", "retention_hours", "dry_run"}
+    return read_options(recipe_named(body.recipe), body.model_dump(exclude=beside))
+
+
+async def _quoted(body: JobRequest, call: Call) -> Quote:
+    options = _options(body)
+    upload = await call.blocking.call(call.service.uploads.get, body.upload_id, owner=call.owner)
+    return await call.blocking.call(call.service.intake.quote, upload, options)
+
+
 async def _submitted(body: JobRequest, call: Call) -> Job:
-    beside = {"upload_id", "recipe", "labels", "retention_hours"}
-    options = read_options(recipe_named(body.recipe), body.model_dump(exclude=beside))
+    options = _options(body)
     terms = Terms(body.labels, kept_hours=body.retention_hours)
     upload = await call.blocking.call(call.service.uploads.get, body.upload_id, owner=call.owner)
     submit = call.service.intake.submit_upload
