@@ -38,6 +38,7 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
         │   ├── AudioOutOfRange
         │   ├── NonFiniteOutput
         │   ├── CeilingNotHeld
+        │   ├── PictureNotHeld
         │   ├── LengthChanged
         │   ├── MissingWeights
         │   ├── WrongChecksum
@@ -253,6 +254,12 @@ class CeilingNotHeld(PermanentStageError):
     """No gain was found with which every encoded track stays under the ceiling."""
 
     state_name = "Clearstem.CeilingNotHeld"
+
+
+class PictureNotHeld(PermanentStageError):
+    """A container cannot hold the video's pictures; the message names those that can."""
+
+    state_name = "Clearstem.PictureNotHeld"
 
 
 class LengthChanged(PermanentStageError):

@@ -55,6 +55,7 @@ _CONTENT_TYPES: Final = {
     "mov": "video/quicktime",
     "mkv": "video/x-matroska",
     "webm": "video/webm",
+    "wmv": "video/x-ms-wmv",
 }
 
 # What else servers call them, and what is read and never written.
@@ -89,7 +90,7 @@ DENOISE_INPUTS: Final = (
     *VIDEO_INPUTS,
     *("flv", "wmv", "asf", "mpeg", "mpg"),
 )
-VIDEO_OUTPUTS: Final = ("mp4", "mov", "m4v", "mkv", "webm")
+VIDEO_OUTPUTS: Final = ("mp4", "mov", "m4v", "mkv", "webm", "wmv")
 DENOISE_OUTPUTS: Final = (*SEPARATE_OUTPUTS, *VIDEO_OUTPUTS)
 
 # What a recording becomes whose own format is read but not written: nothing is
@@ -98,8 +99,9 @@ _SUBSTITUTES: Final = {
     **dict.fromkeys(("aiff", "amr"), "wav"),
     **dict.fromkeys(("aac", "wma"), "m4a"),
     "opus": "ogg",
-    # Of the containers written, Matroska alone takes every kind of picture.
-    **dict.fromkeys(("avi", "flv", "wmv", "asf", "mpeg", "mpg"), "mkv"),
+    "asf": "wmv",
+    # Matroska takes nearly every kind of picture.
+    **dict.fromkeys(("avi", "flv", "mpeg", "mpg"), "mkv"),
 }
 
 
