@@ -73,10 +73,11 @@ class Client:
 
     def separate(self, file: Path, options: Mapping[str, str]) -> Document:
         """Send a recording and start its separation; answers the job."""
-        with file.open("rb") as stream:
-            return self._call(
-                "POST", "/process", files={"file": (file.name, stream)}, data=dict(options)
-            )
+        return self._process(file, options, recipe="separate")
+
+    def denoise(self, file: Path, options: Mapping[str, str]) -> Document:
+        """Send a recording, audio or video, and start its noise removal; answers the job."""
+        return self._process(file, options, recipe="denoise")
 
     def watch(self, job_id: str) -> Iterator[Document]:
         """The job's states as they come, up to the final one."""
@@ -95,6 +96,13 @@ class Client:
             for chunk in answer.iter_bytes():
                 file.write(chunk)
         partial.replace(to)
+
+    def _process(self, file: Path, options: Mapping[str, str], *, recipe: str) -> Document:
+        with file.open("rb") as stream:
+            files = {"file": (file.name, stream)}
+            return self._call(
+                "POST", "/process", params={"recipe": recipe}, files=files, data=dict(options)
+            )
 
     def _pushed(self, job_id: str) -> Iterator[Document]:
         scheme, *rest = urlsplit(f"{self._url}/v1/wss/job/{job_id}")

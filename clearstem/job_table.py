@@ -5,8 +5,8 @@ and writes the answer back on condition that nobody wrote in between; whoever
 lost the race reads again. So the transitions of `jobs` are the only rules, and
 late, repeated or reordered events meet them like any other.
 
-Keys: ``JOB#<id>`` / ``JOB`` is the record, ``QUEUE#<recipe>`` / ``QUEUE`` the
-counters its place in the queue is told from.
+Key: ``JOB#<id>`` / ``JOB``. A job that waits has a ticket besides, which comes
+and goes in one transaction with the record (`clearstem.tickets`).
 """
 
 import base64
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from clearstem.errors import Contention, InvalidRequest, JobExists, JobNotFound
 from clearstem.jobs import Job, JobState
 from clearstem.records import Item, from_item, to_item
+from clearstem.tickets import Tickets
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -35,6 +36,10 @@ _UNCHANGED: Final = "version = :seen"
 # A record has three writers at the most (stage, canceller, settler), each
 # writing at most every second; eight lost races in a row mean a fault.
 _ATTEMPTS: Final = 8
+
+# Why DynamoDB cancels a transaction whose writer lost a race; any other reason
+# is a fault, and met again at every attempt.
+_RACES: Final = frozenset({"None", "ConditionalCheckFailed", "TransactionConflict"})
 
 JOB: Final = "JOB"
 # An owner's jobs by time: see `_item`.
@@ -70,16 +75,16 @@ class JobTable:
         JobExists
             A job of this id is stored already; it is left as it is.
         """
-        ticketed = replace(job, ticket=self._count(job.recipe_name, counter="issued"))
-        try:
-            self.client.put_item(
-                TableName=self.table, Item=_item(ticketed), ConditionExpression=_NEW
-            )
-        except self.client.exceptions.ConditionalCheckFailedException as exc:
-            # The ticket was taken for nothing; let it leave the queue at once.
-            self._count(job.recipe_name, counter="departed")
-            raise JobExists(f"Job {job.job_id} exists already") from exc
-        return ticketed
+        ticketed = replace(job, ticket=self._tickets.issue(job.recipe_name))
+        put = {"Item": _item(ticketed), "ConditionExpression": _NEW}
+        for attempt in range(_ATTEMPTS):
+            if self._transacted(put, self._tickets.taken(ticketed)):
+                return ticketed
+            if self.get_many([job.job_id]):
+                # The number is lost; nobody counts numbers, only tickets.
+                raise JobExists(f"Job {job.job_id} exists already")
+            _back_off(attempt)
+        raise Contention(f"job {job.job_id} was written to under {_ATTEMPTS} attempts to make it")
 
     def get(self, job_id: str) -> Job:
         """The job as it is now (a consistent read); `JobNotFound` if there is none."""
@@ -116,19 +121,12 @@ class JobTable:
         raise Contention(f"job {job_id} changed under {_ATTEMPTS} attempts to write it")
 
     def jobs_ahead(self, job: Job) -> int:
-        """How many jobs of its recipe leave the queue before this one.
+        """How many jobs of its recipe wait in front of this one, exactly."""
+        return self._tickets.ahead(job) if _waits(job) else 0
 
-        Two counters tell it, not a look at the queue: exact while jobs leave in
-        the order they came; each that leaves out of turn (cancelled, say) makes
-        it one less for those before it, and right again once they are gone.
-        """
-        if job.state is not JobState.QUEUED:
-            return 0
-        answer = self.client.get_item(
-            TableName=self.table, Key=_queue_key(job.recipe_name), ConsistentRead=True
-        )
-        departed = int(answer.get("Item", {}).get("departed", {"N": "0"})["N"])
-        return max(0, job.ticket - 1 - departed)
+    def jobs_behind(self, recipe_name: str, *, ticket: int, limit: int) -> tuple[str, ...]:
+        """The ids of the jobs, at most so many, that wait next behind a ticket."""
+        return self._tickets.behind(recipe_name, ticket, limit=limit)
 
     def history(self, owner: str, *, limit: int, cursor: str | None = None) -> Page:
         """An owner's jobs, newest first.
@@ -176,56 +174,37 @@ class JobTable:
                 if not job.state.is_final and job.updated_at < before:
                     yield job
 
+    @property
+    def _tickets(self) -> Tickets:
+        return Tickets(self.client, self.table)
+
     def _replaced(self, seen: Job, changed: Job) -> bool:
         put: Any = {
-            "TableName": self.table,
             "Item": _item(changed),
             "ConditionExpression": _UNCHANGED,
             "ExpressionAttributeValues": {":seen": {"N": str(seen.version)}},
         }
+        if _waits(seen) and not _waits(changed):
+            return self._transacted(put, self._tickets.given_back(seen))
         errors = self.client.exceptions
         try:
-            if _left_queue(seen, changed):
-                self._replace_and_depart(put, recipe_name=seen.recipe_name)
-            else:
-                self.client.put_item(**put)
-        except (
-            errors.ConditionalCheckFailedException,
-            errors.TransactionCanceledException,
-            errors.TransactionConflictException,
-        ):
+            self.client.put_item(TableName=self.table, **put)
+        except (errors.ConditionalCheckFailedException, errors.TransactionConflictException):
             return False
         return True
 
-    def _replace_and_depart(self, put: Any, *, recipe_name: str) -> None:
+    def _transacted(self, put: Any, ticket: Any) -> bool:
         # In one transaction, or a crash in between would leave everyone's
         # place in the queue wrong for ever.
-        depart: Any = {
-            "TableName": self.table,
-            "Key": _queue_key(recipe_name),
-            "UpdateExpression": "ADD departed :one",
-            "ExpressionAttributeValues": {":one": {"N": "1"}},
-        }
-        self.client.transact_write_items(TransactItems=[{"Put": put}, {"Update": depart}])
-
-    def _count(self, recipe_name: str, *, counter: str) -> int:
-        for attempt in range(_ATTEMPTS):
-            try:
-                answer = self.client.update_item(
-                    TableName=self.table,
-                    Key=_queue_key(recipe_name),
-                    UpdateExpression="ADD #counter :one",
-                    ExpressionAttributeNames={"#counter": counter},
-                    ExpressionAttributeValues={":one": {"N": "1"}},
-                    ReturnValues="UPDATED_NEW",
-                )
-            except self.client.exceptions.TransactionConflictException:
-                # A job is leaving the queue this very moment; botocore does not
-                # repeat this error.
-                _back_off(attempt)
-            else:
-                return int(answer["Attributes"][counter]["N"])
-        raise Contention(f"the queue of {recipe_name} changed under {_ATTEMPTS} attempts")
+        record: Any = {"Put": {"TableName": self.table, **put}}
+        try:
+            self.client.transact_write_items(TransactItems=[record, ticket])
+        except self.client.exceptions.TransactionCanceledException as exc:
+            reasons: Any = exc.response.get("CancellationReasons", ())
+            if not {reason["Code"] for reason in reasons} <= _RACES:
+                raise
+            return False
+        return True
 
     def _many(self, keys: list[Item]) -> tuple[Job, ...]:
         found: dict[str, Job] = {}
@@ -250,10 +229,6 @@ def _key(job_id: str) -> Item:
     return {"pk": {"S": job_key(job_id)}, "sk": {"S": JOB}}
 
 
-def _queue_key(recipe_name: str) -> Item:
-    return {"pk": {"S": f"QUEUE#{recipe_name}"}, "sk": {"S": "QUEUE"}}
-
-
 def _item(job: Job) -> Item:
     sort = f"JOB#{job.created_at.isoformat()}#{job.job_id}"
     keys = {"pk": job_key(job.job_id), "sk": JOB, "owner_sort": sort}
@@ -262,8 +237,8 @@ def _item(job: Job) -> Item:
     return to_item(job, **keys, **opened)
 
 
-def _left_queue(seen: Job, changed: Job) -> bool:
-    return seen.state is JobState.QUEUED and changed.state is not JobState.QUEUED
+def _waits(job: Job) -> bool:
+    return job.state is JobState.QUEUED
 
 
 def _encoded(key: Item) -> str:

@@ -172,6 +172,18 @@ def extension(name: str, *, accepted: tuple[str, ...]) -> str:
     return found.removeprefix(".")
 
 
+def with_extension(name: str, asked: str, *, accepted: tuple[str, ...]) -> str:
+    """A file name that ends in the extension asked for, with or without a dot.
+
+    It takes the place of an extension that is among `accepted`, and else comes
+    behind the name: what follows a dot need not be one ("Vol. 2 live").
+    """
+    wanted = asked.lower().removeprefix(".")
+    suffix = PurePosixPath(name).suffix
+    known = suffix.lower().removeprefix(".") in accepted
+    return f"{name.removesuffix(suffix) if known else name}.{wanted}"
+
+
 def check_head(head: bytes, *, name: str, accepted: tuple[str, ...] = SEPARATE_INPUTS) -> None:
     """Refuse bytes that are plainly no sound, before a job is made of them.
 

@@ -2,7 +2,8 @@
 
 It answers with a policy for the whole API and stage, so that an answer which
 API Gateway keeps for a key is right for every other path as well, and with
-the owner, whom the other functions read from the request's context.
+the owner, whom the other functions read from the request's context. What needs
+no key passes without an owner.
 """
 
 from typing import Any, Final
@@ -20,6 +21,7 @@ from functions.telemetry import Event, entry_point, logger
 # API Gateway answers 401 to this very text, and 500 to any other.
 _REFUSAL: Final = "Unauthorized"
 _HEADER: Final = "x-api-key"
+_NOBODY: Final = "-"  # no owner: names begin with a letter or digit
 # A browser's WebSocket cannot send headers.
 _QUERY_PARAMETER: Final = "api_key"
 
@@ -28,6 +30,8 @@ _QUERY_PARAMETER: Final = "api_key"
 def handler(event: Event, _: LambdaContext) -> dict[str, Any]:
     """Let the owner of a key pass, or refuse with 401."""
     request = APIGatewayAuthorizerRequestEvent(event)
+    if not _opens_socket(request) and dialects.is_open(request.path):
+        return _policy(None, method_arn=request.method_arn)
     try:
         owner = _owner(request, service=wiring.service())
     except errors.Unauthorized as exc:
@@ -62,16 +66,15 @@ def _key(request: APIGatewayAuthorizerRequestEvent) -> str | None:
     return asked.get(_QUERY_PARAMETER) if _opens_socket(request) else None
 
 
-def _policy(owner: str, *, method_arn: str) -> dict[str, Any]:
+def _policy(owner: str | None, *, method_arn: str) -> dict[str, Any]:
     api, stage = method_arn.split("/")[:2]
     statement = {
         "Action": "execute-api:Invoke",
         "Effect": "Allow",
         "Resource": f"{api}/{stage}/*",
     }
-    return {
-        "principalId": owner,
+    policy = {
+        "principalId": owner or _NOBODY,
         "policyDocument": {"Version": "2012-10-17", "Statement": [statement]},
-        "context": {"owner": owner},
-        "usageIdentifierKey": owner,
     }
+    return policy | ({"context": {"owner": owner}, "usageIdentifierKey": owner} if owner else {})

@@ -25,6 +25,7 @@ from functions.blocking import Blocking
 from functions.dialects import pipeline
 from functions.job_reads import JobReads
 from functions.lingering import Lingering
+from functions.routes import audo as audo_routes
 from functions.routes import downloads, examples
 from functions.routes import pipeline as pipeline_routes
 from functions.routes import uploads as upload_routes
@@ -33,7 +34,7 @@ from functions.telemetry import Event, count, entry_point, logger
 _CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
 
 _FAULT: Final = "Internal server error"
-_SUBMITTING: Final = (("POST", "/process"), ("POST", "/jobs"))
+_SUBMITTING: Final = (("POST", "/process"), ("POST", "/jobs"), ("POST", "/v1/remove-noise"))
 
 _DESCRIPTION: Final = """\
 A recording goes in, nine tracks come out: vocals, drums, bass and other; harmonic and percussive;
@@ -77,6 +78,7 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
     app.include_router(pipeline_routes.router)
     app.include_router(upload_routes.router)
     app.include_router(downloads.router)
+    app.include_router(audo_routes.router)
     app.add_api_route("/", _console, include_in_schema=False)
     app.add_api_route("/docs", _docs_route(docs_assets), include_in_schema=False)
     app.add_exception_handler(ClearstemError, _problem)

@@ -35,9 +35,14 @@ _DROPPED: Final = f"{DROP_PREFIX}*"
 _DONE: Final = f"{DONE_PREFIX}*"
 
 _READ_ITEM: Final = ("dynamodb:GetItem",)
-# A job is replaced under a condition, and leaves the queue in one transaction
-# with the counter.
-_CHANGE_JOB: Final = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")
+# A job is replaced under a condition; when it leaves the queue, its ticket is
+# deleted in the same transaction.
+_CHANGE_JOB: Final = (
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
+    "dynamodb:DeleteItem",
+)
 
 
 class Service(cdk.Stack):

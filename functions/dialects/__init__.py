@@ -35,3 +35,8 @@ def dialect_of(path: str) -> str:
 def needs_key(dialect: str) -> bool:
     """Whether its clients always have a key, even where others are let in without one."""
     return dialect != DEFAULT
+
+
+def is_open(path: str) -> bool:
+    """Whether a path needs no key, since nobody can guess it."""
+    return audo.is_download(path)

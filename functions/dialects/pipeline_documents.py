@@ -62,6 +62,25 @@ class OptionsDocument(TypedDict):
     hpss_margin: list[float]
 
 
+class DenoiseOptionsDocument(TypedDict):
+    """What a client may choose for a noise removal, with the accepted values."""
+
+    engine: list[str]
+    format: list[str]
+    strength: list[float]
+    target_lufs: list[float]
+
+
+class DenoiseConfigDocument(TypedDict):
+    """What ``/config`` says of the recipe ``denoise``."""
+
+    supported_formats: list[str]
+    stages: list[StageKindDocument]
+    denoiser: SeparatorDocument
+    options: DenoiseOptionsDocument
+    defaults: dict[str, str | float | None]
+
+
 class ConfigDocument(TypedDict):
     """The body of ``/config``."""
 
@@ -72,6 +91,7 @@ class ConfigDocument(TypedDict):
     output_formats: list[str]
     options: OptionsDocument
     defaults: dict[str, str | bool | int | float]
+    denoise: DenoiseConfigDocument
 
 
 class StageDocument(TypedDict):
@@ -126,6 +146,16 @@ class SeparationDocument(TypedDict):
     precision: str
 
 
+class DenoisingDocument(TypedDict):
+    """What took the noise off."""
+
+    engine: str
+    model: str
+    model_sha256: str | None
+    strength: float
+    versions: dict[str, str]
+
+
 class TrackDocument(TypedDict):
     """One output in detail."""
 
@@ -161,6 +191,8 @@ class JobDocument(TypedDict):
     loudness: LoudnessDocument | None
     audio: AudioDocument | None
     separation: SeparationDocument | None
+    recipe: str
+    denoising: DenoisingDocument | None
     tracks: list[TrackDocument]
     notes: list[str]
     error: FailureDocument | None

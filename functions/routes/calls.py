@@ -92,6 +92,12 @@ def _uploads(path: str) -> bool:
 CurrentCall = Annotated[Call, Depends(_call)]
 
 
+def shared_reads(request: Request) -> JobReads:
+    """What reads jobs for requests that nobody in particular makes."""
+    reads: JobReads = request.app.state.reads
+    return reads
+
+
 def gateway_owner(request: Request) -> str | None:
     """The owner that API Gateway's authorizer found; None where there is no gateway."""
     event: dict[str, Any] = request.scope.get("aws.event") or {}

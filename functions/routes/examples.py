@@ -64,6 +64,27 @@ CONFIG: Final[documents.ConfigDocument] = {
         "hpss_kernel": 31,
         "hpss_margin": 1.0,
     },
+    "denoise": {
+        "supported_formats": ["wav", "mp3", "flac", "ogg", "m4a", "mp4", "mov", "mkv", "webm"],
+        "stages": [
+            {"name": "extraction", "processor_type": "extractor"},
+            {"name": "noise_reduction", "processor_type": "denoiser"},
+            {"name": "encoding", "processor_type": "audio_processing"},
+        ],
+        "denoiser": {
+            "engine": "neural",
+            "model": "dtln",
+            "preview": False,
+            "reason": "the files of dtln are in the models folder",
+        },
+        "options": {
+            "engine": ["auto", "spectral", "neural", "voice"],
+            "format": ["wav", "flac", "mp3", "ogg", "m4a", "mp4", "mov", "m4v", "mkv", "webm"],
+            "strength": [1.0, 100.0],
+            "target_lufs": [-40.0, -5.0],
+        },
+        "defaults": {"engine": "auto", "format": None, "strength": 100.0, "target_lufs": None},
+    },
 }
 
 OUTPUTS: Final = {name: f"/download/{JOB_ID}/{name}.wav" for name in _TRACKS}
@@ -101,6 +122,8 @@ QUEUED_JOB: Final[documents.JobDocument] = {
     "loudness": None,
     "audio": None,
     "separation": None,
+    "recipe": "separate",
+    "denoising": None,
     "tracks": [],
     "notes": [],
     "error": None,

@@ -6,25 +6,21 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from clearstem.errors import TooLarge
-from clearstem.media import MEBIBYTE
-from clearstem.options import separate_options
+from clearstem.options import read_options, recipe_named
+from clearstem.recipes import SEPARATE
 from clearstem.settings import Settings
-from functions.dialects import pipeline
+from functions.dialects import pipeline, pipeline_config
 from functions.dialects import pipeline_documents as documents
-from functions.form_upload import receive_form
+from functions.form_upload import form_of, receive_form
 from functions.routes import examples
 from functions.routes.calls import CurrentCall
+from functions.routes.sizes import refuse_large
 from functions.telemetry import logger
 
 router: Final = APIRouter()
 
-# Boundaries, part headers and option fields around the file itself.
-_FORM_SLACK_BYTES: Final = MEBIBYTE
 # What is read into memory to be parsed; a job's options take some hundred bytes.
 _JSON_BYTES: Final = 16 * 1024
-# Lambda takes events of 6 MB, of which base64 leaves three quarters.
-_GATEWAY_BODY_BYTES: Final = 4_500_000
 
 
 class JobRequest(BaseModel):
@@ -33,6 +29,7 @@ class JobRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     upload_id: str = Field(examples=["5b0c7e86-2f5e-4d8f-9a57-0f9a4f1f1c3e"])
+    recipe: str = Field(default=SEPARATE.name, description="Or `denoise`", examples=["separate"])
     engine: str | None = Field(default=None, examples=["auto"])
     format: str | None = Field(default=None, examples=["wav"])
     target_lufs: float | None = Field(default=None, examples=[-14.0])
@@ -43,6 +40,10 @@ class JobRequest(BaseModel):
     decompose: str | None = Field(default=None, examples=["accompaniment"])
     hpss_kernel: int | None = Field(default=None, examples=[31])
     hpss_margin: float | None = Field(default=None, examples=[1.0])
+    strength: float | None = Field(default=None, description="Of `denoise`", examples=[100.0])
+
+
+AskedRecipe = Annotated[str, Query(description="What is done: `separate` or `denoise`")]
 
 
 @router.get(
@@ -67,29 +68,35 @@ async def health() -> JSONResponse:
 async def config(request: Request) -> JSONResponse:
     """Say what is accepted, and what engine `auto` would take now and why."""
     settings: Settings = request.app.state.service.settings
-    return JSONResponse(pipeline.config(settings))
+    return JSONResponse(pipeline_config.config(settings))
 
 
 @router.post(
     "/process",
-    summary="Send a recording and start its separation",
+    summary="Send a recording and start its separation or noise removal",
     tags=["jobs"],
     response_model=documents.JobDocument,
     responses={200: examples.answer(examples.QUEUED_JOB), **examples.BAD_INPUT},
     openapi_extra={"requestBody": examples.PROCESS_BODY},
 )
-async def process(request: Request, call: CurrentCall) -> JSONResponse:
+async def process(
+    request: Request, call: CurrentCall, recipe: AskedRecipe = SEPARATE.name
+) -> JSONResponse:
     """Take one file, store it, and answer before the work begins.
+
+    The options are those of the recipe, which the address names: it decides
+    how the form is read.
 
     The job goes on by itself: follow it at `GET /job/{job_id}` or over the
     WebSocket `/v1/wss/job/{job_id}`, which sends this same document at every
     change. Behind API Gateway a body ends at about 4.5 MB; larger files take
     the way over `POST /uploads`.
     """
-    _refuse_large(request, limit=call.service.settings.max_upload_bytes)
+    refuse_large(request, limit=call.service.settings.max_upload_bytes)
     intake = call.service.intake
     upload, options = await receive_form(
         request.stream(),
+        form=form_of(recipe_named(recipe)),
         content_type=request.headers.get("content-type", ""),
         owner=call.owner,
         intake=intake,
@@ -147,7 +154,7 @@ async def jobs(
 @router.post(
     "/jobs",
     max_body_size=_JSON_BYTES,
-    summary="Start the separation of an uploaded recording",
+    summary="Start the separation or noise removal of an uploaded recording",
     tags=["jobs"],
     response_model=documents.JobDocument,
     responses={
@@ -158,21 +165,9 @@ async def jobs(
 )
 async def start_job(body: JobRequest, call: CurrentCall) -> JSONResponse:
     """Make a job of what was sent to storage; answers 200 and the job, as `/process` does."""
-    options = separate_options(body.model_dump(exclude={"upload_id"}))
+    fields = body.model_dump(exclude={"upload_id", "recipe"})
+    options = read_options(recipe_named(body.recipe), fields)
     upload = await call.blocking.call(call.service.uploads.get, body.upload_id, owner=call.owner)
     job = await call.blocking.call(call.service.intake.submit_upload, upload, options)
     logger().info("job submitted", job_id=job.job_id, size_bytes=job.source.size_bytes)
     return JSONResponse(pipeline.job_document(job))
-
-
-def _refuse_large(request: Request, *, limit: int) -> None:
-    """Refuse by the announced length; what announces none is counted as it comes."""
-    announced = request.headers.get("content-length", "")
-    size = int(announced) if announced.isdecimal() else 0
-    if size > limit + _FORM_SLACK_BYTES:
-        raise TooLarge(f"File is larger than the limit of {limit / MEBIBYTE:g} MB")
-    if "aws.event" in request.scope and size > _GATEWAY_BODY_BYTES:
-        raise TooLarge(
-            f"a body of {size} bytes does not pass API Gateway, which takes "
-            f"{_GATEWAY_BODY_BYTES}; ask POST /uploads for a link and then POST /jobs"
-        )

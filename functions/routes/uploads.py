@@ -8,7 +8,9 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from clearstem.errors import InvalidRequest, NotInParts, UploadNotFound
+from clearstem.options import recipe_named
 from clearstem.part_uploads import PartPlan
+from clearstem.recipes import SEPARATE
 from clearstem.uploads import Upload
 from functions.dialects import pipeline
 from functions.dialects import pipeline_documents as documents
@@ -28,6 +30,9 @@ class UploadRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     file_name: str = Field(examples=["song.wav"])
+    recipe: str = Field(
+        default=SEPARATE.name, description="What it is for, `separate` or `denoise`"
+    )
     size_bytes: int | None = Field(
         default=None, ge=0, examples=[44144], description="Binds the PUT to this very size"
     )
@@ -56,7 +61,11 @@ async def uploads(body: UploadRequest, call: CurrentCall) -> JSONResponse:
     """
     intake = call.service.intake
     upload = await call.blocking.call(
-        intake.announce, owner=call.owner, file_name=body.file_name, size_bytes=body.size_bytes
+        intake.announce,
+        owner=call.owner,
+        file_name=body.file_name,
+        size_bytes=body.size_bytes,
+        recipe=recipe_named(body.recipe),
     )
     links = await call.blocking.call(
         intake.presign, upload, size_bytes=body.size_bytes, sha256=_base64(body.sha256)

@@ -42,7 +42,7 @@ def test_no_role_may_do_everything_with_a_service(template):
 
 
 READ = {"GetItem"}
-CHANGE = READ | {"PutItem", "UpdateItem"}
+CHANGE = READ | {"PutItem", "UpdateItem", "DeleteItem"}
 
 
 @pytest.mark.parametrize(

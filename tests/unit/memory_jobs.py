@@ -15,7 +15,6 @@ class MemoryJobs:
 
     stored: dict[str, Job] = field(default_factory=dict)
     issued: int = 0
-    departed: int = 0
 
     def create(self, job: Job) -> Job:
         if job.job_id in self.stored:
@@ -34,8 +33,6 @@ class MemoryJobs:
         changed = transition(seen)
         if changed != seen:
             self.stored[job_id] = replace(changed, version=seen.version + 1)
-            if seen.state is JobState.QUEUED and changed.state is not JobState.QUEUED:
-                self.departed += 1
         return self.stored[job_id]
 
     def unfinished(self, recipe_name: str, *, before: datetime) -> Iterator[Job]:
@@ -47,4 +44,9 @@ class MemoryJobs:
     def jobs_ahead(self, job: Job) -> int:
         if job.state is not JobState.QUEUED:
             return 0
-        return max(0, job.ticket - 1 - self.departed)
+        return sum(
+            other.state is JobState.QUEUED
+            and other.recipe_name == job.recipe_name
+            and other.ticket < job.ticket
+            for other in self.stored.values()
+        )
