@@ -76,8 +76,10 @@ def print_result(console: Console, job: dict[str, Any], *, folder: Path) -> None
 
 def _loudness_line(loudness: dict[str, Any], recipe: str) -> str:
     main = _number(loudness["main_lufs"], "LUFS")
-    every = " for every track" if loudness["gain"] == "common" else ""
-    line = f"{'main' if recipe == 'separate' else 'it'} is at {main} (gain {loudness['gain_db']:+.1f} dB{every}"
+    several = recipe == "separate"
+    every = " for every track" if several and loudness["gain"] == "common" else ""
+    what = "main" if several else "it"
+    line = f"{what} is at {main} (gain {loudness['gain_db']:+.1f} dB{every}"
     if loudness["held_back_by"]:
         ceiling = _number(loudness["ceiling_dbtp"], "dBTP")
         target = _number(loudness["target_lufs"], "LUFS")

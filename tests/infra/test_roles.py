@@ -74,7 +74,7 @@ STREAM = {"DescribeStream", "GetRecords", "GetShardIterator"}
         (
             "StagesRole",
             {"Uploads/*", "Drop/drop/*", "Work/*", "Tracks/*"},
-            {"Work/*", "Tracks/*", "Drop/done/*"},
+            {"Uploads/*", "Work/*", "Tracks/*", "Drop/done/*"},
         ),
         ("AuthorizerHandler", set(), set()),
         ("WebsocketHandler", set(), set()),
@@ -88,6 +88,11 @@ def test_a_role_reads_and_writes_the_objects_of_its_task(template, role, reads, 
     assert {where for action, where in found if action == "GetObject*"} - _whole == reads
     assert {where for action, where in found if action == "PutObject"} - _whole == writes
     assert not any(action.startswith("Delete") for action, _ in found)
+
+
+def test_the_parts_of_an_upload_are_listed_and_abandoned_by_who_signs_for_them(template):
+    found = actions(template, "RestHandler", service="s3")
+    assert {("ListMultipartUploadParts", "Uploads/*"), ("Abort*", "Uploads/*")} <= set(found)
 
 
 # A bucket itself, beside what lies in it: listing, or a missing key is a 403.
