@@ -11,6 +11,7 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
     │   │   ├── UnsupportedFormat
     │   │   ├── ContentMismatch
     │   │   ├── InvalidOption
+    │   │   ├── TooLong
     │   │   └── UrlRefused
     │   ├── Unauthorized            401
     │   ├── NotFound                404
@@ -90,6 +91,23 @@ class ContentMismatch(InvalidRequest):
 
 class InvalidOption(InvalidRequest):
     """An option outside its range; the message gives value and range."""
+
+
+class TooLong(InvalidRequest):
+    """A recording that lasts longer than is taken.
+
+    Attributes
+    ----------
+    duration_s, limit_s : float
+        What its header says it lasts, and what it may.
+    """
+
+    def __init__(self, *, duration_s: float, limit_s: float) -> None:
+        super().__init__(
+            f"the recording lasts {duration_s / 60:.2f} minutes; the limit is {limit_s / 60:g}"
+        )
+        self.duration_s = duration_s
+        self.limit_s = limit_s
 
 
 class UrlRefused(InvalidRequest):

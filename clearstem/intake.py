@@ -5,7 +5,7 @@ All end in one `Intake.submit`, which checks, records and starts a job.
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Final
@@ -14,19 +14,21 @@ from clearstem import media
 from clearstem.accounts import check_owner
 from clearstem.addresses import check_address, file_name_of
 from clearstem.denoisers import engine_for
+from clearstem.durations import stored_duration_s
 from clearstem.errors import (
     ClearstemError,
     EmptyFile,
     InvalidRequest,
     JobExists,
     TooLarge,
+    TooLong,
     UrlRefused,
 )
 from clearstem.executions import Executions
 from clearstem.facts import Failure, Location, Source
 from clearstem.job_table import JobTable
 from clearstem.jobs import Job, queued_job
-from clearstem.options import Options, separate_options
+from clearstem.options import DenoiseOptions, Options, separate_options
 from clearstem.part_uploads import SINGLE_PUT_BYTES, PartPlan
 from clearstem.recipes import SEPARATE, Recipe
 from clearstem.settings import Settings
@@ -35,6 +37,8 @@ from clearstem.uploads import Upload, UploadTable
 
 DROP_PREFIX: Final = "drop/"
 DONE_PREFIX: Final = "done/"
+# Lossy encoders pad: a recording of just the longest length has a header that says more.
+_PADDING_S: Final = 0.1
 # Object metadata with this prefix are options of the job: x-amz-meta-clearstem-format.
 _OPTION_PREFIX: Final = "clearstem-"
 
@@ -141,6 +145,9 @@ class Intake:
         ------
         UploadNotFound, EmptyFile, TooLarge, ContentMismatch
             There are no bytes, or not such as can be worked on.
+        TooLong
+            The header tells more than the options' `max_duration_s`; where it
+            tells nothing, the first stage finds out.
         UrlRefused
             The result is to be put to an address that is not called.
         EngineUnavailable
@@ -151,7 +158,10 @@ class Intake:
         return self.submit(
             job_id=job_id,
             owner=upload.owner,
-            source=self._source(upload.location, name=upload.file_name, recipe=options.recipe),
+            source=self._timed(
+                self._source(upload.location, name=upload.file_name, recipe=options.recipe),
+                options=options,
+            ),
             destination=Location(self.settings.tracks_bucket, f"jobs/{job_id}/"),
             options=options,
             output_url=output_url,
@@ -213,6 +223,7 @@ class Intake:
                 engine=engine_for(options, settings=self.settings),
                 at=self.now(),
                 download_token=self.new_id(),
+                source_token=self.new_id(),
                 output_url=output_url,
             )
         )
@@ -275,6 +286,15 @@ class Intake:
             for name, value in metadata.items()
             if name.startswith(_OPTION_PREFIX)
         }
+
+    def _timed(self, source: Source, *, options: Options) -> Source:
+        """The source with what its header says it lasts, where its length matters."""
+        if not isinstance(options, DenoiseOptions) or options.max_duration_s is None:
+            return source
+        duration_s = stored_duration_s(self.store, source.location)
+        if duration_s is not None and duration_s > options.max_duration_s + _PADDING_S:
+            raise TooLong(duration_s=duration_s, limit_s=options.max_duration_s)
+        return replace(source, duration_s=duration_s)
 
     def _check_address(self, url: str | None, *, named: str) -> None:
         if url is None:

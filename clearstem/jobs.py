@@ -102,6 +102,9 @@ class Job:
         When the owner had the results deleted; they are given out no more.
     output_url : str or None
         Where the client wants the result put as well.
+    source_token : str
+        The same as `download_token`, of the recording that was handed in: who
+        is given the result is not given that.
     """
 
     job_id: str
@@ -127,6 +130,7 @@ class Job:
     download_token: str = ""
     deleted_at: datetime | None = None
     output_url: str | None = None
+    source_token: str = ""
 
     @property
     def recipe(self) -> Recipe:
@@ -154,6 +158,11 @@ class Job:
     def track(self, name: str) -> Track | None:
         """The output of exactly that name, or None."""
         return next((t for t in self.tracks if t.name == name), None)
+
+    @property
+    def duration_s(self) -> float | None:
+        """How long the source is: as decoded, else as its header says; None if unknown."""
+        return self.source.duration_s if self.audio is None else self.audio.duration_s
 
     @property
     def result(self) -> Track | None:
@@ -328,6 +337,7 @@ def queued_job(
     engine: Engine,
     at: datetime,
     download_token: str = "",
+    source_token: str = "",
     output_url: str | None = None,
 ) -> Job:
     """A job as it enters the queue: every stage pending, nothing done.
@@ -352,5 +362,6 @@ def queued_job(
         engine=engine,
         stages=tuple(StageRun(name=spec.name) for spec in recipe.stages),
         download_token=download_token,
+        source_token=source_token,
         output_url=output_url,
     )

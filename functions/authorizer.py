@@ -3,7 +3,9 @@
 It answers with a policy for the whole API and stage, so that an answer which
 API Gateway keeps for a key is right for every other path as well, and with
 the owner, whom the other functions read from the request's context. What needs
-no key passes without an owner.
+no key passes without an owner; so does, in a dialect whose refusal has a body
+of its own that API Gateway cannot write, a call with a wrong key: the API's
+function refuses it.
 """
 
 from typing import Any, Final
@@ -36,6 +38,8 @@ def handler(event: Event, _: LambdaContext) -> dict[str, Any]:
         owner = _owner(request, service=wiring.service())
     except errors.Unauthorized as exc:
         logger().info("call refused", path=event.get("path"))  # sockets have none
+        if _refused_behind(request):
+            return _policy(None, method_arn=request.method_arn)
         raise Exception(_REFUSAL) from exc  # the text is the interface
     return _policy(owner, method_arn=request.method_arn)
 
@@ -52,6 +56,12 @@ def _always_keyed(request: APIGatewayAuthorizerRequestEvent) -> bool:
     asked = (request.query_string_parameters or {}).get("dialect", dialects.DEFAULT)
     dialect = asked if _opens_socket(request) else dialects.dialect_of(request.path)
     return dialects.needs_key(dialect)
+
+
+def _refused_behind(request: APIGatewayAuthorizerRequestEvent) -> bool:
+    if _opens_socket(request):
+        return False
+    return dialects.refuses_by_itself(dialects.dialect_of(request.path))
 
 
 def _opens_socket(request: APIGatewayAuthorizerRequestEvent) -> bool:

@@ -23,10 +23,12 @@ from clearstem.service import Service
 from functions import dialects, wiring
 from functions.blocking import Blocking
 from functions.dialects import pipeline
+from functions.event_stream import JobFeed
 from functions.job_reads import JobReads
 from functions.lingering import Lingering
 from functions.routes import audo as audo_routes
-from functions.routes import downloads, examples
+from functions.routes import downloads, examples, originals
+from functions.routes import munsit as munsit_routes
 from functions.routes import pipeline as pipeline_routes
 from functions.routes import uploads as upload_routes
 from functions.telemetry import Event, count, entry_point, logger
@@ -34,7 +36,12 @@ from functions.telemetry import Event, count, entry_point, logger
 _CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
 
 _FAULT: Final = "Internal server error"
-_SUBMITTING: Final = (("POST", "/process"), ("POST", "/jobs"), ("POST", "/v1/remove-noise"))
+_SUBMITTING: Final = (
+    ("POST", "/process"),
+    ("POST", "/jobs"),
+    ("POST", "/v1/remove-noise"),
+    ("POST", "/api/v1/denoise"),
+)
 
 _DESCRIPTION: Final = """\
 A recording goes in, nine tracks come out: vocals, drums, bass and other; harmonic and percussive;
@@ -75,10 +82,13 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
     app.state.service = service
     app.state.blocking = blocking = Blocking()
     app.state.reads = JobReads(service.jobs, blocking=blocking)
+    app.state.feed = JobFeed(app.state.reads)
     app.include_router(pipeline_routes.router)
     app.include_router(upload_routes.router)
     app.include_router(downloads.router)
     app.include_router(audo_routes.router)
+    app.include_router(munsit_routes.router)
+    app.include_router(originals.router)
     app.add_api_route("/", _console, include_in_schema=False)
     app.add_api_route("/docs", _docs_route(docs_assets), include_in_schema=False)
     app.add_exception_handler(ClearstemError, _problem)
