@@ -1,13 +1,10 @@
 """What every benchmark reports, and how a process is measured from outside."""
 
 import json
-import os
 import statistics
 import subprocess
 import sys
-import time
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,32 +43,6 @@ class Outcome:
             return self.ratio / self.goal
         spent = self.peak_rss_mb if self.unit == "MB" else self.ours
         return self.goal / spent if spent else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One finished process: wall seconds, its own peak memory in MB, its exit code."""
-
-    wall_s: float
-    peak_rss_mb: float
-    exit_code: int
-
-
-def run(command: list[str], *, env: dict[str, str] | None = None, log: Path | None = None) -> Run:
-    """Run a command to its end and measure it; output goes to `log` or nowhere."""
-    begun = time.perf_counter()
-    target = log.open("wb") if log else None
-    try:
-        process = subprocess.Popen(
-            command, env=env, stdout=target or subprocess.DEVNULL, stderr=subprocess.STDOUT
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    finally:
-        if target:
-            target.close()
-    # ru_maxrss is in KiB on Linux.
-    return Run(time.perf_counter() - begun, usage.ru_maxrss / 1024, process.returncode)
 
 
 def summary(name: str, outcomes: list[Outcome]) -> Outcome:

@@ -23,8 +23,14 @@ _COLOURS = ("#1b6ca8", "#c8553d", "#588157", "#7b2d8b")
 
 def measure(*, minutes: tuple[int, ...] = MINUTES) -> list[Outcome]:
     """Every stage at every length; the goal is that time grows at most in proportion."""
-    found = {length: memory.measure(minutes=length) for length in minutes}
-    series = _series(found)
+    found = {length: memory.stages(minutes=length) for length in minutes}
+    series = {
+        stage: (
+            [done[stage].wall_s for done in found.values()],
+            [done[stage].peak_rss_mb for done in found.values()],
+        )
+        for stage in found[minutes[0]]
+    }
     text = _table(series, minutes)
     print(text, file=sys.stderr)
     (_DOCS / "scaling.md").write_text(_HEAD + text)
@@ -63,17 +69,6 @@ def exponent(lengths: tuple[int, ...], values: list[float]) -> float:
     mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
     spread = sum((a - mean_x) ** 2 for a in x)
     return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / spread
-
-
-def _series(found: dict[int, list[Outcome]]) -> Series:
-    stages = [outcome.name.partition(":")[2] for outcome in next(iter(found.values()))]
-    return {
-        stage: (
-            [outcomes[n].ours or 0.0 for outcomes in found.values()],
-            [outcomes[n].peak_rss_mb or 0.0 for outcomes in found.values()],
-        )
-        for n, stage in enumerate(stages)
-    }
 
 
 def _table(series: Series, minutes: tuple[int, ...]) -> str:
