@@ -12,7 +12,6 @@ import time
 import warnings
 from pathlib import Path
 
-import noisereduce
 import numpy as np
 
 from bench.fresh import run_fresh
@@ -89,6 +88,9 @@ def _write_long(path: Path) -> None:
 
 def _pair(source: Recording, into: Path) -> tuple[float, float]:
     """Seconds of ours and of the peer, which must agree."""
+    # Not at the top: it brings torch along, whose memory is not that of ours.
+    import noisereduce
+
     begun = time.perf_counter()
     ours(source, into)
     mine = time.perf_counter() - begun
@@ -108,6 +110,8 @@ def _pair(source: Recording, into: Path) -> tuple[float, float]:
 
 def _engine_pair(source: Recording, into: Path) -> tuple[float, float]:
     """Seconds of the engine and of the peer's stationary gate; results differ by design."""
+    import noisereduce
+
     begun = time.perf_counter()
     engine(source, into)
     mine = time.perf_counter() - begun
