@@ -89,7 +89,7 @@ def _write_long(path: Path) -> None:
 
 def _pair(source: Recording, into: Path) -> tuple[float, float]:
     """Seconds of ours and of the peer, which must agree."""
-    # Not above: it is not part of the memory that ours is measured by.
+    # Not at the top: it brings torch along, whose memory is not that of ours.
     import noisereduce
 
     begun = time.perf_counter()

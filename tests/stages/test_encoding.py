@@ -61,7 +61,7 @@ def test_the_depth_of_the_samples_is_the_source_s(service, tmp_path, subtype, na
 def test_the_level_that_was_asked_for_is_reached_under_the_ceiling(service, tmp_path, extension):
     t = np.arange(4 * RATE_HZ) / RATE_HZ
     # Louder for moments, as voices are.
-    voice = (0.05 + 0.3 * ((t % 0.5) < 0.02)) * np.sin(2 * np.pi * 300 * t)
+    voice = (0.05 + 0.4 * ((t % 0.5) < 0.015)) * np.sin(2 * np.pi * 300 * t)
     path = wav(tmp_path / "talk.wav", np.stack([voice, voice]).astype(np.float32))
     chosen = {"auto_level_lufs": -16.0, "output_extension": extension}
     job = finished(service, submitted_noisy(service, path, **chosen))
