@@ -167,6 +167,19 @@ def test_what_a_container_does_not_hold_is_left_out_and_told(tmp_path):
     assert notes == ("subtitle stream 2 (mov_text) left out: mkv holds none",)
 
 
+def test_a_font_goes_along_in_matroska_and_is_told_of_elsewhere(tmp_path):
+    original = write_video(tmp_path / "film.mkv", muxer="matroska", font=b"letters" * 50)
+    result, notes, _ = with_own_sound(tmp_path, original, "mkv")
+    assert notes == ()
+    with av.open(str(result)) as file:
+        (font,) = [stream for stream in file.streams if stream.type == "attachment"]
+        assert font.metadata["filename"] == "letters.ttf"
+        assert font.data == b"letters" * 50
+    _, notes, _ = with_own_sound(tmp_path, original, "mp4")
+    assert len(notes) == 1
+    assert notes[0].startswith("attachment stream 2") and notes[0].endswith("mp4 holds none")
+
+
 @pytest.mark.parametrize("container", ["mp4", "mkv"])
 def test_a_cover_goes_along(tmp_path, container):
     original = real_audio("musicdelta_80srock.stem.mp4")
