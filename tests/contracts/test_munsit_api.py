@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from clearstem.facts import Failure
 from clearstem.service import Service
 from functions.rest import create_app
+from functions.routes import munsit_examples
 from tests.submitted import advance, denoised, finish, long_wav, submit, submit_denoise, wav
 
 REFUSED = {"errorCode": "40101", "errorMessage": "Invalid or missing API key"}
@@ -320,6 +321,20 @@ def test_a_fault_has_the_dialects_body(service: Service, key: dict[str, str]) ->
         answer = api.get("/api/v1/denoise")
     assert answer.status_code == 500
     assert answer.json() == {"errorCode": "50001", "errorMessage": "Internal server error"}
+
+
+def test_the_routes_are_described_with_real_examples(api: TestClient, service: Service) -> None:
+    paths = api.get("/openapi.json").json()["paths"]
+    routes = {path: set(methods) for path, methods in paths.items() if path.startswith("/api/v1")}
+    assert routes == {
+        "/api/v1/denoise": {"get", "post"},
+        "/api/v1/denoise/{denoise_id}/progress": {"get"},
+    }
+    denoised(service, submit_denoise(service, owner="alice"))
+    (record,) = api.get("/api/v1/denoise").json()
+    assert list(munsit_examples.RECORD) == list(record)
+    operations = [operation for path in routes for operation in paths[path].values()]
+    assert all("422" not in operation["responses"] for operation in operations)
 
 
 def original_path(service: Service, job_id: str) -> str:
