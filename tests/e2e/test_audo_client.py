@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from tests.neighbour import Neighbour
-from tests.twin import Launched
+from tests.twin import Launched, Twin
 from tests.voice import SECONDS, made_key, seconds_of_sound, streams
 
 KINDS = ("wav", "mp3", "mp4", "webm")
@@ -207,21 +207,15 @@ def test_what_is_wrong_with_a_request_is_never_taken_for_a_lack_of_credits(
     assert not isinstance(refused.value, InsufficientCredits)
 
 
-def test_a_separation_is_watched_by_the_same_client(
-    voice_twin: Launched, voice_key: str, client: NoiseRemovalClient, song_file: Path, tmp_path
+def test_a_separation_is_watched_and_saved_by_the_same_client(
+    local_twin: Twin, finished_job: dict[str, Any], tmp_path: Path
 ) -> None:
-    with song_file.open("rb") as stream:
-        answer = httpx.post(
-            f"{voice_twin.url}/process",
-            files={"file": ("song.wav", stream)},
-            headers={"x-api-key": voice_key},
-        )
-    result, states = waited(client, answer.json()["job_id"])
-    assert states[-1]["state"] == "succeeded"
+    key = made_key(local_twin.state, "local")
+    client = NoiseRemovalClient(key, f"{local_twin.url}{BASE}")
+    result, states = waited(client, finished_job["job_id"])
+    assert [state["state"] for state in states] == ["succeeded"]
     result.save(str(tmp_path / "vocals.wav"))
-    vocals = httpx.get(
-        f"{voice_twin.url}/download/{result.job_id}/vocals", headers={"x-api-key": voice_key}
-    )
+    vocals = httpx.get(local_twin.url + finished_job["outputs"]["vocals"])
     assert (tmp_path / "vocals.wav").read_bytes() == vocals.content
 
 
