@@ -65,7 +65,7 @@ class FrameQueue:
 def silence(frames: int, *, like: AudioFrame) -> AudioFrame:
     """A frame of so many silent samples, of the rate, channels and sample type of another."""
     silent = AudioFrame(format=like.format, layout=like.layout, samples=frames)
-    silent.sample_rate, silent.time_base = like.sample_rate, like.time_base
+    silent.sample_rate = like.sample_rate
     zero = b"\x80" if like.format.packed.name == "u8" else b"\0"
     for plane in silent.planes[: like.layout.nb_channels if like.format.is_planar else 1]:
         plane.update(zero * plane.buffer_size)
