@@ -1,10 +1,9 @@
 """Time and peak memory of a fresh Python process, told by itself.
 
-`bench.measure.run` reads ``ru_maxrss``, which Linux carries over from the parent at the fork:
-under a parent of 2 GB no child seems smaller. ``VmHWM`` begins anew with the program.
+``ru_maxrss`` would not do: Linux carries it over from the parent at the fork, so under a
+parent of 2 GB no child seems smaller. ``VmHWM`` begins anew with the program.
 """
 
-import json
 import subprocess
 import sys
 import time
@@ -12,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TELL = """
-import json as _json, pathlib as _pathlib
-_status = _pathlib.Path("/proc/self/status").read_text().split("VmHWM:")[1]
-print("\\n" + _json.dumps(int(_status.split()[0]) / 1024))
+from bench.fresh import peak_rss_mb as _peak_rss_mb
+print("\\n" + str(_peak_rss_mb()))
 """
+_LAST_WORDS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +25,25 @@ class Fresh:
     peak_rss_mb: float
 
 
+def peak_rss_mb() -> float:
+    """The largest resident set of this process since its program began, in MB."""
+    status = Path("/proc/self/status").read_text().split("VmHWM:")[1]
+    return int(status.split()[0]) / 1024
+
+
 def run_fresh(program: str, *arguments: str, env: dict[str, str] | None = None) -> Fresh:
-    """Run a program given as text; `subprocess.CalledProcessError` where it fails."""
+    """Run a program given as text, to its end.
+
+    Raises
+    ------
+    RuntimeError
+        Where it fails, with the end of what it said.
+    """
     begun = time.perf_counter()
     command = [sys.executable, "-c", program + _TELL, *arguments]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=env, cwd=Path.cwd())
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
     seconds = time.perf_counter() - begun
-    return Fresh(seconds, json.loads(done.stdout.splitlines()[-1]))
+    if done.returncode:
+        said = (done.stdout + done.stderr)[-_LAST_WORDS:]
+        raise RuntimeError(f"a measured process ended with {done.returncode}: {said}")
+    return Fresh(seconds, float(done.stdout.splitlines()[-1]))

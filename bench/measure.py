@@ -1,13 +1,10 @@
 """What every benchmark reports, and how a process is measured from outside."""
 
 import json
-import os
 import statistics
 import subprocess
 import sys
-import time
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +20,8 @@ class Outcome:
     peak_rss_mb : float or None
         Largest resident set of the measured process.
     unit : str
-        What the goal counts where there is no peer: ``s``, ``MB`` of `peak_rss_mb`,
-        or ``exponent``, where `ours` is a growth exponent and not seconds.
+        What the goal counts where there is no peer: ``s``, ``MB`` of `peak_rss_mb`, or
+        what `ours` is where it is not seconds: ``exponent`` of growth, ``times``.
     """
 
     name: str
@@ -48,35 +45,11 @@ class Outcome:
         return self.goal / spent if spent else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One finished process: wall seconds, its own peak memory in MB, its exit code."""
-
-    wall_s: float
-    peak_rss_mb: float
-    exit_code: int
-
-
-def run(command: list[str], *, env: dict[str, str] | None = None, log: Path | None = None) -> Run:
-    """Run a command to its end and measure it; output goes to `log` or nowhere."""
-    begun = time.perf_counter()
-    target = log.open("wb") if log else None
-    try:
-        process = subprocess.Popen(
-            command, env=env, stdout=target or subprocess.DEVNULL, stderr=subprocess.STDOUT
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    finally:
-        if target:
-            target.close()
-    # ru_maxrss is in KiB on Linux.
-    return Run(time.perf_counter() - begun, usage.ru_maxrss / 1024, process.returncode)
-
-
 def summary(name: str, outcomes: list[Outcome]) -> Outcome:
-    """What a benchmark comes to: the outcome that is farthest from its goal."""
-    worst = min(outcomes, key=lambda outcome: outcome.share)
+    """What a benchmark comes to: the comparison, or the goal missed, that is farthest off."""
+    missed = [outcome for outcome in outcomes if outcome.share < 1]
+    compared = [outcome for outcome in outcomes if outcome.ratio is not None]
+    worst = min(missed or compared or outcomes, key=lambda outcome: outcome.share)
     peaks = [o.peak_rss_mb for o in outcomes if o.peak_rss_mb is not None]
     return replace(worst, name=name, peak_rss_mb=max(peaks) if peaks else None)
 

@@ -3,9 +3,8 @@
 Goal: 1.5 s for each stage that needs no network model.
 """
 
-import sys
-
-from bench.measure import Outcome, median, note, run
+from bench.fresh import run_fresh
+from bench.measure import Outcome, median, note
 
 _GOAL_S = 1.5
 _RUNS = 5
@@ -24,11 +23,9 @@ def measure() -> list[Outcome]:
     """Median of five fresh processes a stage, after one that warms the file cache."""
     outcomes = []
     for stage in _STAGES:
-        command = [sys.executable, "-c", _PROGRAM.format(stage=stage)]
-        run(command)
-        runs = [run(command) for _ in range(_RUNS)]
-        if any(r.exit_code for r in runs):
-            raise RuntimeError(f"the process of {stage} failed")
+        program = _PROGRAM.format(stage=stage)
+        run_fresh(program)
+        runs = [run_fresh(program) for _ in range(_RUNS)]
         seconds = median([r.wall_s for r in runs])
         note(f"{stage}: {seconds:.2f} s")
         peak = max(r.peak_rss_mb for r in runs)

@@ -6,12 +6,13 @@ the material is the argument), and ``less``, whose time is taken off that of ``w
 """
 
 import json
-import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+from bench.fresh import peak_rss_mb
 
 
 def main() -> None:
@@ -29,8 +30,7 @@ def main() -> None:
             {
                 "s": statistics.median(s for s, _ in seconds),
                 "answer": seconds[-1][1],
-                # ru_maxrss is in KiB on Linux.
-                "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                "peak_rss_mb": peak_rss_mb(),
             }
         )
     )

@@ -7,6 +7,7 @@ ones, and a snapshot read afresh cannot be older than the one sent before it.
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,9 @@ Render = Callable[[Job, int], str]
 # A connection is on record before its handshake is over, and API Gateway calls
 # it gone until then: wait a little, twice, before it is taken for closed.
 _HANDSHAKE_WAITS_S: Final = (0.2, 0.5)
+# A frame is a request of some 10 ms: fifty watchers one by one would wait half a
+# second, and all of them for one whose handshake is not over.
+_AT_ONCE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,9 @@ class Broadcast:
         except JobNotFound:
             return 0
         ahead = self.jobs.jobs_ahead(job)
-        return sum(self._send(connection, job, ahead) for connection in watchers)
+        # All are reached before the next snapshot is read: nobody's frames change places.
+        with ThreadPoolExecutor(min(_AT_ONCE, len(watchers))) as pool:
+            return sum(pool.map(lambda connection: self._send(connection, job, ahead), watchers))
 
     def tell(self, connection: Connection, *, job_id: str) -> bool:
         """Send the job's state to one connection; whether it was reached."""

@@ -15,8 +15,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-from tinytag import TinyTag, TinyTagException
-
 from clearstem.facts import Location
 from clearstem.media import MEBIBYTE
 from clearstem.track_store import TrackStore
@@ -58,7 +56,7 @@ def header_duration_s(file: "BlockReader") -> float | None:
         is_ogg = file.read(4) == b"OggS"
         file.seek(0)
         return _ogg_duration_s(file) if is_ogg else _tagged_duration_s(file)
-    except (TinyTagException, _Exhausted, struct.error, IndexError):
+    except (_Exhausted, struct.error, IndexError):
         return None
 
 
@@ -131,8 +129,14 @@ class BlockReader(io.RawIOBase):
 
 
 def _tagged_duration_s(file: BlockReader) -> float | None:
-    # Its public type for a file is narrower than what it calls of it.
-    tag = TinyTag.get(file_obj=file, tags=False)  # type: ignore[arg-type]
+    # Not at the top: every function composes the intake, and one of them takes recordings in.
+    from tinytag import TinyTag, TinyTagException
+
+    try:
+        # Its public type for a file is narrower than what it calls of it.
+        tag = TinyTag.get(file_obj=file, tags=False)  # type: ignore[arg-type]
+    except TinyTagException:
+        return None
     if not tag.duration:
         return None
     if tag.mime_type == _MPEG and not _counts_frames(file):

@@ -41,6 +41,8 @@ _LOOKUP_S: Final = 15.0
 _BLOCK_BYTES: Final = 256 * 1024
 # Asked again a little later, these may answer otherwise.
 _PASSING: Final = frozenset({408, 425, 429, *range(500, 600)})
+# Of a Content-Length: what 64 bits hold, and h11's bound.
+_LENGTH_DIGITS: Final = 20
 _PAGES: Final = ("text/html", "application/xhtml+xml")
 
 
@@ -313,7 +315,8 @@ def _check_status(answer: httpx.Response) -> None:
 
 def _announced(answer: httpx.Response) -> int | None:
     length = answer.headers.get("content-length", "")
-    return int(length) if length.isdecimal() else None
+    # Python refuses to read numbers of thousands of digits.
+    return int(length) if length.isdecimal() and len(length) <= _LENGTH_DIGITS else None
 
 
 def _disposed_name(header: str) -> str | None:

@@ -64,7 +64,9 @@ def fetch_source(
         return
     calling = client or GuardedClient.of(space.settings)
     try:
-        source = _persistent(lambda: _fetch(space, url, calling, progress), sleep=sleep)
+        source = _persistent(
+            lambda: _fetch(space, url, calling, progress), within_s=calling.total_s, sleep=sleep
+        )
     except (UrlFailed, RequestError) as exc:
         raise SourceNotFetched(f"the recording could not be fetched: {exc}") from exc
     space.job = space.tell_fetched(source)
@@ -91,23 +93,34 @@ def deliver(
         return None
     calling = client or GuardedClient.of(space.settings)
     try:
-        _persistent(lambda: calling.put(url, path, content_type=content_type), sleep=sleep)
+        _persistent(
+            lambda: calling.put(url, path, content_type=content_type),
+            within_s=calling.total_s,
+            sleep=sleep,
+        )
     except (UrlFailed, UrlRefused) as exc:
         return f"the result was not put to the output address, only kept here: {exc}"
     return None
 
 
-def _persistent(attempt: Callable[[], Result], *, sleep: Callable[[float], None]) -> Result:
-    """The result of the first attempt that does not find the address unreachable."""
-    for pause_s in _PAUSES_S:
+def _persistent(
+    attempt: Callable[[], Result], *, within_s: float, sleep: Callable[[float], None]
+) -> Result:
+    """The result of the first attempt that does not find the address unreachable.
+
+    None begins later than `within_s` after the first: a peer that breaks off
+    just before its time is over gets no further task's time for it.
+    """
+    began, tries = time.monotonic(), 0
+    while True:
         try:
             return attempt()
-        except UrlUnreachable:
-            sleep(pause_s)
-    try:
-        return attempt()
-    except UrlUnreachable as exc:
-        raise UrlUnreachable(f"{exc} (tried {len(_PAUSES_S) + 1} times)") from exc
+        except UrlUnreachable as exc:
+            tries += 1
+            if tries > len(_PAUSES_S) or time.monotonic() - began >= within_s:
+                told = "once" if tries == 1 else f"{tries} times"
+                raise UrlUnreachable(f"{exc} (tried {told})") from exc
+            sleep(_PAUSES_S[tries - 1])
 
 
 def _fetch(space: Workspace, url: str, client: GuardedClient, progress: Progress) -> Source:

@@ -8,6 +8,7 @@ credential in another header. So there are no identity sources and no cache:
 a warm call of some milliseconds each time, and a revoked key is out at once.
 """
 
+import json
 from typing import Final
 
 import aws_cdk as cdk
@@ -22,6 +23,12 @@ _OPEN_TO_ALL: Final = ("health", "config", "docs", "openapi.json")
 # One flood must not eat the account's 10,000 requests a second.
 _REQUESTS_PER_S: Final = 500
 _BURST: Final = 1000
+# Bodies end at 10 MB here, and at Lambda's 6 MB behind: what the function says of
+# those that reach it, the gateway says of the others.
+_TOO_LARGE: Final = (
+    "the body is larger than API Gateway takes; "
+    "ask POST /uploads for a link to storage and then POST /jobs"
+)
 
 
 class RestApi(Construct):
@@ -96,6 +103,12 @@ class RestApi(Construct):
                 response_headers={"Access-Control-Allow-Origin": "'*'"},
                 templates={"application/json": '{"detail":$context.error.messageString}'},
             )
+        self.api.add_gateway_response(
+            "TooLarge",
+            type=apigateway.ResponseType.REQUEST_TOO_LARGE,
+            response_headers={"Access-Control-Allow-Origin": "'*'"},
+            templates={"application/json": json.dumps({"detail": _TOO_LARGE})},
+        )
 
 
 def _open(

@@ -27,6 +27,9 @@ _MAX_UPLOAD_BYTES: Final = 500 * 1024 * 1024
 # What the Munsit dialect's documents say.
 _VOICE_MAX_UPLOAD_BYTES: Final = 200 * 1024 * 1024
 _VOICE_MAX_DURATION_S: Final = 900
+# The largest upload at 4.5 Mbit/s; what sends nothing for half a minute is gone.
+_URL_TOTAL_S: Final = 900
+_URL_IDLE_S: Final = 30
 
 _DROPPED: Final = f"{DROP_PREFIX}*"
 _DONE: Final = f"{DONE_PREFIX}*"
@@ -89,9 +92,16 @@ class Service(cdk.Stack):
         self._management_url = self._parameter(
             "WebSocketManagementUrl", "Where pushes are posted; empty: the API's own address."
         )
+        self._url_allow_loopback = self._parameter(
+            "UrlAllowLoopback", "For tests alone: 1 lets users' URLs be http and lead to the host."
+        )
+        self._rate_per_s = self._parameter(
+            "RatePerS", "Requests per second of an owner in the long run; 0: no limit.", "20"
+        )
+        self._rate_burst = self._parameter("RateBurst", "Requests of an owner at once.", "200")
 
-    def _parameter(self, name: str, description: str) -> cdk.CfnParameter:
-        return cdk.CfnParameter(self, name, type="String", default="", description=description)
+    def _parameter(self, name: str, description: str, default: str = "") -> cdk.CfnParameter:
+        return cdk.CfnParameter(self, name, type="String", default=default, description=description)
 
     def _environment(self) -> dict[str, str]:
         """What `clearstem.settings` reads in functions and stages alike."""
@@ -108,6 +118,9 @@ class Service(cdk.Stack):
             "CLEARSTEM_MAX_UPLOAD_BYTES": str(_MAX_UPLOAD_BYTES),
             "CLEARSTEM_VOICE_MAX_UPLOAD_BYTES": str(_VOICE_MAX_UPLOAD_BYTES),
             "CLEARSTEM_VOICE_MAX_DURATION_S": str(_VOICE_MAX_DURATION_S),
+            "CLEARSTEM_URL_ALLOW_LOOPBACK": self._url_allow_loopback.value_as_string,
+            "CLEARSTEM_URL_TOTAL_S": str(_URL_TOTAL_S),
+            "CLEARSTEM_URL_IDLE_S": str(_URL_IDLE_S),
             "POWERTOOLS_SERVICE_NAME": "clearstem-stage",
             "POWERTOOLS_METRICS_NAMESPACE": "clearstem",
             "LOG_LEVEL": "INFO",
@@ -121,6 +134,8 @@ class Service(cdk.Stack):
             "CLEARSTEM_DENOISE_STATE_MACHINE_ARN": self._arn_of(DENOISE),
             "CLEARSTEM_WEBSOCKET_URL": self._websocket_url(),
             "CLEARSTEM_KEYLESS_OWNER": self._keyless_owner.value_as_string,
+            "CLEARSTEM_RATE_PER_S": self._rate_per_s.value_as_string,
+            "CLEARSTEM_RATE_BURST": self._rate_burst.value_as_string,
             "CLEARSTEM_CORS_ORIGINS": ",".join(_CORS_ORIGINS),
             # API Gateway ends bodies at 6 MB: tracks go by a redirect to storage.
             "CLEARSTEM_STREAM_DOWNLOADS": "",
@@ -207,6 +222,13 @@ class Service(cdk.Stack):
         # writes to uploads and reads of results.
         storage.uploads.grant_read(self._rest)
         storage.uploads.grant_put(self._rest)
+        # Which parts of an upload have come; CDK counts it to no grant of its own.
+        self._rest.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=["s3:ListMultipartUploadParts"],
+                resources=[storage.uploads.arn_for_objects("*")],
+            )
+        )
         storage.tracks.grant_read(self._rest)
         storage.drop.grant_read(self._rest, _DONE)
         storage.drop.grant_read(self._drop, _DROPPED)
@@ -215,6 +237,8 @@ class Service(cdk.Stack):
 
         stage = self._tasks.role
         storage.uploads.grant_read(stage)
+        # A recording that a job names by its address is fetched to where uploads lie.
+        storage.uploads.grant_put(stage)
         storage.drop.grant_read(stage, _DROPPED)
         storage.drop.grant_put(stage, _DONE)
         for bucket in (storage.work, storage.tracks):

@@ -8,8 +8,8 @@ import soundfile
 
 from clearstem.errors import StageError
 from clearstem.jobs import Job
-from clearstem.options import separate_options
-from clearstem.recipes import SEPARATE
+from clearstem.options import DenoiseOptions, DenoiserChoice, separate_options
+from clearstem.recipes import DENOISE
 from clearstem.service import Service
 from containers.stage import run_stage
 
@@ -24,9 +24,29 @@ def submitted(service: Service, path: Path, *, owner: str = "tester", **options:
     return service.intake.submit_upload(upload, separate_options(options))
 
 
+def submitted_noisy(
+    service: Service, path: Path, *, output_url: str | None = None, **chosen
+) -> Job:
+    """A noise reduction of a local file, by the spectral engine unless told otherwise."""
+    upload = service.intake.announce(owner="tester", file_name=path.name, recipe=DENOISE)
+    with service.intake.writer(upload) as writer:
+        writer.write(path.read_bytes())
+    options = DenoiseOptions(**{"engine": DenoiserChoice.SPECTRAL, **chosen})
+    return service.intake.submit_upload(upload, options, output_url=output_url)
+
+
+def result_of(service: Service, job: Job, *, to: Path) -> Path:
+    """The file that a finished noise reduction left."""
+    found = job.result
+    assert found is not None, job.failure
+    path = to / f"result.{found.extension}"
+    service.store.fetch(found.location, to=path)
+    return path
+
+
 def run_recipe(service: Service, job: Job) -> Job:
     """Run the job's stages in order, up to the first that fails."""
-    for spec in SEPARATE.stages:
+    for spec in job.recipe.stages:
         try:
             run_stage(spec.name, job.job_id, service=service)
         except StageError:

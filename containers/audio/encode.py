@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from clearstem.errors import AudioOutOfRange, InvalidOption
 from containers.audio.compose import Reader
+from containers.audio.muxing import picture_size
 from containers.audio.resample import ResampledReader
-from containers.audio.sinks import Codec, FfmpegSink, VorbisSink, picture_size
+from containers.audio.sinks import LAME_DELAY, Codec, FfmpegSink, LameSink, VorbisSink
 from containers.audio.stream import BLOCK_FRAMES, Progress, ignore
 from containers.audio.xing import set_length
 
@@ -204,7 +205,7 @@ def encode(
     finally:
         sink.close()
     if format == "mp3":
-        set_length(path, frames)
+        set_length(path, frames, delay=LAME_DELAY)
     conversions = []
     if frames > source.frames:
         conversions.append(f"{source.frames} frames filled up with silence to {frames}")
@@ -248,16 +249,20 @@ def _open_sink(
 ) -> _Sink:
     if format == "ogg":
         return VorbisSink(path, source, tags=tags)
+    if format == "mp3":
+        bit_rate = _mp3_bit_rate(source.rate_hz)
+        return LameSink(path, source, bit_rate=bit_rate, tags=tags, cover=cover)
     return FfmpegSink(path, source, codec=_codec(format, source, bit_depth), tags=tags, cover=cover)
 
 
+def _mp3_bit_rate(rate_hz: int) -> int:
+    """What LAME takes at most: MPEG-1 320, MPEG-2 160, MPEG-2.5 64 kbit/s."""
+    if rate_hz >= 32_000:
+        return 320_000
+    return 160_000 if rate_hz >= 16_000 else 64_000
+
+
 def _codec(format: str, source: Reader, bit_depth: int | None) -> Codec:
-    if format == "mp3":
-        # What LAME takes at most: MPEG-1 320, MPEG-2 160, MPEG-2.5 64 kbit/s.
-        most = 320_000 if source.rate_hz >= 32_000 else 160_000
-        return Codec(
-            "mp3", "libmp3lame", "fltp", "flt", most if source.rate_hz >= 16_000 else 64_000
-        )
     if format == "webm":
         return Codec("webm", "libopus", "flt", "flt", 96_000 * source.channels)
     if format in _AAC_MUXERS:

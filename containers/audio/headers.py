@@ -4,14 +4,19 @@ FFmpeg clamps a promise to the bytes that are there, so a file that is cut off l
 it, and it does not tell a counted length from a guessed one. These readers do.
 """
 
+import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from clearstem.errors import UnreadableAudio
 from containers.audio.riff import read_layout
 
 # An Ogg page is 65,307 bytes at most (RFC 3533, section 6), so the last one starts in here.
 _OGG_PAGE_BYTES = 65_307
+# Before the table of segments, whose length is the last byte.
+_OGG_HEAD_BYTES = 27
 
 _SIGNATURES = (
     (b"\x89PNG", "a PNG image"),
@@ -65,10 +70,22 @@ def promised_by_wav(path: Path) -> int | None:
     return layout.promised_bytes // layout.frame_bytes
 
 
-def holds_one_ogg_stream(path: Path) -> bool:
-    """Whether an Ogg file ends with the logical stream it starts with (by serial number)."""
+def fits_one_ogg_page(path: Path) -> bool:
+    """Whether an Ogg file holds one logical stream (by serial number) with one page of sound."""
     first, last = _ogg_ends(path)
-    return len(last) >= 18 and first[14:18] == last[14:18]
+    if len(last) < 18 or first[14:18] != last[14:18]:
+        return False
+    with path.open("rb") as file:
+        # Header pages have the granule position 0, pages on which no packet ends have -1.
+        sounding = (granule for granule in _granules(file) if granule > 0)
+        return next(sounding, None) is not None and next(sounding, None) is None
+
+
+def _granules(file: BinaryIO) -> Iterator[int]:
+    """The granule position of every Ogg page from the first on (RFC 3533, section 6)."""
+    while len(head := file.read(_OGG_HEAD_BYTES)) == _OGG_HEAD_BYTES and head.startswith(b"OggS"):
+        yield int.from_bytes(head[6:14], "little", signed=True)
+        file.seek(sum(file.read(head[26])), os.SEEK_CUR)
 
 
 def ends_as_ogg(path: Path) -> bool:

@@ -67,10 +67,35 @@ def k_weighting(rate_hz: int) -> NDArray[np.float64]:
 _variable: Any = cgutils.alloca_once_value
 
 
+# A product may be added without being rounded first.
+_FUSED = ("contract",)
+
+
+def _emit_biquad(
+    builder: ir.IRBuilder, coefficients: list[ir.Value], state: list[ir.Value], value: ir.Value
+) -> ir.Value:
+    """One step of a filter in direct form II transposed; `state` are the places of its two."""
+    b0, b1, b2, a1, a2 = coefficients
+    near, far = state
+
+    def product(a: ir.Value, b: ir.Value) -> ir.Value:
+        return builder.fmul(a, b, flags=_FUSED)
+
+    out = builder.fadd(product(b0, value), builder.load(near), flags=_FUSED)
+    # What is known before `out` comes first: the chain from `out` to the next one is two
+    # operations long.
+    early = builder.fadd(product(b1, value), builder.load(far), flags=_FUSED)
+    builder.store(builder.fsub(early, product(a1, out), flags=_FUSED), near)
+    builder.store(builder.fsub(product(b2, value), product(a2, out), flags=_FUSED), far)
+    return out
+
+
 def _filter_pair_code(
     _typing: Any,
+    samples: Any,
     first: Any,
     second: Any,
+    step: Any,
     start: Any,
     stop: Any,
     coefficients: Any,
@@ -79,10 +104,11 @@ def _filter_pair_code(
 ) -> tuple[Any, Callable[..., ir.Value]]:
     """Filter frames `start` to `stop` of two channels and add their squares to `sums`.
 
-    `first` and `second` are contiguous float32 samples, `coefficients` as `k_weighting` gives
-    them, `state` (STATES, 2) and `sums` (2,) contiguous float64. Indices are unchecked.
+    Frame n of a channel is ``samples[first + n * step]``, `second` for `first` in the other.
+    `samples` are contiguous float32, `coefficients` as `k_weighting` gives them, `state`
+    (STATES, 2) and `sums` (2,) contiguous float64. Indices are unchecked.
     """
-    signature = types.void(first, second, start, stop, coefficients, state, sums)
+    signature = types.void(samples, first, second, step, start, stop, coefficients, state, sums)
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         pair = ir.VectorType(ir.DoubleType(), _LANES)
@@ -98,41 +124,29 @@ def _filter_pair_code(
             return builder.insert_element(packed, high, index(1))
 
         def coefficient(place: int) -> ir.Value:
-            value = builder.load(builder.gep(data(4), [index(place)]))
+            value = builder.load(builder.gep(data(6), [index(place)]))
             return both(value, value)
 
         def place_of(array: int, row: int) -> ir.Value:
             address = builder.gep(data(array), [index(_LANES * row)])
             return builder.bitcast(address, pair.as_pointer())
 
-        def add(a: ir.Value, b: ir.Value) -> ir.Value:
-            return builder.fadd(a, b, flags=("contract",))
-
-        def product(a: ir.Value, b: ir.Value) -> ir.Value:
-            return builder.fmul(a, b, flags=("contract",))
-
-        def less(a: ir.Value, b: ir.Value) -> ir.Value:
-            return builder.fsub(a, b, flags=("contract",))
-
         filters = [[coefficient(5 * n + k) for k in range(5)] for n in range(2)]
-        homes = [*(place_of(5, row) for row in range(STATES)), place_of(6, 0)]
+        homes = [*(place_of(7, row) for row in range(STATES)), place_of(8, 0)]
         # LLVM turns these into registers.
         held = [_variable(builder, builder.load(home, align=8)) for home in homes]
-        bounds = [context.cast(builder, args[n], signature.args[n], types.intp) for n in (2, 3)]
-        samples = [data(0), data(1)]
-        with cgutils.for_range(builder, bounds[1], start=bounds[0]) as loop:
-            read = [builder.load(builder.gep(channel, [loop.index])) for channel in samples]
+        low, high, pace, begin, end = (
+            context.cast(builder, args[n], signature.args[n], types.intp) for n in range(1, 6)
+        )
+        channels = [builder.gep(data(0), [offset]) for offset in (low, high)]
+        with cgutils.for_range(builder, end, start=begin) as loop:
+            at = builder.mul(loop.index, pace)
+            read = [builder.load(builder.gep(channel, [at])) for channel in channels]
             value = both(*(builder.fpext(sample, ir.DoubleType()) for sample in read))
-            for n, (b0, b1, b2, a1, a2) in enumerate(filters):
-                near, far = held[2 * n], held[2 * n + 1]
-                out = add(product(b0, value), builder.load(near))
-                # What is known before `out` comes first: the chain from `out` to the next
-                # one is two operations long.
-                early = add(product(b1, value), builder.load(far))
-                builder.store(less(early, product(a1, out)), near)
-                builder.store(less(product(b2, value), product(a2, out)), far)
-                value = out
-            builder.store(add(product(value, value), builder.load(held[-1])), held[-1])
+            for n, coefficients in enumerate(filters):
+                value = _emit_biquad(builder, coefficients, held[2 * n : 2 * n + 2], value)
+            energy = builder.fmul(value, value, flags=_FUSED)
+            builder.store(builder.fadd(energy, builder.load(held[-1]), flags=_FUSED), held[-1])
         for home, last in zip(homes, held, strict=True):
             builder.store(builder.load(last), home, align=8)
         return context.get_dummy_value()
@@ -146,8 +160,10 @@ _filter_pair: Any = intrinsic(_filter_pair_code)
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def add_energy(
-    block: Any,
+    samples: Any,
+    frames: Any,
     pair: Any,
+    step: Any,
     weights: Any,
     coefficients: Any,
     state: Any,
@@ -160,10 +176,14 @@ def add_energy(
 
     Parameters
     ----------
-    block : ndarray of float32, shape (channels, frames)
-        C-contiguous. Its first frame is frame `position` of the recording.
+    samples : ndarray of float32, shape (n,)
+        A block, C-contiguous; its first frame is frame `position` of the recording.
+    frames : int
+        Length of the block.
     pair : tuple of int
-        The two channels; may be the same one twice.
+        Where in `samples` each channel begins; may be the same place twice.
+    step : int
+        From each sample of a channel to its next.
     weights : ndarray of float64, shape (2,)
         What each channel's energy counts.
     coefficients : ndarray of float64, shape (2, 5)
@@ -182,12 +202,10 @@ def add_energy(
     int
         How many edges were passed.
     """
-    frames = block.shape[1]
-    first, second = block[pair[0]], block[pair[1]]
     start = edge = 0
     while start < frames:
         stop = min(frames, edges[edge + 1] - position)
-        _filter_pair(first, second, start, stop, coefficients, state, sums)
+        _filter_pair(samples, pair[0], pair[1], step, start, stop, coefficients, state, sums)
         start = stop
         if position + start == edges[edge + 1]:
             energy[edge] += weights[0] * sums[0] + weights[1] * sums[1]

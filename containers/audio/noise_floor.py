@@ -39,6 +39,10 @@ _NOISY_DB = 25.0
 _CLEAN_DB = 28.0
 # 2 s: a shorter silence is a pause of the voice, which tells how clean it is.
 _MUTED_SEGMENTS = 10
+# What a network turns down by 10 dB and more, it takes for noise with no voice in it.
+_REMOVED_RATIO = 0.1
+# Loud moments that lose more than 6 dB were no voice, whatever they were.
+_VOICED_RATIO = 0.25
 # Segments read at a time.
 _BATCH = 16
 
@@ -128,6 +132,43 @@ def noisiness(levels: Levels) -> Exact:
     share = np.clip((_CLEAN_DB - range_db) / (_CLEAN_DB - _NOISY_DB), 0, 1)
     spread: Exact = np.interp(np.arange(len(levels.power)), heard, share)
     return spread
+
+
+def noisiness_by_answer(levels: Levels, answer: Levels) -> Exact:
+    """`noisiness`, where a noise reducer that knows voices has told them from noise.
+
+    Noise that comes and goes leaves quiet moments, by which `noisiness` takes a recording for
+    clean. A trained network's answer shows where there was noise and nothing else: those are
+    the segments that it all but removed. Their mean level, and that of the loud moments of the
+    answer, are compared as the percentiles are there. Where nothing was removed, or the loud
+    moments themselves (music, alarms), nothing is known and `noisiness` stands; it does also
+    where it is higher.
+
+    Parameters
+    ----------
+    levels, answer
+        Of the recording and of the answer, by the same segments.
+
+    Returns
+    -------
+    ndarray of float64, shape (segments,)
+    """
+    size = min(len(levels.power), round(_WINDOW_S / SEGMENT_S) | 1)
+    removed = (answer.power < _REMOVED_RATIO * levels.power) & _sounding(levels)
+    share, noise = (
+        scipy.ndimage.uniform_filter1d(values, size, mode="nearest")
+        for values in (removed.astype(np.float64), np.where(removed, levels.power, 0.0))
+    )
+    loud, loud_before = (
+        scipy.ndimage.percentile_filter(power, _LOUD_PERCENTILE, size=size, mode="nearest")
+        for power in (answer.power, levels.power)
+    )
+    least = np.finfo(np.float64).tiny
+    # Less than half a segment in the window is rounding of the filter's running sum.
+    known = (share * size > 0.5) & (loud > _VOICED_RATIO * loud_before)
+    ratio = np.maximum(loud, least) * np.where(known, share, 1) / np.maximum(noise, least)
+    noisy = np.clip((_CLEAN_DB - 10 * np.log10(ratio)) / (_CLEAN_DB - _NOISY_DB), 0, 1)
+    return np.maximum(noisiness(levels), np.where(known, noisy, 0))
 
 
 def _sounding(levels: Levels) -> NDArray[np.bool_]:

@@ -5,9 +5,9 @@ from fractions import Fraction
 from typing import Any, Final
 
 import av
-from av.stream import Disposition, Stream
 
 from clearstem.errors import UnreadableAudio
+from containers.audio.pictures import is_cover
 
 Packet = Any
 """`av.Packet` of any stream; PyAV's types tell those of audio and video apart, in vain here."""
@@ -25,11 +25,6 @@ def decodable(packets: Iterator[Packet]) -> Iterator[Packet]:
         The file cannot be read to its end.
     """
     return _with_decoding_times(_readable(packets))
-
-
-def is_cover(stream: Stream) -> bool:
-    """Whether a stream is an attached picture."""
-    return stream.type == "video" and bool(stream.disposition & Disposition.attached_pic)
 
 
 def move(packet: Packet, *, by: Fraction) -> None:

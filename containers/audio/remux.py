@@ -9,7 +9,6 @@ Only packets pass through, so memory does not grow with the length; the muxer's 
 by some tens of bytes a packet.
 """
 
-import io
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -21,32 +20,22 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
-from clearstem.errors import PictureNotHeld, UnreadableAudio
-from clearstem.media import VIDEO_OUTPUTS
+from clearstem.errors import PictureNotHeld
 from containers.audio.edit_list import skip_delay
-from containers.audio.packets import Packet, decodable, is_cover, move
+from containers.audio.packets import Packet, decodable, move
+from containers.audio.pictures import (
+    MUXERS,
+    check_holds,
+    codec_name,
+    held_by,
+    is_cover,
+    opened,
+    pictures_of,
+)
 from containers.audio.stream import Progress, ignore
 
-# FFmpeg's muxers by extension. m4v is mp4 by another name: the muxer ``ipod`` that FFmpeg has
-# for it takes fewer codecs.
-_MUXERS: Final[Mapping[str, str]] = {
-    "mp4": "mp4",
-    "m4v": "mp4",
-    "mov": "mov",
-    "mkv": "matroska",
-    "webm": "webm",
-    "wmv": "asf",
-}
 _ISO_FAMILY: Final = frozenset({"mp4", "m4v", "mov"})
 _ISO_DEMUXER: Final = "mov,mp4,m4a,3gp,3g2,mj2"
-# Those of `containers.audio.source` that carry pictures; no playlist formats, which name other
-# files and hosts.
-_OPTIONS: Final = {
-    "protocol_whitelist": "file",
-    "format_whitelist": "asf,avi,flv,matroska,webm,mov,mpeg,mpegts,ogg,mp3,wav,aiff,flac,aac,caf",
-    # AVI counts packets and knows of no order of showing; muxers want to be told.
-    "fflags": "+genpts",
-}
 # Muxers without times below 0, and demuxers of what begins at any time.
 _FROM_ZERO: Final = frozenset({"matroska", "webm"})
 _PIECES: Final = frozenset({"mpeg", "mpegts"})
@@ -56,57 +45,6 @@ _MUXER_TAGS: Final = frozenset(
 )
 # Least needed first: what is left out where a muxer takes a file with none of them.
 _EXPENDABLE: Final = ("data", "attachment", "subtitle", "audio")
-
-
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """What a media file shows.
-
-    Attributes
-    ----------
-    codecs : tuple of str
-        FFmpeg's name of each video stream that is no cover; empty where there is none.
-    container : str
-        FFmpeg's name of the demuxer.
-    """
-
-    codecs: tuple[str, ...]
-    container: str
-
-
-def pictures_of(path: Path) -> Pictures:
-    """The pictures of a media file; nothing is decoded.
-
-    Raises
-    ------
-    UnreadableAudio
-        No demuxer of ours knows the file.
-    """
-    with _opened(path) as source:
-        shown = [stream for stream in source.streams.video if not is_cover(stream)]
-        return Pictures(tuple(_codec(stream) for stream in shown), source.format.name)
-
-
-def holders(codecs: tuple[str, ...]) -> tuple[str, ...]:
-    """The containers, by extension, that hold pictures of all these codecs."""
-    return tuple(each for each in VIDEO_OUTPUTS if set(codecs) <= _held_by(each))
-
-
-def check_holds(container: str, pictures: Pictures) -> None:
-    """Refuse what `remux` could not write, before any work is put into it.
-
-    Raises
-    ------
-    PictureNotHeld
-        The container holds no pictures of that codec; the message names those that do.
-    """
-    missing = [codec for codec in pictures.codecs if codec not in _held_by(container)]
-    if missing:
-        fitting = ", ".join(holders(pictures.codecs)) or "none that is written here"
-        raise PictureNotHeld(
-            f"{container} holds no {missing[0]} video, and pictures are not encoded anew; "
-            f"containers that hold it: {fitting}"
-        )
 
 
 def remux(
@@ -146,7 +84,7 @@ def remux(
     check_holds(container, pictures_of(original))
     begin = _sound_begin(original)
     with ExitStack() as stack:
-        source = stack.enter_context(_opened(original))
+        source = stack.enter_context(opened(original))
         new = stack.enter_context(av.open(str(sound)))
         plan = _Plan.of(source, container)
         target = _started(plan, source, new, into, container)
@@ -186,13 +124,13 @@ class _Plan:
     def of(cls, source: InputContainer, container: str) -> "_Plan":
         """All streams of the original that the container is said to hold."""
         plan = cls([], _main_sound(source).index, [], [])
-        held = _held_by(container)
+        held = held_by(container)
         for stream in source.streams:
             if stream.index == plan.sound or _is_chapters(stream, source):
                 continue
             if is_cover(stream):
                 plan._add_cover(stream, container)
-            elif stream.codec_context is None or _codec(stream) in held:
+            elif stream.codec_context is None or codec_name(stream) in held:
                 plan.copied.append(stream.index)
             else:
                 plan.leave_out(stream, container)
@@ -201,7 +139,7 @@ class _Plan:
     def _add_cover(self, stream: Stream, container: str) -> None:
         if container == "mkv":
             self.covers.append(stream.index)
-        elif container in ("mp4", "m4v") and _codec(stream) in ("mjpeg", "png"):
+        elif container in ("mp4", "m4v") and codec_name(stream) in ("mjpeg", "png"):
             self.copied.append(stream.index)
         else:
             self.notes.append(f"cover art left out: {container} holds none")
@@ -217,7 +155,7 @@ class _Plan:
             self.copied.remove(stream.index)
         kind = "sound" if stream.type == "audio" else stream.type
         self.notes.append(
-            f"{kind} stream {stream.index} ({_codec(stream)}) left out: {container} holds none"
+            f"{kind} stream {stream.index} ({codec_name(stream)}) left out: {container} holds none"
         )
 
     def least_needed(self, source: InputContainer) -> Stream | None:
@@ -274,7 +212,7 @@ def _declared(
     file = av.open(
         str(into),
         "w",
-        format=_MUXERS[container],
+        format=MUXERS[container],
         container_options=options,
         metadata_errors="replace",
     )
@@ -321,9 +259,9 @@ def _attach(file: OutputContainer, source: InputContainer, index: int) -> None:
     """Put a cover where Matroska has its covers: into an attachment."""
     stream = source.streams[index]
     name = str(source.name)
-    kind = "png" if _codec(stream) == "png" else "jpeg"
+    kind = "png" if codec_name(stream) == "png" else "jpeg"
     # Through a reader of its own, since the other must stay at its beginning.
-    with _opened(Path(name)) as again:
+    with opened(Path(name)) as again:
         packet = next(iter(again.demux(again.streams[index])), None)
         if packet is not None and packet.size:
             title = stream.metadata.get("filename", f"cover.{kind.replace('jpeg', 'jpg')}")
@@ -399,7 +337,7 @@ def _origin(source: InputContainer) -> Fraction:
 
 def _sound_begin(path: Path) -> Fraction:
     """When the original's sound begins, in s, encoder delay not counted."""
-    with _opened(path) as source:
+    with opened(path) as source:
         for packet in source.demux(_main_sound(source)):
             with suppress(av.error.FFmpegError):
                 for frame in packet.decode():
@@ -414,27 +352,8 @@ def _main_sound(source: InputContainer) -> Any:
     return source.streams.best("audio") or source.streams.audio[0]
 
 
-def _opened(path: Path) -> InputContainer:
-    try:
-        return av.open(str(path), options=_OPTIONS, metadata_errors="replace")
-    except av.error.FFmpegError as error:
-        raise UnreadableAudio(f"{path.name} is no media file in a known format") from error
-
-
 def _is_chapters(stream: Stream, source: InputContainer) -> bool:
     """Whether a stream is the text of QuickTime's chapters, which the muxer writes anew."""
     handler = stream.metadata.get("handler_name", "Text")
     titles = stream.type == "data" and ("Text" in handler or "Subtitle" in handler)
     return titles and source.format.name == _ISO_DEMUXER and bool(source.chapters())
-
-
-def _codec(stream: Any) -> str:
-    """FFmpeg's name of a stream's codec; of its kind where it has none."""
-    context = stream.codec_context
-    return str(context.name) if context is not None else getattr(stream, "name", None) or "unknown"
-
-
-def _held_by(container: str) -> frozenset[str]:
-    """The codecs that a container's muxer says it holds."""
-    with av.open(io.BytesIO(), "w", format=_MUXERS[container]) as empty:
-        return frozenset(empty.supported_codecs)

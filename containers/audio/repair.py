@@ -34,8 +34,9 @@ class Repair:
         ndarray of float32, same shape
             The block itself where it is sound, else a repaired copy.
         """
-        bad = ~np.isfinite(block)
-        if bad.any():
+        sound = np.isfinite(block)
+        if not sound.all():
+            bad = ~sound
             if not self._count:
                 frame = int(np.argmax(bad.any(axis=0)))
                 channel = int(np.argmax(bad[:, frame]))

@@ -1,10 +1,10 @@
-"""The encoders behind `encode`: FFmpeg through PyAV, and libsndfile for Vorbis.
+"""The encoders behind `encode`: FFmpeg through PyAV, LAME for mp3, libsndfile for Vorbis.
 
-The PyAV wheel has no Vorbis encoder worth the name, and libsndfile neither AAC nor cover art:
-two libraries with sample layouts, channel orders and traps of their own. They end here.
+The PyAV wheel has no Vorbis encoder worth the name and a LAME that takes two and a half times
+as long as lameenc's; libsndfile has neither AAC nor cover art, lameenc nothing but frames. Three
+libraries with sample layouts, channel orders and traps of their own: they end here.
 """
 
-import io
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import av
+import lameenc
 import numpy as np
 import soundfile
 from av.audio.stream import AudioStream
-from av.container import OutputContainer
 from av.packet import PacketSideData, PktSideDataT
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from containers.audio.compose import Reader
 from containers.audio.layouts import LAYOUTS, VORBIS_ORDER
+from containers.audio.muxing import begin, open_output
+from containers.audio.samples import interleaved
 
 Floats = NDArray[np.float32]
 
@@ -31,6 +32,10 @@ _VORBIS_COMPRESSION = 0.2
 
 # AV_PKT_DATA_SKIP_SAMPLES, little-endian (libavcodec/packet.h).
 _SKIP = struct.Struct("<IIBB")
+# LAME's own default, and FFmpeg's.
+_LAME_QUALITY = 3
+LAME_DELAY = 576
+"""Frames that LAME puts before the sound; every decoder adds 529."""
 
 # What libsndfile can write as Vorbis comments, by its names.
 _VORBIS_TAGS = {
@@ -55,7 +60,7 @@ class Codec:
 
 
 class FfmpegSink:
-    """An open wav, flac, mp3 or m4a file.
+    """An open wav, flac or m4a file.
 
     Parameters
     ----------
@@ -84,18 +89,10 @@ class FfmpegSink:
         self._layout = LAYOUTS[source.channels - 1]
         self._rate_hz = source.rate_hz
         self._position = 0
-        # Bit-exact: the same sound gives the same bytes, without FFmpeg's version and the time.
-        options = {"fflags": "+bitexact"} | dict(codec.muxer_options or {})
-        self._file: OutputContainer = av.open(
-            str(path), "w", format=codec.muxer, container_options=options
-        )
+        self._file = open_output(path, codec.muxer, codec.muxer_options or {})
         try:
             self._sound = self._add_sound()
-            picture = _add_picture(self._file, cover) if cover else None
-            self._file.metadata.update(tags)
-            self._file.start_encoding()
-            if picture is not None and cover is not None:
-                self._file.mux(_picture_packet(picture, cover))
+            begin(self._file, tags=tags, cover=cover)
         except BaseException:
             self._file.close()
             raise
@@ -147,6 +144,83 @@ def _mark_padding(last: "av.Packet[AudioStream]", *, frame_frames: int) -> None:
         told.to_packet(last)
 
 
+class LameSink:
+    """An open mp3 file of constant bit rate.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; overwritten.
+    source : Reader
+        Tells rate and channels, one or two.
+    bit_rate : int
+        Bits per second, one that the rate allows.
+    tags, cover
+        As for `FfmpegSink`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        source: Reader,
+        *,
+        bit_rate: int,
+        tags: Mapping[str, str],
+        cover: bytes | None,
+    ) -> None:
+        self._lame = _lame(source, bit_rate)
+        self._frames = av.CodecContext.create("mp3", "r")
+        # Frames of MPEG-1 and of MPEG-2 (ISO/IEC 11172-3 and 13818-3, layer III).
+        self._frame_samples = 1152 if source.rate_hz >= 32_000 else 576
+        self._time_base = Fraction(1, source.rate_hz)
+        self._file = open_output(path, "mp3", {})
+        try:
+            # FFmpeg's own LAME is never asked to encode: it tells the muxer of rate, channels
+            # and the encoder's delay, which is the same.
+            layout = LAYOUTS[source.channels - 1]
+            self._sound = self._file.add_stream("libmp3lame", rate=source.rate_hz, layout=layout)
+            self._sound.codec_context.bit_rate = bit_rate
+            begin(self._file, tags=tags, cover=cover)
+        except BaseException:
+            self._file.close()
+            raise
+        self._position = -LAME_DELAY - 529
+
+    def write(self, block: Floats) -> None:
+        """Append a block of shape (channels, frames); it is not changed."""
+        samples = _quantised(interleaved(block), bits=16).astype("<i2")
+        self._mux(bytes(self._lame.encode(samples.tobytes())))
+
+    def close(self) -> None:
+        """Let the encoder give out what it holds back, and finish the file."""
+        try:
+            self._mux(bytes(self._lame.flush()))
+            self._mux(b"")
+        finally:
+            self._file.close()
+
+    def _mux(self, data: bytes) -> None:
+        """Write what is whole of LAME's frames; the rest too where no data follow."""
+        for packet in self._frames.parse(data):
+            packet.stream = self._sound
+            packet.pts = packet.dts = self._position
+            packet.time_base = self._time_base
+            packet.duration = self._frame_samples
+            self._position += self._frame_samples
+            self._file.mux(packet)
+
+
+def _lame(source: Reader, bit_rate: int) -> lameenc.Encoder:
+    lame = lameenc.Encoder()
+    lame.silence()
+    lame.set_channels(source.channels)
+    lame.set_in_sample_rate(source.rate_hz)
+    lame.set_out_sample_rate(source.rate_hz)
+    lame.set_bit_rate(bit_rate // 1000)
+    lame.set_quality(_LAME_QUALITY)
+    return lame
+
+
 class VorbisSink:
     """An open Ogg Vorbis file.
 
@@ -178,7 +252,7 @@ class VorbisSink:
     def write(self, block: Floats) -> None:
         """Append a block of shape (channels, frames); it is not changed."""
         # libsndfile takes (frames, channels), and at most BLOCK_FRAMES of them (see there).
-        self._file.write(np.ascontiguousarray(block[self._order].T))
+        self._file.write(interleaved(block[self._order]))
 
     def close(self) -> None:
         """Let the encoder give out what it holds back, and finish the file."""
@@ -192,7 +266,7 @@ def _samples(
 
     Never planar: PyAV reads and writes past the end of a frame of eight planes.
     """
-    packed = block.T.reshape(1, -1)
+    packed = interleaved(block).reshape(1, -1)
     if codec.sample_format == "flt":
         return packed
     if codec.sample_format == "s16":
@@ -206,35 +280,3 @@ def _quantised(samples: Floats, *, bits: int) -> Floats:
     full = 2 ** (bits - 1)
     steps: Floats = np.rint(samples * np.float32(full))
     return np.clip(steps, -full, full - 1, out=steps)
-
-
-def picture_size(cover: bytes) -> tuple[int, int] | None:
-    """Width and height of a JPEG or PNG; None where it is neither or broken."""
-    options = {"format_whitelist": "jpeg_pipe,png_pipe"}
-    try:
-        with av.open(io.BytesIO(cover), options=options) as image:
-            shown = image.streams.video[0].codec_context
-            return (shown.width, shown.height) if shown.width and shown.height else None
-    except (av.error.FFmpegError, IndexError):
-        return None
-
-
-def _add_picture(file: OutputContainer, cover: bytes) -> VideoStream | None:
-    """A stream for the cover, which is stored as it is; None where it is no picture."""
-    size = picture_size(cover)
-    if size is None:
-        return None
-    png = cover.startswith(b"\x89PNG")
-    picture = file.add_stream("png" if png else "mjpeg")
-    picture.width, picture.height = size
-    picture.pix_fmt = "rgb24" if png else "yuvj420p"
-    picture.disposition = av.stream.Disposition.attached_pic
-    return picture
-
-
-def _picture_packet(picture: VideoStream, cover: bytes) -> "av.Packet[av.stream.Stream]":
-    packet = av.Packet(cover)
-    packet.stream = picture
-    packet.pts = packet.dts = 0
-    packet.time_base = picture.time_base or Fraction(1, 25)
-    return packet

@@ -7,46 +7,23 @@ and Vorbis (AV_PKT_DATA_SKIP_SAMPLES); what it leaves at the end is told by `pro
 
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self, cast
 
 import av
 import numpy as np
 import soundfile
-from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from av.container import InputContainer
 from numpy.typing import NDArray
 
-from clearstem.errors import NoAudio, UnreadableAudio
-from containers.audio.headers import (
-    described,
-    ends_as_ogg,
-    holds_one_ogg_stream,
-    looks_like_mp3,
-    promised_by_wav,
-)
+from clearstem.errors import UnreadableAudio
+from containers.audio.closing import Closing
+from containers.audio.demuxing import audio_stream, cover_of, open_media, tags_of
+from containers.audio.headers import ends_as_ogg, fits_one_ogg_page, promised_by_wav
 from containers.audio.layouts import VORBIS_ORDER
-from containers.audio.samples import bit_depth, planar_float
+from containers.audio.samples import FrameQueue, bit_depth, silence
 from containers.audio.xing import promised_by_xing
-
-# Demuxers for what the dialects accept and nothing more: the playlist formats (hls, concat)
-# would let a file name other files and hosts, which FFmpeg would then open for its sender.
-_DEMUXERS = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,webm,mov,mp3,mpeg,mpegts,"
-    "ogg,w64,wav,wv"
-)
-_OPTIONS = {
-    "protocol_whitelist": "file",
-    "format_whitelist": _DEMUXERS,
-    # Bytes of a packet of a WAV file, for which others have no option of this name: FFmpeg's own
-    # choice of 4096 frames costs more in calls than in decoding.
-    "max_size": "65536",
-}
 
 # Demuxers whose header counts the frames exactly, in 1/rate.
 _COUNTED = frozenset({"flac", "aiff", "w64", "caf"})
@@ -56,19 +33,8 @@ _MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 # its packets.
 _PADDING_LIMIT = 4096
 
-# Read from libsndfile at a time.
-_VORBIS_FRAMES = 65_536
-
 # Largest packet gap that is filled with silence: a broken duration must not become hours.
 _GAP_LIMIT_S = 5
-_COVER_LIMIT_BYTES = 16 * 1024 * 1024
-
-_TAGS = frozenset(
-    {
-        "title", "artist", "album", "album_artist", "date", "track", "disc", "genre", "composer",
-        "performer", "comment", "copyright", "publisher", "isrc", "bpm", "lyrics",
-    }
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +64,7 @@ class SourceFormat:
     is_float: bool
 
 
-class Source:
+class Source(Closing):
     """The sound of one media file, read once from front to end; a context manager.
 
     Parameters
@@ -127,17 +93,21 @@ class Source:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._container = _open(path)
+        self._container = open_media(path)
         self.warnings: list[str] = []
         try:
-            self._stream = _audio_stream(self._container, path)
-            self.tags = _tags(self._container, self._stream)
-            self.cover = _cover(self._container, path)
+            self._stream = audio_stream(self._container, path)
+            self.tags = tags_of(self._container, self._stream)
+            self.cover = cover_of(self._container, path)
         except BaseException:
             self._container.close()
             raise
         self.rate_hz = self._stream.codec_context.sample_rate
         self.channels = self._stream.codec_context.channels
+        # Rate, channels and sample type of every frame so far, and how many samples those had.
+        self._form: tuple[int, int, str] | None = None
+        self._position = 0
+        self._is_mp4 = self._container.format.name == _MP4
         self._packet_frames = 0
         self._packets = 0
         self._skipped_frames = 0
@@ -182,20 +152,17 @@ class Source:
         UnreadableAudio
             If not a single packet could be decoded, or the format changes on the way.
         """
-        held: list[NDArray[np.float32]] = []
-        count = total = 0
-        for piece in self._vorbis_pieces() if self._is_plain_vorbis() else self._pieces():
-            held.append(piece)
-            count += piece.shape[1]
-            total += piece.shape[1]
-            if count >= frames + _PADDING_LIMIT:
-                # What may turn out to be padding waits for the end.
-                block = np.concatenate(held, axis=1)
-                yield block[:, :-_PADDING_LIMIT]
-                held, count = [block[:, -_PADDING_LIMIT:]], _PADDING_LIMIT
-        if held:
-            rest = np.concatenate(held, axis=1)
-            yield rest[:, : rest.shape[1] - self._padding(total)]
+        if self._is_short_vorbis():
+            yield from self._vorbis_blocks(frames)
+            return
+        queue = FrameQueue()
+        for frame in self._frames():
+            queue.put(frame)
+            # What may turn out to be padding waits for the end.
+            while queue.frames >= frames + _PADDING_LIMIT:
+                yield queue.get(frames)
+        if rest := queue.frames - self._padding(self._position):
+            yield queue.get(rest)
 
     def promised_frames(self) -> int | None:
         """How long the file says it is, exactly, after `blocks` has ended.
@@ -214,7 +181,7 @@ class Source:
             return promised_by_xing(self._path)
         if name in _COUNTED:
             return self.expected_frames or None
-        if name == _MP4:
+        if self._is_mp4:
             return self._promised_by_mp4()
         return None
 
@@ -247,56 +214,48 @@ class Source:
         """Close the file."""
         self._container.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _is_plain_vorbis(self) -> bool:
+    def _is_short_vorbis(self) -> bool:
         """Ogg Vorbis that FFmpeg must not decode.
 
         Of streams whose sound fits on one page it drops the first block or keeps the padding.
-        libsndfile is exact, but stops at the end of the first of several chained streams.
+        libsndfile is exact, but stops at the end of the first of several chained streams, and
+        takes twice the time.
         """
         codec, container = self._stream.codec_context.name, self._container.format.name
-        return (codec, container) == ("vorbis", "ogg") and holds_one_ogg_stream(self._path)
+        return (codec, container) == ("vorbis", "ogg") and fits_one_ogg_page(self._path)
 
-    def _vorbis_pieces(self) -> Iterator[NDArray[np.float32]]:
+    def _vorbis_blocks(self, frames: int) -> Iterator[NDArray[np.float32]]:
         order = VORBIS_ORDER.get(self.channels)
         try:
             with soundfile.SoundFile(self._path) as file:
-                while len(block := file.read(_VORBIS_FRAMES, dtype="float32", always_2d=True)):
+                while len(block := file.read(frames, dtype="float32", always_2d=True)):
                     yield block.T if order is None else block.T[np.argsort(order)]
         except soundfile.LibsndfileError as error:
             raise UnreadableAudio(f"{self._path.name}: {error.error_string}") from error
 
-    def _pieces(self) -> Iterator[NDArray[np.float32]]:
+    def _frames(self) -> Iterator[AudioFrame]:
         """Decoded frames as they come, damaged packets between good ones made silent."""
-        position = gap = damaged = 0
+        gap = damaged = 0
         for packet in self._packets_of_stream():
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
                 if not damaged:
-                    at_s = position / self.rate_hz
+                    at_s = self._position / self.rate_hz
                     self.warnings.append(f"source is damaged: silence from {at_s:.3f} s on")
                 damaged += 1
                 gap += min(self._duration_frames(packet), _GAP_LIMIT_S * self.rate_hz)
                 continue
             for frame in frames:
-                if gap:
-                    yield np.zeros((self.channels, gap), dtype=np.float32)
-                    position, gap = position + gap, 0
-                piece = self._conformed(frame, position)
-                position += piece.shape[1]
-                yield piece
-        if damaged and not position:
+                self._check(frame)
+                while gap:
+                    silent = silence(min(gap, self.rate_hz), like=frame)
+                    gap -= silent.samples
+                    self._position += silent.samples
+                    yield silent
+                self._position += frame.samples
+                yield frame
+        if damaged and not self._position:
             raise UnreadableAudio(f"{self._path.name}: none of its {damaged} packets decodes")
 
     def _packets_of_stream(self) -> Iterator["av.Packet[AudioStream]"]:
@@ -310,12 +269,12 @@ class Source:
             except av.error.FFmpegError as error:
                 self.warnings.append(f"source cannot be read to its end: {error.strerror}")
                 return
-            if packet.size:
+            if self._is_mp4 and packet.size:
                 self._count(packet)
             yield packet
 
     def _count(self, packet: "av.Packet[AudioStream]") -> None:
-        """Add up what the packets say of the length."""
+        """Add up what the packets of a movie say of its length."""
         self._packets += 1
         self._packet_frames += self._duration_frames(packet)
         if packet.has_sidedata("skip_samples"):
@@ -326,15 +285,16 @@ class Source:
     def _duration_frames(self, packet: "av.Packet[AudioStream]") -> int:
         return round((packet.duration or 0) * (packet.time_base or 0) * self.rate_hz)
 
-    def _conformed(self, frame: AudioFrame, position: int) -> NDArray[np.float32]:
-        """The frame's samples; a rate or channel count unlike the stream's is no recording."""
-        if (frame.sample_rate, frame.layout.nb_channels) != (self.rate_hz, self.channels):
+    def _check(self, frame: AudioFrame) -> None:
+        """Refuse a frame unlike those before it: one recording has one format."""
+        form = (frame.sample_rate, frame.layout.nb_channels, frame.format.name)
+        if self._form is None:
+            self._form = (self.rate_hz, self.channels, form[2])
+        if form != self._form:
             raise UnreadableAudio(
-                f"{self._path.name}: the format changes at {position / self.rate_hz:.3f} s from "
-                f"{self.rate_hz} Hz with {self.channels} channels to {frame.sample_rate} Hz with "
-                f"{frame.layout.nb_channels}; one recording has one format"
+                f"{self._path.name}: the format changes at {self._position / self.rate_hz:.3f} s "
+                f"from {_told(self._form)} to {_told(form)}; one recording has one format"
             )
-        return planar_float(frame)
 
     def _promised_by_mp4(self) -> int | None:
         """By the sample table (stts), whose last entry is shortened by the padding.
@@ -354,52 +314,5 @@ class Source:
         return by_edit_list if 0 < by_edit_list < by_table - rounding else by_table
 
 
-def _open(path: Path) -> InputContainer:
-    with path.open("rb") as file:
-        head = file.read(64)
-    # The second try is for recordings of a few packets: FFmpeg takes those for video then.
-    formats = (None, "mp3") if looks_like_mp3(head) else (None,)
-    for format in formats:
-        with suppress(av.error.FFmpegError):
-            # Tags in an unknown encoding must not cost the recording.
-            return av.open(str(path), format=format, options=_OPTIONS, metadata_errors="replace")
-    raise UnreadableAudio(f"{path.name} is {described(head)}, not audio in a known format")
-
-
-def _audio_stream(container: InputContainer, path: Path) -> AudioStream:
-    """The stream to decode: what FFmpeg takes for the main one."""
-    streams = container.streams
-    if not streams.audio:
-        others = ", ".join(sorted({stream.type for stream in streams})) or "no"
-        raise NoAudio(f"{path.name}: a {container.format.name} file with {others} streams only")
-    best = cast(AudioStream | None, streams.best("audio")) or streams.audio[0]
-    # None where FFmpeg knows of a codec but has no decoder for it, which PyAV's types leave out.
-    codec = cast(AudioCodecContext | None, best.codec_context)
-    if codec is None:
-        raise UnreadableAudio(f"{path.name}: there is no decoder for the sound in it")
-    if codec.channels and codec.sample_rate:
-        return best
-    if container.format.name == "wav":
-        raise NoAudio(
-            f"{path.name}: the header declares {codec.channels} channels at {codec.sample_rate} Hz"
-        )
-    raise UnreadableAudio(f"{path.name}: taken for {container.format.name}, but no frame decodes")
-
-
-def _tags(container: InputContainer, stream: AudioStream) -> dict[str, str]:
-    """Title and the like; Ogg keeps them at the stream, everything else at the container."""
-    found = {key.lower(): value for key, value in (stream.metadata | container.metadata).items()}
-    if "year" in found:
-        found.setdefault("date", found["year"])
-    return {key: value for key, value in found.items() if key in _TAGS and value.strip()}
-
-
-def _cover(container: InputContainer, path: Path) -> bytes | None:
-    """The first attached picture, through a reader of its own: it must not move the sound's."""
-    for video in container.streams.video:
-        if not video.disposition & av.stream.Disposition.attached_pic:
-            continue
-        with av.open(str(path), options=_OPTIONS, metadata_errors="replace") as again:
-            for packet in again.demux(again.streams[video.index]):
-                return bytes(packet) if 0 < packet.size <= _COVER_LIMIT_BYTES else None
-    return None
+def _told(form: tuple[int, int, str]) -> str:
+    return "{} Hz with {} channels of {}".format(*form)

@@ -24,12 +24,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numba
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
 from containers.audio.compose import Reader
+from containers.audio.gate_kernels import (
+    compare_to_mean,
+    open_bins,
+    smooth,
+    store_amplitude,
+    weigh,
+)
 from containers.audio.stft import SLOTS, Complex, Floats, overlapped, slot_weights
 
 # Both are noisereduce's (chunk_size, padding). Frames start anew with every chunk, so the
@@ -209,12 +215,13 @@ def _chunk(
     padded = np.pad(samples, ((0, 0), (half, half)))
     spectrum, mask = _analysed(padded, rule, shape, source.rate_hz)
     s = smoothing
-    _smooth(mask, s.frequency, s.time, s.gain, s.floor)
+    smooth(mask, s.frequency, s.time, s.gain, s.floor)
     weights = _weights(len(mask), shape.n_fft)
     first = half + PADDING_FRAMES
     sound = np.empty((source.channels, kept), np.float32)
     for channel, values in enumerate(spectrum):
-        slots = overlapped(np.multiply(values, mask, out=values), n_fft=shape.n_fft)
+        weigh(values, mask)
+        slots = overlapped(values, n_fft=shape.n_fft)
         slots /= weights
         sound[channel] = slots.reshape(-1)[first : first + kept]
     return sound
@@ -237,7 +244,7 @@ def _analysed(
         amplitude = np.empty((frames, bins), np.float32)
         for first, batch in _spectra(padded, shape.n_fft, np.float32):
             spectrum[:, first : first + batch.shape[1]] = batch
-            _store_amplitude(batch, amplitude[first : first + batch.shape[1]])
+            store_amplitude(batch, amplitude[first : first + batch.shape[1]])
         return spectrum, _moving_mask(amplitude, rule, shape, rate_hz)
     # A threshold decides between all and nothing, so it is compared in float64.
     mask = np.empty((frames, bins), np.float32)
@@ -245,7 +252,7 @@ def _analysed(
     loudest = np.zeros(bins)
     for first, batch in _spectra(padded, shape.n_fft, np.float64):
         spectrum[:, first : first + batch.shape[1]] = batch
-        _open(batch, power_threshold, _scale(shape.n_fft), mask[first:], loudest)
+        open_bins(batch, power_threshold, _scale(shape.n_fft), mask[first:], loudest)
     levels_db = 20 * np.log10(np.sqrt(loudest) + _EPS) - _RANGE_DB
     mask[:, levels_db > rule.threshold_db] = 1
     return spectrum, mask
@@ -282,7 +289,7 @@ def _moving_mask(amplitude: Floats, rule: Moving, shape: Shape, rate_hz: int) ->
     """
     t = rule.time_constant_s * rate_hz / shape.hop
     pole = (np.sqrt(1 + 4 * t**2) - 1) / (2 * t**2)
-    _compare_to_mean(amplitude, pole, np.float32(rule.threshold), np.float32(rule.slope))
+    compare_to_mean(amplitude, pole, np.float32(rule.threshold), np.float32(rule.slope))
     # The sigmoid's exponential is numpy's, whose float32 one fills vector registers. Its
     # argument is bounded, so that a bin far below its mean does not overflow.
     np.exp(np.minimum(amplitude, np.float32(80), out=amplitude), out=amplitude)
@@ -317,80 +324,3 @@ def _triangle(reach: int) -> Exact:
     weights: Exact = np.concatenate([rising, rising[-2::-1]])
     weights /= weights.sum()
     return weights
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _store_amplitude(spectra: Any, amplitude: Any) -> None:
-    """Root of the channels' mean power."""
-    channels, frames, bins = spectra.shape
-    for row in range(frames):
-        for column in range(bins):
-            total = np.float32(0)
-            for channel in range(channels):
-                value = spectra[channel, row, column]
-                total += value.real * value.real + value.imag * value.imag
-            amplitude[row, column] = np.sqrt(total / np.float32(channels))
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _open(spectra: Any, threshold: Any, scale: Any, mask: Any, loudest: Any) -> None:
-    """1 where the channels' mean power is above `threshold`, else 0; tracks the loudest."""
-    channels, frames, bins = spectra.shape
-    for row in range(frames):
-        for column in range(bins):
-            power = 0.0
-            for channel in range(channels):
-                value = spectra[channel, row, column]
-                power += value.real * value.real + value.imag * value.imag
-            power *= scale / channels
-            mask[row, column] = np.float32(1 if power > threshold[column] else 0)
-            loudest[column] = max(loudest[column], power)
-
-
-# Sums may be reordered and contracted, which vector units need; NaN is dealt with by hand.
-_LOOSE = {"contract", "reassoc", "arcp", "nsz"}
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_LOOSE)
-def _compare_to_mean(amplitude: Any, pole: Any, threshold: Any, slope: Any) -> None:
-    """Each amplitude becomes the sigmoid's negated argument, from its ratio to the mean."""
-    rows, columns = amplitude.shape
-    mean = np.empty((rows, columns), np.float32)
-    keep = 1 - pole
-    # In float32 a mean of some hundred frames would be off by -97 dB.
-    state = amplitude[0].astype(np.float64)
-    for row in range(rows):
-        for column in range(columns):
-            state[column] = pole * amplitude[row, column] + keep * state[column]
-            mean[row, column] = state[column]
-    for row in range(rows - 1, -1, -1):
-        for column in range(columns):
-            state[column] = pole * mean[row, column] + keep * state[column]
-            centre = np.float32(state[column])
-            above = np.float32(0)
-            if centre > 0:
-                above = (amplitude[row, column] - centre) / centre
-            amplitude[row, column] = (threshold - above) * slope
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_LOOSE)
-def _smooth(mask: Any, frequency: Any, time: Any, gain: Any, floor: Any) -> None:
-    """``gain · (frequency ⊗ time) * mask + floor``, with zeros beyond the mask's edges."""
-    rows, columns = mask.shape
-    across, along = len(frequency) // 2, len(time) // 2
-    wide = np.zeros(columns + 2 * across, np.float32)
-    smooth = np.zeros((rows, columns), np.float32)
-    for row in range(rows):
-        wide[across : across + columns] = mask[row]
-        for k in range(len(frequency)):
-            weight = frequency[k]
-            for column in range(columns):
-                smooth[row, column] += weight * wide[column + k]
-    for row in range(rows):
-        mask[row] = 0
-        for k in range(max(0, along - row), min(len(time), rows + along - row)):
-            weight = time[k]
-            for column in range(columns):
-                mask[row, column] += weight * smooth[row + k - along, column]
-        for column in range(columns):
-            mask[row, column] = mask[row, column] * gain[column] + floor[column]

@@ -6,7 +6,9 @@ Synthesis adds up windowed frames in slots of one hop and divides by the window'
 """
 
 import functools
+from typing import Any
 
+import numba
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
@@ -80,11 +82,22 @@ def overlapped(spectrum: Complex, *, n_fft: int) -> Floats:
     """
     hop = n_fft // SLOTS
     frames = scipy.fft.irfft(spectrum, n_fft, axis=1, overwrite_x=True)
-    frames *= hann(n_fft)
     slots = np.zeros((len(frames) + SLOTS - 1, hop), np.float32)
-    for part in range(SLOTS):
-        slots[part : part + len(frames)] += frames[:, part * hop : (part + 1) * hop]
+    _add_windowed(frames, hann(n_fft), slots)
     return slots
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _add_windowed(frames: Any, window: Any, slots: Any) -> None:
+    """Add every windowed frame to its slots; one pass over both, in the order of the parts."""
+    count, hop = slots.shape
+    for slot in range(count):
+        for part in range(max(0, slot - len(frames) + 1), min(len(window) // hop, slot + 1)):
+            sums, first = slots[slot], part * hop
+            sound, weights = frames[slot - part][first:], window[first:]
+            # Slices: an index that might be negative keeps the loop out of vector registers.
+            for i in range(hop):
+                sums[i] += sound[i] * weights[i]
 
 
 def slot_weights(first: int, slots: int, *, frames: int, n_fft: int) -> Floats:

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearstem.errors import AudioOutOfRange, LengthChanged, NoAudio, UnreadableAudio
+from containers.audio.ahead import read_ahead
+from containers.audio.closing import Closing
 from containers.audio.repair import Repair
 from containers.audio.riff import (
     FLOAT_HEADER_BYTES,
@@ -25,6 +27,7 @@ from containers.audio.riff import (
     float_header,
     read_layout,
 )
+from containers.audio.samples import interleaved
 from containers.audio.source import Source, SourceFormat
 
 # 1.5 s at 44.1 kHz. libsndfile's Vorbis encoder keeps a write on the stack, so no block may
@@ -83,7 +86,7 @@ class Decoded:
     warnings: tuple[str, ...]
 
 
-class Recording:
+class Recording(Closing):
     """A float32 scratch file with random access; a context manager.
 
     Reads are positioned and share no state, so several threads may read one Recording.
@@ -148,15 +151,20 @@ class Recording:
         ndarray of float32, shape (channels, stop - start)
             The samples, contiguous and the caller's own; zeros outside [0, frames).
         """
-        block = np.zeros((self.channels, stop - start), dtype=np.float32)
         first, last = max(start, 0), min(stop, self.frames)
+        if (first, last) == (start, stop):
+            return np.array(self._read(start, stop), order="C")
+        block = np.zeros((self.channels, stop - start), dtype=np.float32)
         if first < last:
-            width = self.channels * _SAMPLE_BYTES
-            raw = os.pread(
-                self._file.fileno(), (last - first) * width, self._offset + first * width
-            )
-            block[:, first - start : last - start] = _planar(raw, self.channels)
+            block[:, first - start : last - start] = self._read(first, last)
         return block
+
+    def _read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Frames that there are, as they lie in the file; not to be written to."""
+        width = self.channels * _SAMPLE_BYTES
+        size, offset = (stop - start) * width, self._offset + start * width
+        raw = os.pread(self._file.fileno(), size, offset)
+        return np.frombuffer(raw, dtype="<f4").reshape(-1, self.channels).T
 
     def blocks(self, *, frames: int = BLOCK_FRAMES) -> Iterator[NDArray[np.float32]]:
         """The whole recording in order, in blocks of `frames`; the last may be shorter."""
@@ -166,17 +174,6 @@ class Recording:
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class RecordingWriter:
@@ -227,7 +224,7 @@ class RecordingWriter:
             raise ValueError(
                 f"a block has shape {block.shape}; this recording takes ({self.channels}, frames)"
             )
-        self._file.write(np.ascontiguousarray(block.T, dtype="<f4").data)
+        self._file.write(interleaved(np.asarray(block, "<f4")).data)
         self.frames_written += block.shape[1]
 
     def close(self) -> None:
@@ -316,7 +313,7 @@ def _decode(
     with RecordingWriter(
         into, rate_hz=source.rate_hz, channels=source.channels, frames=None
     ) as writer:
-        for block in source.blocks(frames=BLOCK_FRAMES):
+        for block in read_ahead(source.blocks(frames=BLOCK_FRAMES)):
             writer.write(repair(block))
             if writer.frames_written > limits.max_seconds * source.rate_hz:
                 raise AudioOutOfRange(
@@ -342,11 +339,6 @@ def _check_format(source: Source, *, name: str, limits: DecodeLimits) -> None:
         raise AudioOutOfRange(
             f"{name}: {source.channels} channels; 1 to {limits.max_channels} are accepted"
         )
-
-
-def _planar(raw: bytes, channels: int) -> NDArray[np.float32]:
-    """Interleaved little-endian samples as a (channels, frames) view."""
-    return np.frombuffer(raw, dtype="<f4").reshape(-1, channels).T
 
 
 def _scratch_layout(file: BinaryIO, path: Path) -> WavLayout:

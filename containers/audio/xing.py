@@ -52,11 +52,20 @@ def promised_by_xing(path: Path) -> int | None:
     return None if xing is None else xing.coded_frames - xing.delay - xing.padding
 
 
-def set_length(path: Path, frames: int) -> None:
-    """Set the padding of an mp3 so that it is `frames` long.
+def set_length(path: Path, frames: int, *, delay: int) -> None:
+    """Say in an mp3 where its sound begins and that it is `frames` long.
 
-    FFmpeg's muxer takes the padding from the last packet alone, so where more than one packet
-    is padding it makes the recording up to 47 frames too long.
+    FFmpeg's muxer takes both from the first and the last packet alone: where more than one
+    packet is padding it makes the recording up to 47 frames too long.
+
+    Parameters
+    ----------
+    path : Path
+        An mp3 with such a header; changed.
+    frames : int
+        Length of the sound.
+    delay : int
+        Frames that the encoder put before it, the decoder's own 529 not counted.
 
     Raises
     ------
@@ -64,14 +73,14 @@ def set_length(path: Path, frames: int) -> None:
         If the file has no such header, or no padding gives that length.
     """
     xing = _read(path)
-    padding = -1 if xing is None else xing.coded_frames - xing.delay - frames
+    padding = -1 if xing is None else xing.coded_frames - delay - frames
     if xing is None or not 0 <= padding <= _MAX_PADDING:
         raise LengthChanged(f"{path.name}: no padding makes this mp3 {frames} frames long")
-    if padding == xing.padding:
+    if (delay, padding) == (xing.delay, xing.padding):
         return
     frame = bytearray(xing.frame)
     gaps_at, crc_at = xing.lame_at + _GAPS_AT, xing.lame_at + _CRC_AT
-    frame[gaps_at : gaps_at + 3] = (xing.delay << 12 | padding).to_bytes(3, "big")
+    frame[gaps_at : gaps_at + 3] = (delay << 12 | padding).to_bytes(3, "big")
     frame[crc_at : crc_at + 2] = _crc16(bytes(frame[:crc_at])).to_bytes(2, "big")
     with path.open("r+b") as file:
         file.seek(xing.file_offset)

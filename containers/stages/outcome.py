@@ -10,7 +10,7 @@ from typing import Final
 
 from clearstem.media import VIDEO_OUTPUTS, denoised_extension
 from clearstem.options import DenoiseOptions
-from containers.audio.remux import check_holds, holders, pictures_of
+from containers.audio.pictures import check_holds, holders, pictures_of
 from containers.workspace import Workspace
 
 # Where the source's own container is not written, or holds no such pictures: these take nearly
@@ -53,15 +53,15 @@ def outcome_of(space: Workspace, original: Path) -> Outcome:
     extension = denoised_extension(space.job.source.extension, asked=asked)
     if extension not in VIDEO_OUTPUTS:
         return Outcome(extension, has_pictures=False)
-    pictures = pictures_of(original)
-    if not pictures.codecs:
+    codecs = pictures_of(original)
+    if not codecs:
         return Outcome(extension, has_pictures=False)
-    fitting = holders(pictures.codecs)
+    fitting = holders(codecs)
     further = next((each for each in _FURTHER if each in fitting), None)
     if asked or extension in fitting or further is None:
-        check_holds(extension, pictures)
+        check_holds(extension, codecs)
         return Outcome(extension, has_pictures=True)
-    codec = pictures.codecs[0]
+    codec = codecs[0]
     return Outcome(
         further, has_pictures=True, notes=(f"written as {further}: {extension} holds no {codec}",)
     )

@@ -17,8 +17,10 @@ from functions.dialects import munsit
 from functions.event_stream import JobFeed
 from functions.form_upload import Form, receive_form
 from functions.job_reads import Snapshot
+from functions.routes import munsit_examples as shown
 from functions.routes.addresses import base_url
 from functions.routes.calls import Call, CurrentCall
+from functions.routes.examples import answer
 from functions.telemetry import logger
 
 router: Final = APIRouter(prefix="/api/v1", tags=["noise removal (Munsit)"])
@@ -30,7 +32,12 @@ _FORM_SLACK_BYTES: Final = MEBIBYTE
 _MOST: Final = 2**31 - 1
 
 
-@router.post("/denoise")
+@router.post(
+    "/denoise",
+    summary="Send a recording and start its noise removal",
+    responses={200: answer(shown.ACCEPTED), 400: shown.NO_FILE, **shown.NEEDS_KEY},
+    openapi_extra={"requestBody": shown.BODY},
+)
 async def denoise(request: Request, call: CurrentCall) -> JSONResponse:
     """Take one file, store it, and answer before the work begins."""
     limit = call.service.settings.voice_max_upload_bytes
@@ -42,14 +49,18 @@ async def denoise(request: Request, call: CurrentCall) -> JSONResponse:
     return JSONResponse(munsit.accepted(job))
 
 
-@router.get("/denoise")
+@router.get(
+    "/denoise",
+    summary="The caller's jobs, newest first",
+    responses={200: answer([shown.RECORD]), 400: shown.NO_PAGE, **shown.NEEDS_KEY},
+)
 async def history(
     request: Request,
     call: CurrentCall,
     offset: Annotated[int, Query(ge=0, le=_MOST)] = 0,
     limit: Annotated[int | None, Query(ge=1, le=_MOST)] = None,
 ) -> Response:
-    """Give the caller's jobs, newest first."""
+    """Give the jobs of all dialects, some of them or all."""
     records = _history(call, base=base_url(request), offset=offset, limit=limit)
     chunks = await call.blocking.opened(records)
     return StreamingResponse(chunks, media_type="application/json")
@@ -62,13 +73,21 @@ async def _watched(denoise_id: str, call: CurrentCall, response: Response) -> Sn
     return await call.snapshot(denoise_id)
 
 
-@router.get("/denoise/{denoise_id}/progress", response_class=EventSourceResponse)
+@router.get(
+    "/denoise/{denoise_id}/progress",
+    summary="How a job goes on, as events",
+    response_class=EventSourceResponse,
+    responses={200: shown.EVENT_STREAM, 404: shown.NO_JOB, **shown.NEEDS_KEY},
+)
 async def progress(
     request: Request,
     call: CurrentCall,
     job: Annotated[Snapshot, Depends(_watched)],
 ) -> AsyncIterator[ServerSentEvent]:
-    """Send the job as it is, then its changes, until it is over."""
+    """Send the job as it is, then its changes, until it is over or quiet for 15 minutes.
+
+    Comments (`: ping`) keep a quiet stream alive. A job that is over replays its last event.
+    """
     base, last = base_url(request), ""
     async for snapshot in _changes(request, call, job):
         text = munsit.event_text(snapshot.job, base_url=base)

@@ -20,6 +20,8 @@ from functions.routes.calls import CurrentCall
 router: Final = APIRouter()
 
 _JSON_BYTES: Final = 16 * 1024
+# Of a Content-Length; Python refuses to read numbers of thousands of digits.
+_LENGTH_DIGITS: Final = 20
 # A link takes 700 bytes: a longer list would not pass API Gateway in base64.
 _LINKS: Final = 100
 
@@ -148,7 +150,7 @@ async def send(
     waits for leave to send it: what is larger than 4.5 MB takes `POST /uploads`.
     """
     announced = request.headers.get("content-length", "")
-    if not announced.isdecimal():
+    if not announced.isdecimal() or len(announced) > _LENGTH_DIGITS:
         raise InvalidRequest("a PUT needs a Content-Length: storage takes no chunked bodies")
     intake, size = call.service.intake, int(announced)
     upload = await call.blocking.call(intake.announce, owner=call.owner, file_name=name)

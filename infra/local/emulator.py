@@ -136,6 +136,7 @@ def load(settings: EmulatorSettings, *, scratch: Path) -> guard.AsgiApp:
         cloudformation,
         durability,
         gateway,
+        handshakes,
         lambdas,
         selfcheck,
         state_machines,
@@ -150,7 +151,7 @@ def load(settings: EmulatorSettings, *, scratch: Path) -> guard.AsgiApp:
         grace_s=settings.kill_grace_s,
         scratch_root=scratch,
     )
-    for module in (state_machines, streams, lambdas, cloudformation, storage):
+    for module in (state_machines, streams, lambdas, cloudformation, storage, handshakes):
         module.install()
     if settings.state_dir is not None:
         durability.install(saved_in(settings.state_dir))

@@ -69,6 +69,8 @@ class TwinSettings:
         Written with ``{"url", "pid"}`` once ``/health`` answers.
     allowed_origins
         Browser origins that may change things, besides loopback ones.
+    loopback_urls
+        Whether users' URLs may lead to this machine: for tests, whose servers are here.
     """
 
     port: int = DEFAULT_PORT
@@ -78,6 +80,7 @@ class TwinSettings:
     model: str = ""
     ready_file: Path | None = None
     allowed_origins: tuple[str, ...] = ()
+    loopback_urls: bool = False
 
 
 def serve(settings: TwinSettings) -> None:
@@ -218,7 +221,10 @@ def _deployed(settings: TwinSettings, emulator: _RunningEmulator) -> dict[str, s
         "KeylessOwner": "" if settings.require_key else KEYLESS_OWNER,
         "ModelsDir": str(settings.models_dir.resolve()) if settings.models_dir else "",
         "SeparatorModel": settings.model,
+        "UrlAllowLoopback": "1" if settings.loopback_urls else "",
     }
+    if not settings.require_key:
+        parameters["RatePerS"] = "0"  # one owner for everybody here, and nobody to be kept off
     try:
         outputs = stack_outputs(target)
         for _ in range(2):
@@ -345,6 +351,7 @@ def _parse(arguments: list[str]) -> TwinSettings:
     parser.add_argument("--models", type=Path)
     parser.add_argument("--model", default="")
     parser.add_argument("--require-key", action="store_true")
+    parser.add_argument("--loopback-urls", action="store_true", help="for tests")
     parser.add_argument("--ready-file", type=Path)
     parser.add_argument("--allow-origin", action="append", default=[])
     options = parser.parse_args(arguments)
@@ -352,6 +359,7 @@ def _parse(arguments: list[str]) -> TwinSettings:
         port=options.port,
         state_dir=options.state,
         require_key=options.require_key,
+        loopback_urls=options.loopback_urls,
         models_dir=options.models,
         model=options.model,
         ready_file=options.ready_file,

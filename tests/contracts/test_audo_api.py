@@ -222,6 +222,18 @@ def test_trap_4_an_empty_upload_is_a_422(api, service):
     assert api.post("/v1/upload").status_code == 422
 
 
+def test_trap_4_who_calls_too_often_is_told_when_to_come_back_but_an_upload_never_is(service, key):
+    settings = replace(service.settings, rate_per_s=0.25, rate_burst=2)
+    app = create_app(replace(service, settings=settings))
+    with TestClient(app, headers={"x-api-key": key}) as api:
+        answers = [api.get("/v1/apiKey/test") for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert int(answers[-1].headers["retry-after"]) >= 1
+        assert list(answers[-1].json()) == ["detail"]
+        assert asked(api, input="f").status_code == 429
+        assert {sent(api).status_code for _ in range(4)} == {200}
+
+
 def test_trap_6_a_request_is_json_whatever_its_content_type(api, service):
     body = json.dumps({"fileId": sent(api).json()["fileId"]})
     for content_type in (FORM, "text/plain", "application/json; charset=utf-8"):

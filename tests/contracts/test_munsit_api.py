@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from clearstem.facts import Failure
 from clearstem.service import Service
 from functions.rest import create_app
+from functions.routes import munsit_examples
 from tests.submitted import advance, denoised, finish, long_wav, submit, submit_denoise, wav
 
 REFUSED = {"errorCode": "40101", "errorMessage": "Invalid or missing API key"}
@@ -320,3 +321,74 @@ def test_a_fault_has_the_dialects_body(service: Service, key: dict[str, str]) ->
         answer = api.get("/api/v1/denoise")
     assert answer.status_code == 500
     assert answer.json() == {"errorCode": "50001", "errorMessage": "Internal server error"}
+
+
+def test_the_routes_are_described_with_real_examples(api: TestClient, service: Service) -> None:
+    paths = api.get("/openapi.json").json()["paths"]
+    routes = {path: set(methods) for path, methods in paths.items() if path.startswith("/api/v1")}
+    assert routes == {
+        "/api/v1/denoise": {"get", "post"},
+        "/api/v1/denoise/{denoise_id}/progress": {"get"},
+    }
+    denoised(service, submit_denoise(service, owner="alice"))
+    (record,) = api.get("/api/v1/denoise").json()
+    assert list(munsit_examples.RECORD) == list(record)
+    operations = [operation for path in routes for operation in paths[path].values()]
+    assert all("422" not in operation["responses"] for operation in operations)
+
+
+def original_path(service: Service, job_id: str) -> str:
+    job = service.jobs.get(job_id)
+    return f"/api/v1/originals/{job.source_token}/{job_id}.{job.source.extension}"
+
+
+def test_what_was_handed_in_is_given_back_without_a_key(service: Service) -> None:
+    job = submit_denoise(service, owner="alice", file_name="Müde.wav")
+    with TestClient(create_app(service)) as keyless:
+        path = original_path(service, job.job_id)
+        whole = keyless.get(path)
+        part = keyless.get(path, headers={"Range": "bytes=4-11"})
+        head = keyless.head(path)
+        beyond = keyless.get(path, headers={"Range": "bytes=99999-"})
+    assert (whole.status_code, whole.content) == (200, wav())
+    assert "M%C3%BCde.wav" in whole.headers["content-disposition"]
+    assert (part.status_code, part.content) == (206, wav()[4:12])
+    assert (head.status_code, head.headers["content-length"]) == (200, str(len(wav())))
+    assert beyond.status_code == 416
+
+
+def test_behind_a_gateway_it_is_given_by_a_link_to_storage(service: Service) -> None:
+    job = submit_denoise(service, owner="alice")
+    settings = replace(service.settings, stream_downloads=False)
+    with TestClient(create_app(replace(service, settings=settings))) as keyless:
+        answer = keyless.get(original_path(service, job.job_id), follow_redirects=False)
+    assert answer.status_code == 307
+    assert job.source.location.key in answer.headers["location"]
+
+
+def test_nobody_gets_it_by_another_token(api: TestClient, service: Service) -> None:
+    job = submit_denoise(service, owner="alice")
+    path = original_path(service, job.job_id)
+    for wrong in (job.download_token, job.job_id, "x", "é"):
+        answer = api.get(path.replace(job.source_token, wrong))
+        assert (answer.status_code, answer.json()) == (404, NOT_FOUND)
+    assert api.get(path.replace(job.job_id, str(UUID(int=1)))).status_code == 404
+    assert api.get(path.replace(job.job_id, "nonsense")).status_code == 404
+
+
+def test_deleted_results_take_it_along(api: TestClient, service: Service) -> None:
+    job = denoised(service, submit_denoise(service, owner="alice"))
+    path = original_path(service, job.job_id)
+    assert api.get(path).status_code == 200
+    service.jobs.change(job.job_id, lambda j: j.delete_results(at=service.now()))
+    assert api.get(path).status_code == 404
+    (record,) = api.get("/api/v1/denoise").json()
+    assert (record["status"], record["audio_url"]) == ("success", None)
+
+
+def test_the_address_of_a_result_works_without_a_key(api: TestClient, service: Service) -> None:
+    denoised(service, submit_denoise(service, owner="alice"), content=b"quiet")
+    (record,) = api.get("/api/v1/denoise").json()
+    with TestClient(create_app(service)) as keyless:
+        path = record["audio_url"].removeprefix("http://host.example")
+        assert keyless.get(path).content == b"quiet"

@@ -92,6 +92,49 @@ def test_a_job_request_takes_the_same_options_as_values(api: TestClient, service
     assert (options.residual, options.limit, options.hpss_kernel) == (True, False, 5)
 
 
+def test_the_recipe_in_the_address_decides_what_is_done_and_how_the_form_is_read(
+    api: TestClient, service: Service
+) -> None:
+    form = {"engine": "spectral", "format": "mp3", "strength": "40", "target_lufs": "-20"}
+    answer = api.post(
+        "/process?recipe=denoise", files={"file": ("talk.aac", b"\xff\xf1" + bytes(99))}, data=form
+    )
+    assert (answer.status_code, answer.json()["recipe"]) == (200, "denoise")
+    assert len(answer.json()["stages"]) == 3
+    options = service.jobs.get(answer.json()["job_id"]).options
+    assert (options.engine, options.output_extension) == ("spectral", "mp3")
+    assert (options.strength, options.auto_level_lufs) == (40.0, -20.0)
+    config = api.get("/config").json()["denoise"]
+    assert form.keys() == config["options"].keys() == config["defaults"].keys()
+
+
+@pytest.mark.parametrize(
+    ("query", "form", "detail"),
+    [
+        ("?recipe=transcribe", {}, "recipe 'transcribe' is not one of separate, denoise"),
+        ("?recipe=denoise", {"gain": "track"}, "unknown option 'gain'"),
+        ("", {"strength": "40"}, "unknown option 'strength'"),
+    ],
+)
+def test_what_is_no_recipe_or_another_recipes_option_is_refused(
+    api: TestClient, query: str, form: dict[str, str], detail: str
+) -> None:
+    answer = api.post(f"/process{query}", files={"file": ("a.wav", wav())}, data=form)
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith(detail)
+
+
+def test_a_job_request_names_its_recipe_too(api: TestClient, service: Service) -> None:
+    room = api.post("/uploads", json={"file_name": "talk.aac", "recipe": "denoise"}).json()
+    upload = service.uploads.get(room["upload_id"], owner="local")
+    with service.intake.writer(upload) as writer:
+        writer.write(b"\xff\xf1" + bytes(99))
+    body = {"upload_id": room["upload_id"], "recipe": "denoise", "strength": 40}
+    job = api.post("/jobs", json=body).json()
+    assert job["recipe"] == "denoise"
+    assert service.jobs.get(job["job_id"]).options.strength == 40.0
+
+
 def test_an_engine_that_is_not_there_is_a_503_that_says_what_is_missing(api: TestClient) -> None:
     answer = api.post("/process", files={"file": ("a.wav", wav())}, data={"engine": "demucs"})
     assert answer.status_code == 503

@@ -103,6 +103,13 @@ def test_what_cannot_be_taken_gets_no_links(
     assert reason in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("length", ["", "-1", "1e3", "9" * 5000])
+def test_a_put_of_no_sensible_length_is_refused(api: TestClient, length: str) -> None:
+    answer = api.put("/upload/song.wav", content=b"RIFF", headers={"Content-Length": length})
+    assert answer.status_code == 400
+    assert "Content-Length" in answer.json()["detail"]
+
+
 class TestInParts:
     """Uploads above the limit for a single PUT, here of 10 MB, in parts of 5 MB."""
 

@@ -1,5 +1,6 @@
 """What the README tells a new user to type, typed."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -7,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.twin import Twin
+from tests.twin import Launched, Twin
+from tests.voice import seconds_of_sound
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -38,7 +40,7 @@ def test_the_curl_commands_work(
 def test_the_websocket_example_prints_the_job(
     local_twin: Twin, finished_job: dict[str, Any]
 ) -> None:
-    (example,) = blocks("python")
+    example = next(b for b in blocks("python") if "connect(" in b)
     program = f"job_id = {finished_job['job_id']!r}\n" + example.replace(
         "ws://localhost:8000", local_twin.url.replace("http", "ws")
     )
@@ -46,6 +48,48 @@ def test_the_websocket_example_prints_the_job(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.stdout.split() == ["100.0", "completed"], done.stderr
+
+
+def test_the_audo_example_saves_a_clean_recording(
+    voice_twin: Launched, voice_key: str, recordings: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copy(recordings["mp4"], tmp_path / "talk.mp4")
+    example = next(b for b in blocks("python") if "NoiseRemovalClient" in b)
+    program = f"api_key = {voice_key!r}\n" + example.replace(
+        "http://localhost:8000", voice_twin.url
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert seconds_of_sound(tmp_path / "clean.mp3") > 1
+
+
+def test_the_munsit_commands_send_watch_and_list(
+    voice_twin: Launched, voice_key: str, recordings: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copy(recordings["wav"], tmp_path / "talk.wav")
+    block = next(b for b in blocks("sh") if "/api/v1/denoise" in b)
+    send, watch, listed = block.replace("http://localhost:8000", voice_twin.url).splitlines()
+    script = f"""set -e
+curl() {{ command curl --fail --silent --show-error "$@"; }}
+ID=$({send} | tee sent.json | sed 's/.*"denoiseId":"\\([^"]*\\)".*/\\1/')
+{watch} > events.txt
+{listed} > records.json"""
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env={"KEY": voice_key, "PATH": "/usr/local/bin:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    denoise_id = json.loads((tmp_path / "sent.json").read_text())["denoiseId"]
+    records = json.loads((tmp_path / "records.json").read_text())
+    record = next(found for found in records if found["id"] == denoise_id)
+    assert record["status"] == "success"
+    assert record["audio_url"] in (tmp_path / "events.txt").read_text().splitlines()[-2]
 
 
 def test_every_command_the_readme_names_exists() -> None:

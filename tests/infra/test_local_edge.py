@@ -30,7 +30,7 @@ def handler(event, context):
         query = event.get("queryStringParameters") or {}
         key = {name.lower(): value for name, value in event["headers"].items()}.get("x-api-key")
         if query.get("job_id", "").startswith("1"):
-            return {"statusCode": 403}
+            return {"statusCode": 418}
         with open(os.environ["TMP_FILE"], "w") as file:
             json.dump({**query, "key": key}, file)
     elif route == "$default" and event["body"] == "bye":
@@ -164,7 +164,7 @@ def test_an_idle_socket_stays_open(edge: Edge) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "status"), [("/v1/wss/nothing", 404), (f"/v1/wss/job/1{JOB[1:]}", 403)]
+    ("path", "status"), [("/v1/wss/nothing", 404), (f"/v1/wss/job/1{JOB[1:]}", 418)]
 )
 def test_a_refused_socket_is_refused_with_its_status(edge: Edge, path: str, status: int) -> None:
     async def talk() -> int:

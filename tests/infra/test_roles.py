@@ -75,7 +75,7 @@ STREAM = {"DescribeStream", "GetRecords", "GetShardIterator"}
         (
             "StagesRole",
             {"Uploads/*", "Drop/drop/*", "Work/*", "Tracks/*"},
-            {"Work/*", "Tracks/*", "Drop/done/*"},
+            {"Uploads/*", "Work/*", "Tracks/*", "Drop/done/*"},
         ),
         ("AuthorizerHandler", set(), set()),
         ("WebsocketHandler", set(), set()),
@@ -106,6 +106,11 @@ def test_a_role_reads_and_writes_the_objects_of_its_task(template, role, reads, 
 def test_only_what_removes_jobs_deletes_objects(template, role, deletes):
     found = actions(template, role, service="s3")
     assert {where for action, where in found if action.startswith("Delete")} == deletes
+
+
+def test_the_parts_of_an_upload_are_listed_and_abandoned_by_who_signs_for_them(template):
+    found = actions(template, "RestHandler", service="s3")
+    assert {("ListMultipartUploadParts", "Uploads/*"), ("Abort*", "Uploads/*")} <= set(found)
 
 
 # A bucket itself, beside what lies in it: listing, or a missing key is a 403.

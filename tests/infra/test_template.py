@@ -167,12 +167,17 @@ def test_the_push_address_is_the_parameters_or_else_the_apis_own(template):
 
 
 def test_parameters_are_all_optional_and_outputs_complete(template):
-    assert {
-        name: spec["Default"] for name, spec in template["Parameters"].items()
-    } == dict.fromkeys(
-        ("KeylessOwner", "SeparatorModel", "DenoiserModel", "ModelsDir", "WebSocketManagementUrl"),
-        "",
-    )
+    assert {name: spec["Default"] for name, spec in template["Parameters"].items()} == {
+        "KeylessOwner": "",
+        "SeparatorModel": "",
+        "DenoiserModel": "",
+        "ModelsDir": "",
+        "WebSocketManagementUrl": "",
+        # Off: users' URLs are https, and lead to public hosts.
+        "UrlAllowLoopback": "",
+        "RatePerS": "20",
+        "RateBurst": "200",
+    }
     assert set(template["Outputs"]) == {
         "RestApiId",
         "RestUrl",
@@ -223,6 +228,13 @@ def test_the_gateways_own_refusals_can_be_read_by_a_page(template):
     for answer in of_type(template, "AWS::ApiGateway::GatewayResponse").values():
         header = "gatewayresponse.header.Access-Control-Allow-Origin"
         assert answer["ResponseParameters"] == {header: "'*'"}
+
+
+def test_what_is_too_large_for_the_gateway_is_led_to_the_links(template):
+    answers = of_type(template, "AWS::ApiGateway::GatewayResponse").values()
+    (refusal,) = (a for a in answers if a["ResponseType"] == "REQUEST_TOO_LARGE")
+    detail = json.loads(refusal["ResponseTemplates"]["application/json"])["detail"]
+    assert "POST /uploads" in detail
 
 
 def test_a_websocket_is_authorized_when_it_connects(template):

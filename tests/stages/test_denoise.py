@@ -1,13 +1,21 @@
 """What both engines promise: length, silence, clean speech, image, files by checksum."""
 
 import dataclasses
+import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from clearstem.errors import AudioOutOfRange, MissingWeights, WrongChecksum
 from containers.audio.denoise import Model, ModelFile, denoise
-from containers.audio.noise_floor import measure_levels, noisiness, quiet_segments
+from containers.audio.noise_floor import (
+    measure_levels,
+    noisiness,
+    noisiness_by_answer,
+    quiet_segments,
+)
 from tests.stages.memory import Sound, Tape, noise
 from tests.stages.weights import model
 
@@ -162,3 +170,58 @@ def test_a_clean_half_does_not_vouch_for_a_noisy_one():
     shares = noisiness(measure_levels(Sound(samples, rate_hz=16_000)))
     assert not shares[: len(shares) // 4].any()
     assert (shares[-len(shares) // 4 :] == 1).all()
+
+
+_MEASURED = """
+import json, sys
+from containers.audio import neural_denoise
+from containers.audio.denoise import Model, denoise
+from tests.stages.memory import Bin, EndlessNoise
+from tests.stages.test_neural_denoise import Untouched
+
+neural_denoise.load_network = lambda name, files: Untouched
+engine, seconds = sys.argv[1], float(sys.argv[2])
+written = Bin()
+source = EndlessNoise(seconds=seconds, channels=1, rate_hz=8_000)
+denoise(source, written, engine=engine, model=Model("dtln", ()))
+assert written.frames_written == source.frames
+status = open("/proc/self/status").read().split("VmHWM:")[1]
+print(json.dumps(int(status.split()[0]) / 1024))
+"""
+
+
+def peak_mb(engine, *, seconds):
+    """Largest resident set of a process that denoises so many seconds."""
+    command = [sys.executable, "-c", _MEASURED, engine, str(seconds)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(("engine", "seconds"), [("spectral", 3 * 3600), ("neural", 1200)])
+def test_memory_does_not_grow_with_the_length(engine, seconds):
+    # Of the whole recording only a level for each fifth of a second is kept: 0.4 MB for 3 h,
+    # and a few times that while it is filtered. 3 h of these samples are 345 MB.
+    short, long = peak_mb(engine, seconds=120), peak_mb(engine, seconds=seconds)
+    assert long < short + 30
+    assert long < 400
+
+
+def levels_of(samples):
+    return measure_levels(Sound(samples, rate_hz=16_000))
+
+
+def test_noise_that_comes_and_goes_is_found_by_what_the_network_removed():
+    t = np.arange(10 * 16_000) / 16_000
+    voice = (0.2 * np.sin(2 * np.pi * 440 * t) * ((t % 1) < 0.5))[np.newaxis]
+    bursts = noise(1, len(t), amplitude=0.05) * ((t % 1 > 0.6) & (t % 1 < 0.8))
+    before, after = levels_of(voice + bursts), levels_of(voice + 0.01 * bursts)
+    assert not noisiness(before).any()  # the rest of each pause is silent
+    assert (noisiness_by_answer(before, after) == 1).all()
+
+
+@pytest.mark.parametrize("left", [0.1, 1.0])
+def test_where_the_loud_moments_went_or_nothing_did_the_answer_tells_nothing(left):
+    samples = talk(seconds=10, hiss=1e-4)
+    before, after = levels_of(samples), levels_of(samples * np.float32(left))
+    np.testing.assert_array_equal(noisiness_by_answer(before, after), noisiness(before))
+    assert not noisiness(before).any()

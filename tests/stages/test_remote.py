@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from clearstem.errors import JobIsOver, SourceNotFetched
+from clearstem.guarded import GuardedClient
 from clearstem.jobs import JobState
 from clearstem.options import DenoiseOptions
 from clearstem.recipes import EXTRACTION
@@ -41,7 +42,7 @@ def near(service: Service) -> Service:
         service.settings,
         url_allow_loopback=True,
         url_idle_s=0.3,
-        url_total_s=1.0,
+        url_total_s=20.0,
         max_upload_bytes=100_000,
     )
     return replace(service, settings=settings)
@@ -151,8 +152,9 @@ def test_the_format_comes_from_the_address_or_from_its_answer(space, path, name,
 )
 def test_an_address_that_gives_no_recording_fails_for_good_with_its_reason(space, path, reason):
     running = space(path + ("&" if "?" in path else "?") + SIGNED)
+    hurried = GuardedClient(allow_loopback=True, total_s=1.0, idle_s=0.5)
     with pytest.raises(SourceNotFetched, match=reason) as caught:
-        fetch(running)
+        fetch_source(running, lambda *_: None, client=hurried)
     assert str(caught.value).startswith("the recording could not be fetched: ")
     assert "s3cret" not in str(caught.value)
     assert stored(running) == []
@@ -170,11 +172,19 @@ def test_an_address_that_gives_no_recording_fails_for_good_with_its_reason(space
 )
 def test_what_may_pass_is_tried_four_times(space, server, path, reason):
     running = space(path)
-    pauses = Pauses()
+    pauses, patient = Pauses(), GuardedClient(allow_loopback=True, total_s=60, idle_s=0.3)
     with pytest.raises(SourceNotFetched, match=rf"{reason} \(tried 4 times\)"):
-        fetch_source(running, lambda *_: None, sleep=pauses)
+        fetch_source(running, lambda *_: None, client=patient, sleep=pauses)
     assert (len(server.asked), pauses.asked) == (4, [1.0, 5.0, 20.0])
     assert stored(running) == []
+
+
+def test_a_peer_that_uses_up_its_time_gets_no_more_attempts(space, server):
+    running = space("/500")
+    busy = GuardedClient(allow_loopback=True, total_s=0.5, idle_s=0.5)
+    with pytest.raises(SourceNotFetched, match=r"\(tried 2 times\)"):
+        fetch_source(running, lambda *_: None, client=busy, sleep=lambda _: time.sleep(0.6))
+    assert len(server.asked) == 2
 
 
 def test_a_source_that_comes_at_the_second_attempt_is_a_source(space, server):

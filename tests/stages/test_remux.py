@@ -6,7 +6,8 @@ import pytest
 
 from clearstem.errors import PictureNotHeld
 from containers.audio.encode import encode
-from containers.audio.remux import holders, pictures_of, remux
+from containers.audio.pictures import holders, pictures_of
+from containers.audio.remux import remux
 from containers.audio.stream import Recording, decode
 from tests.signals import chirp
 from tests.stages.files import samples_of, write_recording
@@ -167,6 +168,19 @@ def test_what_a_container_does_not_hold_is_left_out_and_told(tmp_path):
     assert notes == ("subtitle stream 2 (mov_text) left out: mkv holds none",)
 
 
+def test_a_font_goes_along_in_matroska_and_is_told_of_elsewhere(tmp_path):
+    original = write_video(tmp_path / "film.mkv", muxer="matroska", font=b"letters" * 50)
+    result, notes, _ = with_own_sound(tmp_path, original, "mkv")
+    assert notes == ()
+    with av.open(str(result)) as file:
+        (font,) = [stream for stream in file.streams if stream.type == "attachment"]
+        assert font.metadata["filename"] == "letters.ttf"
+        assert font.data == b"letters" * 50
+    _, notes, _ = with_own_sound(tmp_path, original, "mp4")
+    assert len(notes) == 1
+    assert notes[0].startswith("attachment stream 2") and notes[0].endswith("mp4 holds none")
+
+
 @pytest.mark.parametrize("container", ["mp4", "mkv"])
 def test_a_cover_goes_along(tmp_path, container):
     original = real_audio("musicdelta_80srock.stem.mp4")
@@ -203,9 +217,8 @@ def test_pictures_that_do_not_fit_are_refused_by_name(tmp_path):
     original = write_video(
         tmp_path / "film.webm", muxer="webm", picture="libvpx", sound="libopus", seconds=0.5
     )
-    pictures = pictures_of(original)
-    assert pictures.codecs == ("vp8",)
-    assert "mp4" not in holders(pictures.codecs)
+    assert pictures_of(original) == ("vp8",)
+    assert "mp4" not in holders(("vp8",))
     with pytest.raises(PictureNotHeld, match=r"mp4 holds no vp8 video.*mkv, webm"):
         remux(original, original, tmp_path / "no.mp4", container="mp4")
 

@@ -25,6 +25,7 @@ def write_video(
     subtitles: str | None = None,
     labelled: bool = False,
     b_frames: int = 0,
+    font: bytes = b"",
     samples: Floats | None = None,
 ) -> Path:
     """Moving bars with a chirp that begins after `begin_s`."""
@@ -39,6 +40,8 @@ def write_video(
         texts = file.add_mux_stream(subtitles) if subtitles else None
         if texts is not None:
             texts.time_base = Fraction(1, 1000)
+        if font:
+            file.add_attachment("letters.ttf", "application/x-truetype-font", font)
         if labelled:
             file.metadata.update({"title": "Bars", "artist": "Nobody"})
             shown.metadata["language"] = "swe"

@@ -1,6 +1,10 @@
 """Addresses that are refused for their form, before anything is called."""
 
+import contextlib
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from clearstem.addresses import check_address, file_name_of
 from clearstem.errors import UrlRefused
@@ -114,3 +118,22 @@ def test_where_the_loopback_is_allowed_nothing_else_is():
 )
 def test_the_file_name_of_an_address_is_its_paths_last_part(url, name):
     assert file_name_of(url) == name
+
+
+# What addresses are made of, so that most of what is drawn gets beyond the first check.
+PIECES = st.sampled_from(
+    (
+        *("https://", "http://", "//", "@", ":", "[", "]", "::1", "127.0.0.1", "0x7f", "%00", "%"),
+        *("?", "#", "/", "..", "a.example", "\r\n", "\t", "①", "。", "xn--", "443", "99999", "é"),
+        "\ud800",
+    )
+)
+
+
+@given(st.lists(st.one_of(PIECES, st.text(max_size=5)), max_size=12).map("".join))
+@example("https://" + "é" * 8000)
+@example("https://a.example:" + "9" * 5000)
+def test_any_text_is_an_address_or_is_refused_and_has_a_name(text):
+    with contextlib.suppress(UrlRefused):
+        check_address(text, allow_loopback=False)
+    assert file_name_of(text)

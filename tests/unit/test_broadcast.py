@@ -1,6 +1,7 @@
 """Snapshots to everyone who watches, and what becomes of those who left."""
 
-from dataclasses import dataclass, field
+import threading
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -67,7 +68,8 @@ def test_everyone_who_watches_is_told_in_their_own_dialect(broadcast):
     watch(broadcast, "one")
     watch(broadcast, "two", dialect="audo")
     assert broadcast.tell_watchers(JOB_ID) == 2
-    assert broadcast.sockets.frames == [("one", b"queued 0.0"), ("two", "état queued".encode())]
+    frames = sorted(broadcast.sockets.frames)  # nobody is told before another
+    assert frames == [("one", b"queued 0.0"), ("two", "état queued".encode())]
 
 
 def test_a_late_record_of_the_stream_tells_the_job_as_it_is_now(broadcast):
@@ -85,7 +87,7 @@ def test_a_connection_of_one_job_is_closed_after_the_last_frame(broadcast):
     assert broadcast.sockets.hung_up == []
     finish(broadcast)
     assert broadcast.tell_watchers(JOB_ID) == 2
-    assert broadcast.sockets.frames[2:] == [
+    assert sorted(broadcast.sockets.frames[2:]) == [
         ("all", b"succeeded 100.0"),
         ("one", b"succeeded 100.0"),
     ]
@@ -115,6 +117,26 @@ def test_a_connection_that_stays_gone_is_forgotten_and_the_others_are_told(broad
     assert broadcast.tell_watchers(JOB_ID) == 1
     assert [c.connection_id for c in broadcast.connections.watchers(JOB_ID)] == ["here"]
     assert broadcast.connections.get("gone") is None
+
+
+def test_a_watcher_who_is_slow_to_reach_keeps_nobody_waiting(broadcast):
+    told = threading.Event()
+    names = [f"watcher {n}" for n in range(5)]
+    for name in names:
+        watch(broadcast, name)
+    broadcast.sockets.gone[names[0]] = 1
+
+    def until_the_others_are_told(_: float) -> None:
+        assert told.wait(10)
+
+    def post(*, ConnectionId: str, Data: bytes) -> None:
+        Sockets.post_to_connection(broadcast.sockets, ConnectionId=ConnectionId, Data=Data)
+        if len(broadcast.sockets.frames) == len(names) - 1:
+            told.set()
+
+    broadcast.sockets.post_to_connection = post
+    assert replace(broadcast, sleep=until_the_others_are_told).tell_watchers(JOB_ID) == len(names)
+    assert broadcast.sockets.frames[-1][0] == names[0]
 
 
 def test_of_a_job_that_is_not_there_nobody_is_told(broadcast):

@@ -1,0 +1,117 @@
+"""Which media files are opened, and what lies in them beside the samples.
+
+Hides how FFmpeg is kept from trusting a file: the demuxers that it may take, the files that it
+may open, the stream that is the recording, tags in unknown encodings, pictures of any size.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+import av
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
+from clearstem.errors import NoAudio, UnreadableAudio
+from containers.audio.headers import described, looks_like_mp3
+
+# Demuxers for what the dialects accept and nothing more: the playlist formats (hls, concat)
+# would let a file name other files and hosts, which FFmpeg would then open for its sender.
+_DEMUXERS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,webm,mov,mp3,mpeg,mpegts,"
+    "ogg,w64,wav,wv"
+)
+_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": _DEMUXERS,
+}
+_WAV_OPTIONS = {
+    # Bytes of a packet: FFmpeg's own choice of 4096 frames costs more in calls than in decoding.
+    "max_size": "65536",
+    # FFmpeg looks for DTS in what says it is PCM: in a quarter of a megabyte, not in two.
+    "max_probe_packets": "4",
+}
+_WAV_HEADS = (b"RIFF", b"RF64", b"BW64", b"riff")
+
+_COVER_LIMIT_BYTES = 16 * 1024 * 1024
+
+_TAGS = frozenset(
+    {
+        "title", "artist", "album", "album_artist", "date", "track", "disc", "genre", "composer",
+        "performer", "comment", "copyright", "publisher", "isrc", "bpm", "lyrics",
+    }
+)  # fmt: skip
+
+
+def open_media(path: Path) -> InputContainer:
+    """A media file, open, whatever its name says.
+
+    Raises
+    ------
+    UnreadableAudio
+        If no demuxer that we take knows the file; the message says what it looks like.
+    """
+    with path.open("rb") as file:
+        head = file.read(64)
+    # The second try is for recordings of a few packets: FFmpeg takes those for video then.
+    formats = (None, "mp3") if looks_like_mp3(head) else (None,)
+    options = _OPTIONS | (_WAV_OPTIONS if head.startswith(_WAV_HEADS) else {})
+    for format in formats:
+        with suppress(av.error.FFmpegError):
+            # Tags in an unknown encoding must not cost the recording.
+            return av.open(str(path), format=format, options=options, metadata_errors="replace")
+    raise UnreadableAudio(f"{path.name} is {described(head)}, not audio in a known format")
+
+
+def audio_stream(container: InputContainer, path: Path) -> AudioStream:
+    """The stream to decode: what FFmpeg takes for the main one.
+
+    Raises
+    ------
+    NoAudio
+        If there is no audio stream, or one without channels.
+    UnreadableAudio
+        If there is no decoder for it, or nothing of it decodes.
+    """
+    streams = container.streams
+    if not streams.audio:
+        others = ", ".join(sorted({stream.type for stream in streams})) or "no"
+        raise NoAudio(f"{path.name}: a {container.format.name} file with {others} streams only")
+    best = cast(AudioStream | None, streams.best("audio")) or streams.audio[0]
+    # None where FFmpeg knows of a codec but has no decoder for it, which PyAV's types leave out.
+    codec = cast(AudioCodecContext | None, best.codec_context)
+    if codec is None:
+        raise UnreadableAudio(f"{path.name}: there is no decoder for the sound in it")
+    if codec.channels and codec.sample_rate:
+        return best
+    if container.format.name == "wav":
+        raise NoAudio(
+            f"{path.name}: the header declares {codec.channels} channels at {codec.sample_rate} Hz"
+        )
+    raise UnreadableAudio(f"{path.name}: taken for {container.format.name}, but no frame decodes")
+
+
+def tags_of(container: InputContainer, stream: AudioStream) -> dict[str, str]:
+    """Title and the like, keys in lower case.
+
+    Ogg keeps them at the stream, everything else at the container.
+    """
+    found = {key.lower(): value for key, value in (stream.metadata | container.metadata).items()}
+    if "year" in found:
+        found.setdefault("date", found["year"])
+    return {key: value for key, value in found.items() if key in _TAGS and value.strip()}
+
+
+def cover_of(container: InputContainer, path: Path) -> bytes | None:
+    """The first attached picture as it is in the file; None where it has none of a sane size.
+
+    It is read through a reader of its own, which must not move the sound's.
+    """
+    for video in container.streams.video:
+        if not video.disposition & av.stream.Disposition.attached_pic:
+            continue
+        with av.open(str(path), options=_OPTIONS, metadata_errors="replace") as again:
+            for packet in again.demux(again.streams[video.index]):
+                return bytes(packet) if 0 < packet.size <= _COVER_LIMIT_BYTES else None
+    return None

@@ -1,0 +1,174 @@
+"""Stage encoding: the format that was asked for, its level, its pictures, its way to the client."""
+
+import sys
+import types
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from clearstem.jobs import JobState
+from containers.audio.stream import decode
+from containers.workspace import sha256_of
+from tests.recipes import result_of, run_recipe, submitted_noisy
+from tests.signals import chirp, noise
+from tests.stages.files import samples_of
+from tests.stages.real_audio import real_audio
+from tests.stages.videos import RATE_HZ, delay, picture_packets, write_video
+
+
+def wav(path, samples, *, rate_hz=RATE_HZ, subtype="PCM_16"):
+    soundfile.write(path, samples.T, rate_hz, subtype=subtype)
+    return path
+
+
+def finished(service, job):
+    job = run_recipe(service, job)
+    assert job.state is JobState.SUCCEEDED, job.failure
+    return job
+
+
+@pytest.mark.parametrize(
+    "extension", ["wav", "flac", "mp3", "ogg", "m4a", "mp4", "mov", "m4v", "mkv", "webm", "wmv"]
+)
+def test_every_extension_that_may_be_asked_for_is_written(service, tmp_path, extension):
+    samples = noise(RATE_HZ, channels=2, peak=0.2)
+    path = wav(tmp_path / "talk.wav", samples)
+    job = finished(service, submitted_noisy(service, path, output_extension=extension))
+    track = job.track("clean")
+    result = result_of(service, job, to=tmp_path)
+    assert (track.extension, track.frames) == (extension, RATE_HZ)
+    assert track.size_bytes == result.stat().st_size
+    assert track.sha256 == sha256_of(result)
+    decoded = decode(result, tmp_path / "heard.wav")
+    assert (decoded.format.frames, decoded.format.channels) == (RATE_HZ, 2)
+    assert track.loudness_lufs is not None and track.true_peak_dbtp is not None
+    assert job.loudness is None  # no level was asked for
+
+
+@pytest.mark.parametrize(
+    ("subtype", "name"),
+    [("PCM_16", "a.wav"), ("PCM_24", "a.wav"), ("FLOAT", "a.wav"), ("PCM_16", "a.flac")],
+)
+def test_the_depth_of_the_samples_is_the_source_s(service, tmp_path, subtype, name):
+    path = wav(tmp_path / name, noise(8_000), subtype=subtype)
+    job = finished(service, submitted_noisy(service, path))
+    assert soundfile.info(result_of(service, job, to=tmp_path)).subtype == subtype
+
+
+@pytest.mark.parametrize("extension", ["wav", "mp3", "mp4"])
+def test_the_level_that_was_asked_for_is_reached_under_the_ceiling(service, tmp_path, extension):
+    t = np.arange(4 * RATE_HZ) / RATE_HZ
+    # Louder for moments, as voices are.
+    voice = (0.05 + 0.4 * ((t % 0.5) < 0.015)) * np.sin(2 * np.pi * 300 * t)
+    path = wav(tmp_path / "talk.wav", np.stack([voice, voice]).astype(np.float32))
+    chosen = {"auto_level_lufs": -16.0, "output_extension": extension}
+    job = finished(service, submitted_noisy(service, path, **chosen))
+    track = job.track("clean")
+    assert track.true_peak_dbtp <= -1.0
+    assert track.loudness_lufs == pytest.approx(-16.0, abs=1.0)
+    assert job.loudness.target_lufs == -16 and job.loudness.ceiling_dbtp == -1
+    assert job.loudness.gain_db == pytest.approx(-16 - job.loudness.source_lufs)
+    assert job.loudness.limited
+    assert any("peaks limited by up to" in note for note in job.notes)
+
+
+def test_silence_is_leveled_to_silence(service, tmp_path):
+    path = wav(tmp_path / "still.wav", np.zeros((1, RATE_HZ), np.float32))
+    job = finished(service, submitted_noisy(service, path, auto_level_lufs=-16.0))
+    assert job.loudness.main_lufs is None and job.loudness.gain_db == 0
+    samples, _ = soundfile.read(result_of(service, job, to=tmp_path))
+    assert not samples.any()
+
+
+@pytest.mark.parametrize("name", ["chaplin.mp4", "bbb_0_30.webm"])
+def test_a_real_video_comes_back_with_its_own_pictures(service, tmp_path, name):
+    original = real_audio(name)
+    job = finished(service, submitted_noisy(service, original, strength=1.0))
+    result = result_of(service, job, to=tmp_path)
+    assert result.suffix == original.suffix
+    assert picture_packets(result) == picture_packets(original)
+    decode(original, tmp_path / "before.wav")
+    decode(result, tmp_path / "after.wav")
+    before, after = (samples_of(tmp_path / f"{n}.wav") for n in ("before", "after"))
+    if result.suffix == ".webm":  # Opus counts at 48 kHz
+        assert after.shape[1] == -(-before.shape[1] * 48_000 // job.audio.rate_hz)
+        before, after = before[:, :: 441 * 2], after[:, :: 480 * 2]
+    else:
+        assert after.shape == before.shape
+    assert delay(before, after) == 0
+    assert job.track("clean").frames * job.audio.rate_hz == pytest.approx(
+        job.audio.frames * (48_000 if result.suffix == ".webm" else job.audio.rate_hz), abs=48_000
+    )
+
+
+def test_a_video_leveled_keeps_its_pictures_and_the_ceiling(service, tmp_path):
+    samples = chirp(2 * RATE_HZ, rate_hz=RATE_HZ, channels=2, top=0.1, peak=0.05)
+    path = write_video(tmp_path / "film.mp4", muxer="mp4", labelled=True, samples=samples)
+    job = finished(service, submitted_noisy(service, path, auto_level_lufs=-10.0))
+    result = result_of(service, job, to=tmp_path)
+    assert picture_packets(result) == picture_packets(path)
+    assert job.track("clean").true_peak_dbtp <= -1.0
+    with av.open(str(result)) as file:
+        assert file.metadata["title"] == "Bars" and len(file.chapters()) == 2
+
+
+def test_sound_alone_may_be_asked_of_a_video(service, tmp_path):
+    path = write_video(tmp_path / "film.mp4", muxer="mp4", seconds=1.0)
+    job = finished(service, submitted_noisy(service, path, output_extension="mp3"))
+    with av.open(str(result_of(service, job, to=tmp_path))) as file:
+        assert [stream.type for stream in file.streams] == ["audio"]
+
+
+@pytest.mark.parametrize(
+    ("name", "muxer", "picture", "sound", "extension"),
+    [
+        ("film.avi", "avi", "mpeg4", "libmp3lame", "mkv"),
+        ("film.flv", "flv", "flv", "aac", "wmv"),
+        ("film.asf", "asf", "wmv2", "wmav2", "wmv"),
+        ("film.mp4", "matroska", "libvpx", "libopus", "mkv"),
+    ],
+)
+def test_where_nothing_is_asked_the_nearest_container_is_written(
+    service, tmp_path, name, muxer, picture, sound, extension
+):
+    path = write_video(tmp_path / name, muxer=muxer, picture=picture, sound=sound, seconds=1.0)
+    job = finished(service, submitted_noisy(service, path))
+    assert job.track("clean").extension == extension
+    assert [digest for digest, _ in picture_packets(result_of(service, job, to=tmp_path))] == [
+        digest for digest, _ in picture_packets(path)
+    ]
+    if name in ("film.flv", "film.mp4"):
+        assert any(f"written as {extension}" in note for note in job.notes)
+
+
+def remote(monkeypatch, answer):
+    """A stand-in for `containers.remote`; what it was asked to deliver."""
+    seen = []
+
+    def deliver(space, path, *, content_type):
+        seen.append((space.job.output_url, path.name, content_type, path.read_bytes()))
+        return answer
+
+    module = types.ModuleType("containers.remote")
+    module.deliver = deliver
+    monkeypatch.setitem(sys.modules, "containers.remote", module)
+    return seen
+
+
+@pytest.mark.parametrize("answer", [None, "output address answered 403"])
+def test_the_result_is_put_to_the_client_s_address_and_kept(service, tmp_path, monkeypatch, answer):
+    seen = remote(monkeypatch, answer)
+    path = wav(tmp_path / "talk.wav", noise(16_000))
+    address = "https://example.com/put-it-here"
+    job = finished(service, submitted_noisy(service, path, output_url=address))
+    kept = result_of(service, job, to=tmp_path)
+    assert seen == [(address, "clean.wav", "audio/wav", kept.read_bytes())]
+    assert (answer in job.notes) == (answer is not None)
+
+
+def test_nothing_is_put_anywhere_unasked(service, tmp_path, monkeypatch):
+    seen = remote(monkeypatch, None)
+    finished(service, submitted_noisy(service, wav(tmp_path / "talk.wav", noise(16_000))))
+    assert seen == []
