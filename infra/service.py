@@ -136,6 +136,8 @@ class Service(cdk.Stack):
             "CLEARSTEM_KEYLESS_OWNER": self._keyless_owner.value_as_string,
             "CLEARSTEM_RATE_PER_S": self._rate_per_s.value_as_string,
             "CLEARSTEM_RATE_BURST": self._rate_burst.value_as_string,
+            # API Gateway ends a stream after 15 minutes, in the middle of an event or not.
+            "CLEARSTEM_EVENT_STREAM_S": "840",
             "CLEARSTEM_CORS_ORIGINS": ",".join(_CORS_ORIGINS),
             # API Gateway ends bodies at 6 MB: tracks go by a redirect to storage.
             "CLEARSTEM_STREAM_DOWNLOADS": "",
