@@ -27,7 +27,7 @@ up: setup
 	$(BIN)/clearstem up
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup
 	$(BIN)/ruff format --check .
