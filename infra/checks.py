@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from infra import synth
+from infra import nag, synth
 
 # cfn-lint's rules that are not ours to follow, and why.
 _IGNORED_RULES: Final = {
@@ -76,6 +76,7 @@ def _findings() -> Iterator[tuple[str, list[str]]]:
     yield "snapshot equals a fresh synth", snapshot_drift(fresh)
     yield "cfn-lint", template_problems(fresh.template)
     yield "statelint", state_machine_problems(fresh.template)
+    yield "cdk-nag AwsSolutions and Serverless", nag.problems(nag.find())
 
 
 def report(findings: Iterable[tuple[str, list[str]]]) -> int:

@@ -15,6 +15,8 @@ from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
+from infra.access_logs import AccessLogs
+
 STAGE_NAME: Final = "live"
 
 # What tells about the service and not about anybody's recordings.
@@ -40,6 +42,7 @@ class RestApi(Construct):
         *,
         function: lambda_.IFunction,
         authorizer: lambda_.IFunction,
+        logs: AccessLogs,
     ) -> None:
         super().__init__(scope, id)
         self.api = apigateway.RestApi(
@@ -55,8 +58,15 @@ class RestApi(Construct):
                 tracing_enabled=True,
                 throttling_rate_limit=_REQUESTS_PER_S,
                 throttling_burst_limit=_BURST,
+                # Errors of the gateway itself; never bodies, which are people's recordings.
+                logging_level=apigateway.MethodLoggingLevel.ERROR,
+                data_trace_enabled=False,
+                metrics_enabled=True,
+                access_log_destination=apigateway.LogGroupLogDestination(logs.rest),
+                access_log_format=logs.rest_format,
             ),
         )
+        logs.come_before(self.api.deployment_stage)
         # CDK's own output of the address: the stack names its outputs itself.
         self.api.node.try_remove_child("Endpoint")
         self._add_routes(function, authorizer=authorizer)

@@ -8,21 +8,22 @@ from typing import Any, Final
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from clearstem.intake import DONE_PREFIX, DROP_PREFIX
 from clearstem.recipes import DENOISE, RECIPES, SEPARATE, Recipe
+from infra.access_logs import AccessLogs
 from infra.bundling import functions_code
 from infra.compute import Network, Queues
 from infra.functions import DeadLetters, ZipFunction
 from infra.intake import BadEndings, Sweep, watch_drop
 from infra.live import LiveApi, push_changes
+from infra.options import Encryption, Options
 from infra.rest_api import RestApi
 from infra.stages import RecipeMachine, StageTasks
 from infra.storage import Storage
 
-# Presigned URLs and keys carry the authority; a page's origin adds none.
-_CORS_ORIGINS: Final = ("*",)
 _MAX_UPLOAD_BYTES: Final = 500 * 1024 * 1024
 # What the Munsit dialect's documents say.
 _VOICE_MAX_UPLOAD_BYTES: Final = 200 * 1024 * 1024
@@ -38,12 +39,28 @@ _CHANGE_JOB: Final = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateIt
 
 
 class Service(cdk.Stack):
-    """All of clearstem in one account and region."""
+    """All of clearstem in one account and region.
 
-    def __init__(self, scope: Construct, id: str, **options: Any) -> None:
-        super().__init__(scope, id, **options)
+    Parameters
+    ----------
+    options : Options
+        What the operator decided.
+    **stack : Any
+        As `aws_cdk.Stack` takes it.
+    """
+
+    def __init__(self, scope: Construct, id: str, *, options: Options, **stack: Any) -> None:
+        super().__init__(scope, id, **stack)
+        self._options = options
         self._declare_parameters()
-        self._storage = Storage(self, "Storage", cors_origins=_CORS_ORIGINS)
+        self._key = self._own_key() if options.encryption is Encryption.KMS else None
+        self._storage = Storage(
+            self,
+            "Storage",
+            cors_origins=options.cors_origins.split(","),
+            key=self._key,
+            deletion_protection=options.production,
+        )
         network = Network(self, "Network")
         self._tasks = StageTasks(
             self,
@@ -57,10 +74,13 @@ class Service(cdk.Stack):
             ).machine
             for recipe in RECIPES.values()
         }
-        self._live = LiveApi(self, "Live")
+        logs = AccessLogs(self, "AccessLogs")
+        self._live = LiveApi(self, "Live", logs=logs)
         self._create_functions()
         self._connect_triggers()
-        self._rest_api = RestApi(self, "Rest", function=self._rest, authorizer=self._authorizer)
+        self._rest_api = RestApi(
+            self, "Rest", function=self._rest, authorizer=self._authorizer, logs=logs
+        )
         self._grant_storage()
         self._grant_executions()
         self._grant_batch()
@@ -81,6 +101,16 @@ class Service(cdk.Stack):
         )
         self._management_url = self._parameter(
             "WebSocketManagementUrl", "Where pushes are posted; empty: the API's own address."
+        )
+
+    def _own_key(self) -> kms.Key:
+        """One key for all that is stored, so that disabling it closes everything at once."""
+        return kms.Key(
+            self,
+            "Key",
+            description="What clearstem stores.",
+            enable_key_rotation=True,
+            removal_policy=cdk.RemovalPolicy.RETAIN,
         )
 
     def _parameter(self, name: str, description: str) -> cdk.CfnParameter:
@@ -114,7 +144,7 @@ class Service(cdk.Stack):
             "CLEARSTEM_DENOISE_STATE_MACHINE_ARN": self._arn_of(DENOISE),
             "CLEARSTEM_WEBSOCKET_URL": self._websocket_url(),
             "CLEARSTEM_KEYLESS_OWNER": self._keyless_owner.value_as_string,
-            "CLEARSTEM_CORS_ORIGINS": ",".join(_CORS_ORIGINS),
+            "CLEARSTEM_CORS_ORIGINS": self._options.cors_origins,
             # API Gateway ends bodies at 6 MB: tracks go by a redirect to storage.
             "CLEARSTEM_STREAM_DOWNLOADS": "",
         }
@@ -153,9 +183,9 @@ class Service(cdk.Stack):
                 dead_letters=lost,
             )
 
-        self._push_lost = DeadLetters(self, "PushDeadLetters")
-        self._drop_lost = DeadLetters(self, "DropDeadLetters")
-        self._settle_lost = DeadLetters(self, "SettleDeadLetters")
+        self._push_lost = DeadLetters(self, "PushDeadLetters", key=self._key)
+        self._drop_lost = DeadLetters(self, "DropDeadLetters", key=self._key)
+        self._settle_lost = DeadLetters(self, "SettleDeadLetters", key=self._key)
         # The gateway gives up after 29 s; a whole CPU halves FastAPI's cold start.
         self._rest = function("rest", seconds=29, memory_mb=1769)
         # Nobody waits longer at a door. 512 MB: below that importing boto3 is felt.
@@ -179,20 +209,19 @@ class Service(cdk.Stack):
             function=self._settle,
             dead_letters=self._settle_lost,
         )
-        Sweep(self, "Sweeping", function=self._sweep)
+        Sweep(self, "Sweeping", function=self._sweep, dead_letters=self._settle_lost)
 
     def _grant_storage(self) -> None:
-        storage, table = self._storage, self._storage.table
-        listed = "dynamodb:Query"
-        table.grant(self._rest, *_CHANGE_JOB, listed, "dynamodb:BatchGetItem")
+        storage = self._storage
+        self._allow(self._rest, *_CHANGE_JOB, "dynamodb:BatchGetItem", queries="by_owner")
         # It notes when a key was last used.
-        table.grant(self._authorizer, *_READ_ITEM, "dynamodb:UpdateItem")
+        self._allow(self._authorizer, *_READ_ITEM, "dynamodb:UpdateItem")
         for watcher in (self._websocket, self._push):
-            table.grant(watcher, *_READ_ITEM, listed, "dynamodb:DeleteItem")
-        table.grant(self._websocket, "dynamodb:PutItem")
-        table.grant(self._sweep, listed)
+            self._allow(watcher, *_READ_ITEM, "dynamodb:DeleteItem", queries="by_connection")
+        self._allow(self._websocket, "dynamodb:PutItem")
+        self._allow(self._sweep, queries="by_open")
         for changer in (self._drop, self._settle, self._sweep, self._tasks.role):
-            table.grant(changer, *_CHANGE_JOB)
+            self._allow(changer, *_CHANGE_JOB)
 
         # A presigned URL can do what its signer may: the REST function signs
         # writes to uploads and reads of results. Nothing deletes an object but
@@ -217,11 +246,32 @@ class Service(cdk.Stack):
         for sender in (self._push, self._websocket):
             self._live.stage.grant_management_api_access(sender)
 
+    def _allow(self, grantee: iam.IGrantable, *actions: str, queries: str = "") -> None:
+        """Grant actions on the table's items, and queries of them and of one index.
+
+        `Table.grant` would grant every action on every index too.
+        """
+        table = self._storage.table
+        if actions:
+            iam.Grant.add_to_principal(
+                grantee=grantee, actions=list(actions), resource_arns=[table.table_arn]
+            )
+        if queries:
+            iam.Grant.add_to_principal(
+                grantee=grantee,
+                actions=["dynamodb:Query"],
+                resource_arns=[table.table_arn, f"{table.table_arn}/index/{queries}"],
+            )
+        if self._key is not None:
+            self._key.grant_encrypt_decrypt(grantee)
+
     def _grant_executions(self) -> None:
         for machine in self._machines.values():
             for starter in (self._rest, self._sweep):
                 machine.grant_start_execution(starter)
             machine.grant_execution(self._sweep, "states:DescribeExecution")
+            # A job is cancelled by stopping its execution.
+            machine.grant_execution(self._rest, "states:StopExecution")
         # What is dropped into the bucket is separated.
         self._machines[SEPARATE.name].grant_start_execution(self._drop)
 

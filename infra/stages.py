@@ -216,7 +216,8 @@ class RecipeMachine(Construct):
                     retention=LOG_RETENTION,
                     removal_policy=cdk.RemovalPolicy.DESTROY,
                 ),
-                level=stepfunctions.LogLevel.ERROR,
+                level=stepfunctions.LogLevel.ALL,
+                # A job's id is all that an execution knows.
                 include_execution_data=True,
             ),
         )

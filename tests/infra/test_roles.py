@@ -63,6 +63,31 @@ def test_a_role_does_to_the_table_what_its_task_needs(template, role, allowed):
     assert {action for action, where in found if where == "Table"} - STREAM == allowed
 
 
+@pytest.mark.parametrize(
+    ("role", "index"),
+    [
+        ("RestHandler", "by_owner"),
+        ("WebsocketHandler", "by_connection"),
+        ("PushHandler", "by_connection"),
+        ("SweepHandler", "by_open"),
+    ],
+)
+def test_a_role_queries_the_one_index_it_needs(template, role, index):
+    found = actions(template, role, service="dynamodb")
+    assert {where for action, where in found if action == "Query"} == {
+        "Table",
+        f"Table/index/{index}",
+    }
+    assert not any("/index/" in where for action, where in found if action != "Query")
+
+
+def test_a_function_writes_to_its_own_log_and_to_no_other(template):
+    for name in ("Rest", "Authorizer", "Websocket", "Push", "Drop", "Settle", "Sweep"):
+        found = actions(template, f"{name}HandlerRole", service="logs")
+        assert {action for action, _ in found} == {"CreateLogStream", "PutLogEvents"}
+        assert all(f"{name}HandlerLog" in where for _, where in found)
+
+
 STREAM = {"DescribeStream", "GetRecords", "GetShardIterator"}
 
 
@@ -97,7 +122,7 @@ _whole = {"Uploads", "Work", "Tracks", "Drop"}
 @pytest.mark.parametrize(
     ("role", "allowed"),
     [
-        ("RestHandler", {"StartExecution"}),
+        ("RestHandler", {"StartExecution", "StopExecution"}),
         ("DropHandler", {"StartExecution"}),
         ("SweepHandler", {"StartExecution", "DescribeExecution"}),
         ("SettleHandler", set()),

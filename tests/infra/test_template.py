@@ -13,7 +13,7 @@ HANDLERS = ("rest", "authorizer", "websocket", "push", "drop", "settle", "sweep"
 
 def test_no_bucket_is_public_unencrypted_or_reachable_without_tls(template):
     buckets = of_type(template, "AWS::S3::Bucket")
-    assert len(buckets) == 4
+    assert len(buckets) == 5
     for bucket in buckets.values():
         assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
         rule = only(
@@ -63,6 +63,26 @@ def _lifecycle(template, bucket):
     return only(found)["LifecycleConfiguration"]["Rules"]
 
 
+def test_what_was_deleted_or_replaced_can_be_had_back_for_a_week(template):
+    versioned = {
+        name.removeprefix("Storage")[:-8]: bucket["LifecycleConfiguration"]["Rules"]
+        for name, bucket in of_type(template, "AWS::S3::Bucket").items()
+        if bucket.get("VersioningConfiguration") == {"Status": "Enabled"}
+    }
+    assert set(versioned) == {"Uploads", "Tracks"}
+    for (rule,) in versioned.values():
+        assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 7}
+
+
+def test_every_bucket_logs_who_asked_and_the_log_itself_ends(template):
+    buckets = of_type(template, "AWS::S3::Bucket")
+    log = next(name for name in buckets if name.startswith("StorageAccessLog"))
+    for name, bucket in buckets.items():
+        if name != log:
+            assert bucket["LoggingConfiguration"]["DestinationBucketName"] == {"Ref": log}
+    assert _lifecycle(template, "AccessLog")[0]["ExpirationInDays"] == 90
+
+
 def test_browsers_may_send_to_uploads_and_read_from_tracks_only(template):
     allowed = {
         name.removeprefix("Storage")[:-8]: bucket["CorsConfiguration"]["CorsRules"][0]
@@ -91,6 +111,10 @@ def test_the_table_is_what_the_core_expects(template):
     assert {index["Projection"]["ProjectionType"] for index in table["GlobalSecondaryIndexes"]} == {
         "KEYS_ONLY"
     }
+
+
+def test_the_table_is_not_deleted_by_mistake(template):
+    assert only(of_type(template, "AWS::DynamoDB::Table"))["DeletionProtectionEnabled"] is True
 
 
 def _keys(partition, sort):
@@ -223,6 +247,24 @@ def test_the_gateways_own_refusals_can_be_read_by_a_page(template):
     for answer in of_type(template, "AWS::ApiGateway::GatewayResponse").values():
         header = "gatewayresponse.header.Access-Control-Allow-Origin"
         assert answer["ResponseParameters"] == {header: "'*'"}
+
+
+@pytest.mark.parametrize("kind", ["AWS::ApiGateway::Stage", "AWS::ApiGatewayV2::Stage"])
+def test_calls_are_logged_without_what_would_open_anything(template, kind):
+    stage = only(of_type(template, kind))
+    form = (stage.get("AccessLogSetting") or stage["AccessLogSettings"])["Format"]
+    said = set(json.loads(form).values())
+    assert {"$context.requestId", "$context.status", "$context.authorizer.principalId"} <= said
+    # Result addresses and a browser's API key are in paths and query strings.
+    assert not any("path" in f.lower().replace("resourcepath", "") for f in said)
+    assert not any("querystring" in f.lower() or "uri" in f.lower() for f in said)
+
+
+def test_no_flood_of_one_api_eats_the_accounts_requests(template):
+    rest = only(of_type(template, "AWS::ApiGateway::Stage"))["MethodSettings"][0]
+    assert (rest["ThrottlingRateLimit"], rest["DataTraceEnabled"]) == (500, False)
+    live = only(of_type(template, "AWS::ApiGatewayV2::Stage"))["DefaultRouteSettings"]
+    assert live["ThrottlingRateLimit"] == 200
 
 
 def test_a_websocket_is_authorized_when_it_connects(template):
