@@ -60,12 +60,14 @@ def state_machines(template: Mapping[str, Any]) -> dict[str, str]:
 def _flat(value: Any) -> str:
     """A template's string with what CloudFormation would look up replaced by its name."""
     match value:
-        case str():
-            return value
+        case str() | int():
+            return str(value)
         case {"Fn::Join": [separator, parts]}:
             return str(separator).join(_flat(part) for part in parts)
         case {"Ref": "AWS::Partition"}:
             return "aws"
+        case {"Fn::If": [_, _, otherwise]}:
+            return _flat(otherwise)
         case {"Ref": name} | {"Fn::GetAtt": [name, *_]}:
             return str(name)
     raise ValueError(f"no string can be made of {value!r}")

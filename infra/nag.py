@@ -151,7 +151,7 @@ ACCEPTED: Final = (
     ),
     Accepted(
         r"Serverless-LambdaDLQ",
-        r"(Rest|Authorizer|Websocket|Push)Handler/Resource",
+        r"(Rest|Authorizer|Websocket|Push)Handler/Resource|Stages/Function/Resource",
         "called synchronously, or by the stream, whose mapping has its own dead letters",
     ),
     Accepted(

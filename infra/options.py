@@ -47,6 +47,8 @@ class Options:
         Where separation runs.
     warm_gpus : int
         GPU machines kept running, 0 to 16; each saves minutes and costs by the hour.
+    gpu_idle_minutes : int
+        How long a GPU machine waits for another job before it goes: 0, or 20 to 10080.
     fused : bool
         One task for all CPU stages in a row, instead of one each.
     domain_name : str
@@ -65,6 +67,7 @@ class Options:
     encryption: Encryption = Encryption.SERVICE
     gpu: Gpu = Gpu.SPOT
     warm_gpus: int = 0
+    gpu_idle_minutes: int = 0
     fused: bool = False
     domain_name: str = ""
     certificate_arn: str = ""
@@ -78,6 +81,10 @@ class Options:
             raise OptionRefused(f"warm_gpus is {self.warm_gpus}, not 0 to 16")
         if self.warm_gpus and self.gpu is Gpu.NONE:
             raise OptionRefused("warm_gpus asks for machines that gpu=none does not have")
+        if self.gpu_idle_minutes and not 20 <= self.gpu_idle_minutes <= 10_080:
+            raise OptionRefused(
+                f"gpu_idle_minutes is {self.gpu_idle_minutes}, not 0 or 20 to 10080"
+            )
         if bool(self.domain_name) != bool(self.certificate_arn):
             raise OptionRefused("domain_name and certificate_arn come together or not at all")
         if self.certificate_arn and ":acm:us-east-1:" not in self.certificate_arn:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
 from clearstem.intake import DONE_PREFIX, DROP_PREFIX
@@ -16,12 +17,13 @@ from clearstem.recipes import DENOISE, RECIPES, SEPARATE, Recipe
 from infra.access_logs import AccessLogs
 from infra.bundling import functions_code
 from infra.compute import Network, Queues
+from infra.definition import QuickWay
 from infra.functions import DeadLetters, ZipFunction
 from infra.intake import BadEndings, Sweep, watch_drop
 from infra.live import LiveApi, push_changes
 from infra.options import Encryption, Options
 from infra.rest_api import RestApi
-from infra.stages import RecipeMachine, StageTasks
+from infra.stages import MOST_BYTES, MOST_FRAMES, RecipeMachine, StageTasks
 from infra.storage import Storage
 
 _MAX_UPLOAD_BYTES: Final = 500 * 1024 * 1024
@@ -61,19 +63,16 @@ class Service(cdk.Stack):
             key=self._key,
             deletion_protection=options.production,
         )
-        network = Network(self, "Network")
-        self._tasks = StageTasks(
+        queues = Queues(
             self,
-            "Stages",
-            queues=Queues(self, "Queues", network=network),
-            environment=self._environment(),
+            "Queues",
+            network=Network(self, "Network"),
+            gpu=options.gpu,
+            warm_gpus=options.warm_gpus,
+            idle_minutes=options.gpu_idle_minutes,
         )
-        self._machines = {
-            recipe.name: RecipeMachine(
-                self, recipe.name.title(), recipe=recipe, tasks=self._tasks
-            ).machine
-            for recipe in RECIPES.values()
-        }
+        self._tasks = StageTasks(self, "Stages", queues=queues, environment=self._environment())
+        self._machines = self._create_machines()
         logs = AccessLogs(self, "AccessLogs")
         self._live = LiveApi(self, "Live", logs=logs)
         self._create_functions()
@@ -99,9 +98,40 @@ class Service(cdk.Stack):
         self._models_dir = self._parameter(
             "ModelsDir", "Folder of the stage images searched for weights; empty: none."
         )
+        as_functions = self._parameter(
+            "StageFunctions", "Whether short stages run as functions; off: all run in Batch."
+        )
+        self._functions_off = cdk.CfnCondition(
+            self,
+            "StageFunctionsOff",
+            expression=cdk.Fn.condition_equals(as_functions.value_as_string, "off"),
+        )
         self._management_url = self._parameter(
             "WebSocketManagementUrl", "Where pushes are posted; empty: the API's own address."
         )
+
+    def _create_machines(self) -> dict[str, stepfunctions.StateMachine]:
+        quick = QuickWay(
+            function_arn=self._tasks.function.function_arn,
+            table_name=self._storage.table.table_name,
+            most_bytes=self._unless_off(MOST_BYTES),
+            most_frames=self._unless_off(MOST_FRAMES),
+        )
+        return {
+            recipe.name: RecipeMachine(
+                self,
+                recipe.name.title(),
+                recipe=recipe,
+                tasks=self._tasks,
+                quick=quick,
+                fused=self._options.fused,
+            ).machine
+            for recipe in RECIPES.values()
+        }
+
+    def _unless_off(self, limit: int) -> str:
+        """What a stage's function takes, or nothing where the parameter says so."""
+        return cdk.Token.as_string(cdk.Fn.condition_if(self._functions_off.logical_id, 0, limit))
 
     def _own_key(self) -> kms.Key:
         """One key for all that is stored, so that disabling it closes everything at once."""
@@ -278,7 +308,15 @@ class Service(cdk.Stack):
     def _grant_batch(self) -> None:
         """What ``batch:submitJob.sync`` needs of each state machine's role."""
         for recipe in RECIPES.values():
-            self._grant_batch_to(self._machines[recipe.name].role, recipe=recipe)
+            machine = self._machines[recipe.name]
+            self._grant_batch_to(machine.role, recipe=recipe)
+            # How much there is to do decides between Batch and the function.
+            self._allow(machine, *_READ_ITEM)
+            iam.Grant.add_to_principal(
+                grantee=machine,
+                actions=["lambda:InvokeFunction"],
+                resource_arns=[self._tasks.function.function_arn],
+            )
 
     def _grant_batch_to(self, role: iam.IRole, *, recipe: Recipe) -> None:
         jobs = [self._tasks.job(stage.name) for stage in recipe.stages]

@@ -218,6 +218,8 @@ def _deployed(settings: TwinSettings, emulator: _RunningEmulator) -> dict[str, s
         "KeylessOwner": "" if settings.require_key else KEYLESS_OWNER,
         "ModelsDir": str(settings.models_dir.resolve()) if settings.models_dir else "",
         "SeparatorModel": settings.model,
+        # Batch has slots here, and ends its job when an execution is stopped; functions do not.
+        "StageFunctions": "off",
     }
     try:
         outputs = stack_outputs(target)

@@ -24,7 +24,7 @@ def functions(template):
     return {
         properties["Handler"].split(".")[1]: properties
         for properties in of_type(template, "AWS::Lambda::Function").values()
-        if properties["Handler"].startswith("functions.")
+        if properties.get("Handler", "").startswith("functions.")
     }
 
 

@@ -30,6 +30,7 @@ def test_the_command_lines_text_becomes_values():
         {"warm_gpus": "-1"},
         {"warm_gpus": "17"},
         {"warm_gpus": "1", "gpu": "none"},
+        {"gpu_idle_minutes": "19"},
         {"domain_name": "sound.example.com"},
         {"certificate_arn": CERTIFICATE},
         {

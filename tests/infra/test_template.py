@@ -194,7 +194,14 @@ def test_parameters_are_all_optional_and_outputs_complete(template):
     assert {
         name: spec["Default"] for name, spec in template["Parameters"].items()
     } == dict.fromkeys(
-        ("KeylessOwner", "SeparatorModel", "DenoiserModel", "ModelsDir", "WebSocketManagementUrl"),
+        (
+            "KeylessOwner",
+            "SeparatorModel",
+            "DenoiserModel",
+            "ModelsDir",
+            "StageFunctions",
+            "WebSocketManagementUrl",
+        ),
         "",
     )
     assert set(template["Outputs"]) == {
