@@ -151,7 +151,7 @@ ACCEPTED: Final = (
     ),
     Accepted(
         r"Serverless-LambdaDLQ",
-        r"(Rest|Authorizer|Websocket|Push)Handler/Resource|Stages/Function/Resource",
+        r"(Rest|Authorizer|Websocket|Push|Publish)Handler/Resource|Stages/Function/Resource",
         "called synchronously, or by the stream, whose mapping has its own dead letters",
     ),
     Accepted(
@@ -163,6 +163,32 @@ ACCEPTED: Final = (
         r"(AwsSolutions-SQS3|Serverless-SQSRedrivePolicy)",
         r"\w+DeadLetters/Resource",
         "these are the dead letter queues",
+    ),
+    Accepted(
+        _IAM5 + r"\[(Action::s3:(Abort|DeleteObject)\*|Resource::<EdgeConsole\w+\.Arn>/\*)\]",
+        r"PublishHandlerRole/DefaultPolicy/Resource",
+        "it fills and empties the console's own bucket, whatever files the console is made of",
+    ),
+    Accepted(
+        r"AwsSolutions-CFR1",
+        r"Edge/Distribution/Resource",
+        "who may use it is decided by keys, not by countries",
+    ),
+    Accepted(
+        r"AwsSolutions-CFR2",
+        r"Edge/Distribution/Resource",
+        "a web ACL costs by the month; the option web_acl_arn names the operator's own",
+    ),
+    Accepted(
+        r"AwsSolutions-CFR3",
+        r"Edge/Distribution/Resource",
+        "both APIs and the console's bucket log every call; CloudFront's own logs would hold paths "
+        "and query strings, which open results",
+    ),
+    Accepted(
+        r"AwsSolutions-CFR4",
+        r"Edge/Distribution/Resource",
+        "CloudFront's own certificate takes no minimum; with domain_name it is TLS 1.2 of 2021",
     ),
     Accepted(
         r"AwsSolutions-VPC7",

@@ -18,6 +18,7 @@ from infra.access_logs import AccessLogs
 from infra.bundling import functions_code
 from infra.compute import Network, Queues
 from infra.definition import QuickWay
+from infra.edge import Edge
 from infra.functions import DeadLetters, ZipFunction
 from infra.intake import BadEndings, Sweep, watch_drop
 from infra.live import LiveApi, push_changes
@@ -80,6 +81,15 @@ class Service(cdk.Stack):
         self._rest_api = RestApi(
             self, "Rest", function=self._rest, authorizer=self._authorizer, logs=logs
         )
+        self._edge = Edge(
+            self,
+            "Edge",
+            rest=self._rest_api.api,
+            live=self._live.stage,
+            access_log=self._storage.access_log,
+            options=options,
+        )
+        self._edge.publish(self._publish)
         self._grant_storage()
         self._grant_executions()
         self._grant_batch()
@@ -227,6 +237,8 @@ class Service(cdk.Stack):
         self._settle = function("settle", seconds=30, lost=self._settle_lost)
         # All unfinished jobs, within the five minutes to its next turn.
         self._sweep = function("sweep", seconds=240)
+        # Some small files, at deployments.
+        self._publish = function("publish", seconds=120)
 
     def _connect_triggers(self) -> None:
         self._live.connect(self._websocket, authorizer=self._authorizer)
@@ -353,6 +365,7 @@ class Service(cdk.Stack):
     def _name_outputs(self) -> None:
         storage = self._storage
         for name, value in {
+            "Url": f"https://{self._edge.distribution.distribution_domain_name}",
             "RestApiId": self._rest_api.api.rest_api_id,
             "RestUrl": self._rest_api.api.url,
             "RestFunction": self._rest.function_name,

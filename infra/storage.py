@@ -28,7 +28,7 @@ _REGRET_DAYS: Final = 7
 _ACCESS_LOG_DAYS: Final = 90
 
 # What all buckets have in common.
-_CLOSED: Final[Mapping[str, Any]] = {
+CLOSED: Final[Mapping[str, Any]] = {
     "block_public_access": s3.BlockPublicAccess.BLOCK_ALL,
     "object_ownership": s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
     "enforce_ssl": True,
@@ -71,7 +71,7 @@ class Storage(Construct):
         self.access_log = s3.Bucket(
             self,
             "AccessLog",
-            **_CLOSED,
+            **CLOSED,
             encryption=s3.BucketEncryption.S3_MANAGED,
             lifecycle_rules=[_expiry(days=_ACCESS_LOG_DAYS)],
         )
@@ -109,7 +109,7 @@ class Storage(Construct):
         return s3.Bucket(
             self,
             name,
-            **_CLOSED,
+            **CLOSED,
             encryption=managed if self._key is None else s3.BucketEncryption.KMS,
             encryption_key=self._key,
             # One data key for many objects: KMS is asked a hundred times less.

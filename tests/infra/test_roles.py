@@ -115,6 +115,12 @@ def test_a_role_reads_and_writes_the_objects_of_its_task(template, role, reads, 
     assert not any(action.startswith("Delete") for action, _ in found)
 
 
+def test_the_publisher_touches_the_console_and_nothing_else(template):
+    found = actions(template, "PublishHandlerRole", service="s3")
+    assert found and all("EdgeConsole" in where for _, where in found)
+    assert not actions(template, "PublishHandlerRole", service="dynamodb")
+
+
 # A bucket itself, beside what lies in it: listing, or a missing key is a 403.
 _whole = {"Uploads", "Work", "Tracks", "Drop"}
 

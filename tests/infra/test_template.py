@@ -8,12 +8,12 @@ import pytest
 from infra import checks, synth
 from tests.infra.reading import functions, of_type, only
 
-HANDLERS = ("rest", "authorizer", "websocket", "push", "drop", "settle", "sweep")
+HANDLERS = ("rest", "authorizer", "websocket", "push", "drop", "settle", "sweep", "publish")
 
 
 def test_no_bucket_is_public_unencrypted_or_reachable_without_tls(template):
     buckets = of_type(template, "AWS::S3::Bucket")
-    assert len(buckets) == 5
+    assert len(buckets) == 6
     for bucket in buckets.values():
         assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
         rule = only(
@@ -205,6 +205,7 @@ def test_parameters_are_all_optional_and_outputs_complete(template):
         "",
     )
     assert set(template["Outputs"]) == {
+        "Url",
         "RestApiId",
         "RestUrl",
         "RestFunction",
