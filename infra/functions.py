@@ -37,6 +37,11 @@ class ZipFunction(lambda_.Function):
         Memory, and with it the share of a CPU: 1,769 MB is one.
     dead_letters : aws_sqs.IQueue, optional
         Where an asynchronous call lands that failed three times.
+
+    Attributes
+    ----------
+    module : str
+        Its `handler`'s module.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class ZipFunction(lambda_.Function):
         memory_mb: int,
         dead_letters: sqs.IQueue | None = None,
     ) -> None:
+        self.module = handler
         log_group = function_log(scope, id)
         super().__init__(
             scope,

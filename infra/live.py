@@ -5,7 +5,7 @@ first snapshot of a new subscriber included: its subscription is an item, and
 the item's INSERT comes down the same stream. So the stream is not filtered.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import aws_cdk as cdk
 from aws_cdk import aws_apigatewayv2 as apigateway
@@ -112,4 +112,40 @@ def push_changes(
             report_batch_item_failures=True,
             on_failure=sources.SqsDlq(dead_letters),
         )
+    )
+
+
+def meter_jobs(table: dynamodb.ITable, *, to: lambda_.IFunction, dead_letters: sqs.IQueue) -> None:
+    """Send jobs that left the queue or ended to a function, at least once.
+
+    A second reader of the stream, which is as many as one takes well. The
+    filter is Lambda's: what it leaves out costs nothing.
+    """
+    to.add_event_source(
+        sources.DynamoEventSource(
+            table,
+            starting_position=lambda_.StartingPosition.TRIM_HORIZON,
+            batch_size=_BATCH,
+            # Metrics are of minutes: waiting saves most of the calls.
+            max_batching_window=cdk.Duration.seconds(20),
+            bisect_batch_on_error=True,
+            retry_attempts=_RETRIES,
+            max_record_age=_MAX_AGE,
+            on_failure=sources.SqsDlq(dead_letters),
+            filters=[
+                _turn(before=["queued"], after=["running"]),
+                _turn(before=["queued", "running"], after=["succeeded", "failed", "cancelled"]),
+            ],
+        )
+    )
+
+
+def _turn(*, before: list[str], after: list[str]) -> Any:
+    rule = lambda_.FilterRule
+    image = {"sk": {"S": rule.is_equal("JOB")}, "state": {"S": after}}
+    return lambda_.FilterCriteria.filter(
+        {
+            "eventName": rule.is_equal("MODIFY"),
+            "dynamodb": {"OldImage": {"state": {"S": before}}, "NewImage": image},
+        }
     )

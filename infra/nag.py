@@ -151,7 +151,7 @@ ACCEPTED: Final = (
     ),
     Accepted(
         r"Serverless-LambdaDLQ",
-        r"(Rest|Authorizer|Websocket|Push|Publish)Handler/Resource|Stages/Function/Resource",
+        r"(Rest|Authorizer|Websocket|Push|Meter|Publish)Handler/Resource|Stages/Function/Resource",
         "called synchronously, or by the stream, whose mapping has its own dead letters",
     ),
     Accepted(

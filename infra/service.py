@@ -13,6 +13,7 @@ from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
 from clearstem.intake import DONE_PREFIX, DROP_PREFIX
+from clearstem.receipts import SHORT_FRAMES
 from clearstem.recipes import DENOISE, RECIPES, SEPARATE, Recipe
 from infra.access_logs import AccessLogs
 from infra.bundling import functions_code
@@ -21,10 +22,11 @@ from infra.definition import QuickWay
 from infra.edge import Edge
 from infra.functions import DeadLetters, ZipFunction
 from infra.intake import BadEndings, Sweep, watch_drop
-from infra.live import LiveApi, push_changes
+from infra.live import LiveApi, meter_jobs, push_changes
+from infra.observability import Observability, Watched
 from infra.options import Encryption, Options
 from infra.rest_api import RestApi
-from infra.stages import MOST_BYTES, MOST_FRAMES, RecipeMachine, StageTasks
+from infra.stages import MOST_BYTES, RecipeMachine, StageTasks
 from infra.storage import Storage
 
 _MAX_UPLOAD_BYTES: Final = 500 * 1024 * 1024
@@ -90,6 +92,7 @@ class Service(cdk.Stack):
             options=options,
         )
         self._edge.publish(self._publish)
+        self._observe()
         self._grant_storage()
         self._grant_executions()
         self._grant_batch()
@@ -125,7 +128,7 @@ class Service(cdk.Stack):
             function_arn=self._tasks.function.function_arn,
             table_name=self._storage.table.table_name,
             most_bytes=self._unless_off(MOST_BYTES),
-            most_frames=self._unless_off(MOST_FRAMES),
+            most_frames=self._unless_off(SHORT_FRAMES),
         )
         return {
             recipe.name: RecipeMachine(
@@ -145,13 +148,17 @@ class Service(cdk.Stack):
 
     def _own_key(self) -> kms.Key:
         """One key for all that is stored, so that disabling it closes everything at once."""
-        return kms.Key(
+        key = kms.Key(
             self,
             "Key",
             description="What clearstem stores.",
             enable_key_rotation=True,
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
+        # Alarms go to the topic, and events nobody handled to the dead letters.
+        for service in ("cloudwatch", "events"):
+            key.grant_encrypt_decrypt(iam.ServicePrincipal(f"{service}.amazonaws.com"))
+        return key
 
     def _parameter(self, name: str, description: str) -> cdk.CfnParameter:
         return cdk.CfnParameter(self, name, type="String", default="", description=description)
@@ -237,12 +244,15 @@ class Service(cdk.Stack):
         self._settle = function("settle", seconds=30, lost=self._settle_lost)
         # All unfinished jobs, within the five minutes to its next turn.
         self._sweep = function("sweep", seconds=240)
+        # Twenty-five jobs, and what is to be said of each.
+        self._meter = function("meter", seconds=30)
         # Some small files, at deployments.
         self._publish = function("publish", seconds=120)
 
     def _connect_triggers(self) -> None:
         self._live.connect(self._websocket, authorizer=self._authorizer)
         push_changes(self._storage.table, to=self._push, dead_letters=self._push_lost)
+        meter_jobs(self._storage.table, to=self._meter, dead_letters=self._push_lost)
         watch_drop(self._storage.drop, function=self._drop)
         BadEndings(
             self,
@@ -252,6 +262,34 @@ class Service(cdk.Stack):
             dead_letters=self._settle_lost,
         )
         Sweep(self, "Sweeping", function=self._sweep, dead_letters=self._settle_lost)
+
+    def _observe(self) -> None:
+        functions = (
+            self._rest,
+            self._authorizer,
+            self._websocket,
+            self._push,
+            self._drop,
+            self._settle,
+            self._sweep,
+            self._meter,
+        )
+        Observability(
+            self,
+            "Observability",
+            watched=Watched(
+                functions={function.module: function for function in functions},
+                dead_letters={
+                    "Push": self._push_lost,
+                    "Drop": self._drop_lost,
+                    "Settle": self._settle_lost,
+                },
+                table=self._storage.table,
+                rest_api_name=self._rest_api.api.rest_api_name,
+            ),
+            email=self._options.alarm_email,
+            key=self._key,
+        )
 
     def _grant_storage(self) -> None:
         storage = self._storage

@@ -14,6 +14,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
+from clearstem.receipts import FUNCTION_MEMORY_MB
 from clearstem.recipes import SEPARATION, Recipe
 from infra.bundling import ROOT
 from infra.compute import Queues
@@ -32,12 +33,9 @@ _GPU_CPUS: Final = 4
 _CPU_MEMORY: Final = cdk.Size.mebibytes(4096)
 _CPU_CPUS: Final = 2
 
-# What 2 vCPU of a Batch task have, nearly; new accounts get no more.
-_FUNCTION_MEMORY_MB: Final = 3008
 # Nine tracks of the longest recording that a function takes, as float32.
 _FUNCTION_DISK: Final = cdk.Size.gibibytes(10)
-# About ten minutes at 48 kHz, and what holds an hour of speech in most formats.
-MOST_FRAMES: Final = 30_000_000
+# What holds an hour of speech in most formats: before decoding nothing else is known.
 MOST_BYTES: Final = 32 * 1024 * 1024
 
 # A network on CPUs takes about as long as the music lasts on four of them.
@@ -118,7 +116,7 @@ class StageTasks(Construct):
             role=self.role,
             environment={**self._environment, "HOME": "/tmp"},  # noqa: S108 - all that is writable
             timeout=cdk.Duration.seconds(FUNCTION_S),
-            memory_size=_FUNCTION_MEMORY_MB,
+            memory_size=FUNCTION_MEMORY_MB,
             ephemeral_storage_size=_FUNCTION_DISK,
             tracing=lambda_.Tracing.ACTIVE,
             log_group=log_group,

@@ -8,7 +8,7 @@ from infra import checks
 
 def of_type(template, kind):
     return {
-        name: resource["Properties"]
+        name: resource.get("Properties", {})
         for name, resource in template["Resources"].items()
         if resource["Type"] == kind
     }

@@ -8,7 +8,17 @@ import pytest
 from infra import checks, synth
 from tests.infra.reading import functions, of_type, only
 
-HANDLERS = ("rest", "authorizer", "websocket", "push", "drop", "settle", "sweep", "publish")
+HANDLERS = (
+    "rest",
+    "authorizer",
+    "websocket",
+    "push",
+    "drop",
+    "settle",
+    "sweep",
+    "meter",
+    "publish",
+)
 
 
 def test_no_bucket_is_public_unencrypted_or_reachable_without_tls(template):
@@ -299,7 +309,8 @@ def test_what_drop_and_settle_cannot_handle_is_kept(template):
 
 
 def test_the_stream_is_read_whole_and_a_poison_record_laid_aside(template):
-    mapping = only(of_type(template, "AWS::Lambda::EventSourceMapping"))
+    mappings = of_type(template, "AWS::Lambda::EventSourceMapping").values()
+    (mapping,) = (m for m in mappings if "Push" in json.dumps(m["FunctionName"]))
     assert mapping["StartingPosition"] == "TRIM_HORIZON"
     assert mapping["BatchSize"] == 25
     assert mapping["MaximumBatchingWindowInSeconds"] == 0
