@@ -11,7 +11,7 @@ import pytest
 
 from infra import synth
 
-CLIENT = {"cli.py", "client.py", "terminal.py", "demo.py"}
+CLIENT = {"cli.py", "client.py", "terminal.py", "demo.py", "smoke.py"}
 
 
 @pytest.fixture(scope="module")
