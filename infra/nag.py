@@ -60,7 +60,7 @@ class Accepted:
 
 
 _OPEN_ROUTES: Final = r"Rest/Api/Default/(health|config|docs|openapi\.json)/GET/Resource"
-_DATA_ROLES: Final = r"(Stages/Role|(Rest|Drop)HandlerRole)/DefaultPolicy/Resource"
+_DATA_ROLES: Final = r"(Stages/Role|(Rest|Stream|Drop)HandlerRole)/DefaultPolicy/Resource"
 _IAM5: Final = r"AwsSolutions-IAM5"
 
 ACCEPTED: Final = (
@@ -77,7 +77,7 @@ ACCEPTED: Final = (
     ),
     Accepted(
         r"AwsSolutions-(APIG4|COG4)",
-        _OPEN_ROUTES + r"|Rest/Api/Default/{proxy\+}/OPTIONS/Resource",
+        _OPEN_ROUTES + r"|Rest/Api/Default/.*/OPTIONS/Resource",
         "these tell of the service and of nobody's recordings; a preflight carries no key",
     ),
     Accepted(
@@ -87,7 +87,7 @@ ACCEPTED: Final = (
     ),
     Accepted(
         r"AwsSolutions-COG4",
-        r"Rest/Api/Default/{proxy\+}/ANY/Resource",
+        r"Rest/Api/Default/.*/(ANY|GET)/Resource",
         "callers are programs with API keys: our own authorizer knows them, no user pool does",
     ),
     Accepted(
@@ -151,7 +151,7 @@ ACCEPTED: Final = (
     ),
     Accepted(
         r"Serverless-LambdaDLQ",
-        r"(Rest|Authorizer|Websocket|Push|Meter|Publish)Handler/Resource|Stages/Function/Resource",
+        r"(Rest|Stream|Authorizer|Websocket|Push|Meter|Publish)Handler/Resource|Stages/Function/Resource",
         "called synchronously, or by the stream, whose mapping has its own dead letters",
     ),
     Accepted(

@@ -59,6 +59,11 @@ class Options:
         WAF web ACL of scope CLOUDFRONT; empty: none.
     alarm_email : str
         Who is told of alarms; empty: the topic has no subscriber.
+    models : str
+        Separation models baked into the stage images, with spaces between; the
+        template's parameter ``SeparatorModel`` says which of them is used.
+    python_image : str
+        Base of the stage images, by digest; empty: the release their files name.
     cors_origins : str
         Origins whose pages may call, separated by commas.
     """
@@ -73,6 +78,8 @@ class Options:
     certificate_arn: str = ""
     web_acl_arn: str = ""
     alarm_email: str = ""
+    models: str = ""
+    python_image: str = ""
     cors_origins: str = "*"
 
     def __post_init__(self) -> None:
@@ -89,6 +96,12 @@ class Options:
             raise OptionRefused("domain_name and certificate_arn come together or not at all")
         if self.certificate_arn and ":acm:us-east-1:" not in self.certificate_arn:
             raise OptionRefused("CloudFront takes certificates of us-east-1 only")
+
+    @property
+    def build_arguments(self) -> dict[str, str]:
+        """What the stage images are built with."""
+        given = {"MODELS": self.models, "PYTHON_IMAGE": self.python_image}
+        return {name: value for name, value in given.items() if value}
 
     @classmethod
     def from_context(cls, context: Mapping[str, Any]) -> "Options":

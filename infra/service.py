@@ -28,11 +28,15 @@ from infra.options import Encryption, Options
 from infra.rest_api import RestApi
 from infra.stages import MOST_BYTES, RecipeMachine, StageTasks
 from infra.storage import Storage
+from infra.streaming import streaming_function
 
 _MAX_UPLOAD_BYTES: Final = 500 * 1024 * 1024
 # What the Munsit dialect's documents say.
 _VOICE_MAX_UPLOAD_BYTES: Final = 200 * 1024 * 1024
 _VOICE_MAX_DURATION_S: Final = 900
+
+# Where the stage images' files put weights.
+_BAKED_MODELS: Final = "/opt/models"
 
 _DROPPED: Final = f"{DROP_PREFIX}*"
 _DONE: Final = f"{DONE_PREFIX}*"
@@ -74,14 +78,25 @@ class Service(cdk.Stack):
             warm_gpus=options.warm_gpus,
             idle_minutes=options.gpu_idle_minutes,
         )
-        self._tasks = StageTasks(self, "Stages", queues=queues, environment=self._environment())
+        self._tasks = StageTasks(
+            self,
+            "Stages",
+            queues=queues,
+            environment=self._stage_environment(),
+            build_arguments=options.build_arguments,
+        )
         self._machines = self._create_machines()
         logs = AccessLogs(self, "AccessLogs")
         self._live = LiveApi(self, "Live", logs=logs)
         self._create_functions()
         self._connect_triggers()
         self._rest_api = RestApi(
-            self, "Rest", function=self._rest, authorizer=self._authorizer, logs=logs
+            self,
+            "Rest",
+            function=self._rest,
+            streaming=self._stream,
+            authorizer=self._authorizer,
+            logs=logs,
         )
         self._edge = Edge(
             self,
@@ -109,7 +124,7 @@ class Service(cdk.Stack):
             "DenoiserModel", "Neural denoiser whose files are part of the images; empty: none."
         )
         self._models_dir = self._parameter(
-            "ModelsDir", "Folder of the stage images searched for weights; empty: none."
+            "ModelsDir", "Folder searched for weights; empty: that of the stage images."
         )
         as_functions = self._parameter(
             "StageFunctions", "Whether short stages run as functions; off: all run in Batch."
@@ -183,6 +198,17 @@ class Service(cdk.Stack):
             "LOG_LEVEL": "INFO",
         }
 
+    def _stage_environment(self) -> dict[str, str]:
+        """What stages are told: their images hold weights, which functions do not see."""
+        none = cdk.CfnCondition(
+            self,
+            "OwnModelsDir",
+            expression=cdk.Fn.condition_equals(self._models_dir.value_as_string, ""),
+        )
+        given = self._models_dir.value_as_string
+        folder = cdk.Fn.condition_if(none.logical_id, _BAKED_MODELS, given)
+        return {**self._environment(), "CLEARSTEM_MODELS_DIR": cdk.Token.as_string(folder)}
+
     def _function_environment(self) -> dict[str, str]:
         """What functions are told besides: stages start nothing and push nothing."""
         return {
@@ -244,6 +270,7 @@ class Service(cdk.Stack):
         self._settle = function("settle", seconds=30, lost=self._settle_lost)
         # All unfinished jobs, within the five minutes to its next turn.
         self._sweep = function("sweep", seconds=240)
+        self._stream = streaming_function(self, "StreamHandler", environment=environment)
         # Twenty-five jobs, and what is to be said of each.
         self._meter = function("meter", seconds=30)
         # Some small files, at deployments.
@@ -294,6 +321,8 @@ class Service(cdk.Stack):
     def _grant_storage(self) -> None:
         storage = self._storage
         self._allow(self._rest, *_CHANGE_JOB, "dynamodb:BatchGetItem", queries="by_owner")
+        # It reads and tells; keys it looks up itself, so it notes their use too.
+        self._allow(self._stream, *_READ_ITEM, "dynamodb:BatchGetItem", "dynamodb:UpdateItem")
         # It notes when a key was last used.
         self._allow(self._authorizer, *_READ_ITEM, "dynamodb:UpdateItem")
         for watcher in (self._websocket, self._push):
@@ -310,6 +339,8 @@ class Service(cdk.Stack):
         storage.uploads.grant_put(self._rest)
         storage.tracks.grant_read(self._rest)
         storage.drop.grant_read(self._rest, _DONE)
+        storage.tracks.grant_read(self._stream)
+        storage.drop.grant_read(self._stream, _DONE)
         storage.drop.grant_read(self._drop, _DROPPED)
         # Why a dropped object became no job is said beside the results.
         storage.drop.grant_put(self._drop, _DONE)

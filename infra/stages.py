@@ -60,9 +60,11 @@ class StageTasks(Construct):
         *,
         queues: Queues,
         environment: Mapping[str, str],
+        build_arguments: Mapping[str, str],
     ) -> None:
         super().__init__(scope, id)
         self._environment = environment
+        self._build_arguments = build_arguments
         self._log = function_log(self, "")
         self.role = iam.Role(
             self,
@@ -146,6 +148,8 @@ class StageTasks(Construct):
             gpu=1,
             cpu=_GPU_CPUS,
             memory=_GPU_MEMORY,
+            readonly_root_filesystem=True,
+            volumes=[_scratch()],
             job_role=self.role,
             environment=self._environment,
             logging=self._logging("gpu"),
@@ -158,6 +162,8 @@ class StageTasks(Construct):
             image=ecs.ContainerImage.from_docker_image_asset(self._cpu_image),
             cpu=_CPU_CPUS,
             memory=_CPU_MEMORY,
+            readonly_root_filesystem=True,
+            volumes=[_scratch()],
             job_role=self.role,
             environment=self._environment,
             logging=self._logging("cpu"),
@@ -168,13 +174,13 @@ class StageTasks(Construct):
         )
 
     def _image(self, name: str) -> ecr_assets.DockerImageAsset:
-        return ecr_assets.DockerImageAsset(
+        return image(
             self,
             f"{name.title().replace('-', '')}Image",
-            directory=str(ROOT),
-            file=f"containers/{name}.Dockerfile",
+            name=name,
             # The pins are of this platform, and the tests run on it.
             platform=ecr_assets.Platform.LINUX_AMD64,
+            arguments=self._build_arguments,
         )
 
     def _logging(self, prefix: str) -> ecs.LogDriver:
@@ -232,6 +238,38 @@ class RecipeMachine(Construct):
                 include_execution_data=True,
             ),
         )
+
+
+def _scratch() -> batch.EcsVolume:
+    """The only folder that a stage may write to; gone with the task."""
+    return batch.EcsVolume.host(name="scratch", container_path="/tmp")  # noqa: S108 - the task's own
+
+
+def image(
+    scope: Construct,
+    id: str,
+    *,
+    name: str,
+    platform: ecr_assets.Platform,
+    arguments: Mapping[str, str],
+) -> ecr_assets.DockerImageAsset:
+    """An image of ours, built when it is deployed.
+
+    Parameters
+    ----------
+    name : str
+        Of its file under ``containers``.
+    arguments : mapping of str to str
+        The file's build arguments that do not take their default.
+    """
+    return ecr_assets.DockerImageAsset(
+        scope,
+        id,
+        directory=str(ROOT),
+        file=f"containers/{name}.Dockerfile",
+        platform=platform,
+        build_args=dict(arguments) or None,
+    )
 
 
 def _retry_strategies() -> list[batch.RetryStrategy]:

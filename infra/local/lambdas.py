@@ -144,7 +144,9 @@ def _run_image(function: Any, event: Any, request_id: str) -> Result:
     There is no Docker here. The image's environment is this one, as it is for Batch jobs.
     """
     config = function.get("config") or function
-    command = config["ImageConfigResponse"]["ImageConfig"]["Command"]
+    image = (config.get("ImageConfigResponse") or {}).get("ImageConfig") or {}
+    # An image without a command is the streaming server's, which is the API's application.
+    command = image.get("Command") or ["functions.rest.handler"]
     as_zip = {
         **config,
         "PackageType": "Zip",

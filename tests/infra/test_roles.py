@@ -49,6 +49,7 @@ CHANGE = READ | {"PutItem", "UpdateItem"}
     ("role", "allowed"),
     [
         ("RestHandler", CHANGE | {"Query", "BatchGetItem"}),
+        ("StreamHandler", READ | {"BatchGetItem", "UpdateItem"}),
         ("AuthorizerHandler", READ | {"UpdateItem"}),
         ("WebsocketHandler", READ | {"Query", "PutItem", "DeleteItem"}),
         ("PushHandler", READ | {"Query", "DeleteItem"}),
@@ -95,6 +96,7 @@ STREAM = {"DescribeStream", "GetRecords", "GetShardIterator"}
     ("role", "reads", "writes"),
     [
         ("RestHandler", {"Uploads/*", "Tracks/*", "Drop/done/*"}, {"Uploads/*"}),
+        ("StreamHandler", {"Tracks/*", "Drop/done/*"}, set()),
         ("DropHandler", {"Drop/drop/*"}, {"Drop/done/*"}),
         (
             "StagesRole",
@@ -132,6 +134,7 @@ _whole = {"Uploads", "Work", "Tracks", "Drop"}
         ("DropHandler", {"StartExecution"}),
         ("SweepHandler", {"StartExecution", "DescribeExecution"}),
         ("SettleHandler", set()),
+        ("StreamHandler", set()),
         ("StagesRole", set()),
     ],
 )

@@ -3,7 +3,7 @@
 import pytest
 
 from clearstem.recipes import SEPARATE
-from tests.infra.reading import definition, of_type, only
+from tests.infra.reading import definition, functions, of_type, only
 
 
 def _containers(template):
@@ -56,7 +56,7 @@ def test_the_function_is_the_cpu_image_within_lambdas_limits(template):
     (function,) = (
         f
         for f in of_type(template, "AWS::Lambda::Function").values()
-        if "ImageUri" in f["Code"] and "stage" in str(f["ImageConfig"]["Command"])
+        if "containers.stage.handler" in f.get("ImageConfig", {}).get("Command", ())
     )
     assert function["Code"]["ImageUri"]["Fn::Join"][1][-1].endswith(":stage-cpu")
     assert function["ImageConfig"]["Command"] == ["containers.stage.handler"]
@@ -141,3 +141,19 @@ def test_machines_take_no_calls_and_keep_their_credentials(template):
     assert launch["MetadataOptions"] == {"HttpPutResponseHopLimit": 1, "HttpTokens": "required"}
     assert launch["BlockDeviceMappings"][0]["Ebs"]["Encrypted"] is True
     assert not of_type(template, "AWS::EC2::NatGateway")
+
+
+def test_a_stage_writes_to_its_scratch_folder_only(template):
+    for container in _containers(template):
+        assert container["ReadonlyRootFilesystem"] is True
+        assert [mount["ContainerPath"] for mount in container["MountPoints"]] == ["/tmp"]
+        assert container["Volumes"] == [{"Host": {}, "Name": "scratch"}]
+
+
+def test_stages_find_the_weights_of_their_image_and_functions_look_for_none(template):
+    for container in _containers(template):
+        told = {variable["Name"]: variable["Value"] for variable in container["Environment"]}
+        _, baked, given = told["CLEARSTEM_MODELS_DIR"]["Fn::If"]
+        assert (baked, given) == ("/opt/models", {"Ref": "ModelsDir"})
+    rest = functions(template)["rest"]["Environment"]["Variables"]
+    assert rest["CLEARSTEM_MODELS_DIR"] == {"Ref": "ModelsDir"}

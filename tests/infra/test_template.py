@@ -231,23 +231,76 @@ def test_parameters_are_all_optional_and_outputs_complete(template):
     }
 
 
-def test_only_what_tells_of_nobody_is_open_without_the_authorizer(template):
-    paths = {
-        name: resource["PathPart"]
-        for name, resource in of_type(template, "AWS::ApiGateway::Resource").items()
-    }
-    methods = {
-        (method["HttpMethod"], paths[method["ResourceId"]["Ref"]]): method["AuthorizationType"]
+def _paths(template):
+    """Every resource's whole path by its logical id."""
+    resources = of_type(template, "AWS::ApiGateway::Resource")
+
+    def path(name):
+        parent = resources[name]["ParentId"].get("Ref")
+        return (path(parent) if parent else "") + "/" + resources[name]["PathPart"]
+
+    return {name: path(name) for name in resources}
+
+
+def _methods(template):
+    paths = _paths(template)
+    return {
+        (method["HttpMethod"], paths[method["ResourceId"]["Ref"]]): method
         for method in of_type(template, "AWS::ApiGateway::Method").values()
     }
-    assert methods == {
-        ("GET", "health"): "NONE",
-        ("GET", "config"): "NONE",
-        ("GET", "docs"): "NONE",
-        ("GET", "openapi.json"): "NONE",
-        ("OPTIONS", "{proxy+}"): "NONE",
-        ("ANY", "{proxy+}"): "CUSTOM",
+
+
+def test_only_what_tells_of_nobody_is_open_without_the_authorizer(template):
+    methods = _methods(template)
+    open_to_all = {at for at, method in methods.items() if method["AuthorizationType"] == "NONE"}
+    assert {path for verb, path in open_to_all if verb != "OPTIONS"} == {
+        "/health",
+        "/config",
+        "/docs",
+        "/openapi.json",
     }
+    assert {m["AuthorizationType"] for m in methods.values()} == {"NONE", "CUSTOM"}
+    assert methods["ANY", "/{proxy+}"]["AuthorizationType"] == "CUSTOM"
+
+
+STREAMED = {"/download/{job_id}/all", "/api/v1/denoise/{job_id}/progress"}
+
+
+def test_event_streams_and_archives_are_streamed_and_nothing_else(template):
+    streamed = {
+        path: method
+        for (_, path), method in _methods(template).items()
+        if method["Integration"].get("ResponseTransferMode") == "STREAM"
+    }
+    assert set(streamed) == STREAMED
+    for method in streamed.values():
+        integration = method["Integration"]
+        assert integration["TimeoutInMillis"] == 900_000
+        assert "response-streaming-invocations" in json.dumps(integration["Uri"])
+        assert "StreamHandler" in json.dumps(integration["Uri"])
+        assert method["AuthorizationType"] == "CUSTOM"
+
+
+@pytest.mark.parametrize("path", sorted(STREAMED))
+def test_what_lies_beside_a_streamed_path_still_reaches_the_service(template, path):
+    methods = _methods(template)
+    segments = path.strip("/").split("/")
+    for length in range(1, len(segments)):
+        above = "/" + "/".join(segments[:length])
+        assert ("ANY", above) in methods and ("OPTIONS", above) in methods
+        if not segments[length].startswith("{"):
+            assert ("ANY", f"{above}/{{proxy+}}") in methods
+
+
+def test_the_streaming_function_lives_as_long_as_its_streams(template):
+    functions_of_images = {
+        name: function
+        for name, function in of_type(template, "AWS::Lambda::Function").items()
+        if "ImageUri" in function["Code"]
+    }
+    stream = only({k: v for k, v in functions_of_images.items() if k.startswith("StreamHandler")})
+    assert (stream["Timeout"], stream["Architectures"]) == (900, ["arm64"])
+    assert stream["Code"]["ImageUri"]["Fn::Join"][1][-1].endswith(":stream")
 
 
 def test_a_request_without_a_key_reaches_the_authorizer(template):
