@@ -34,6 +34,8 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	# Where no registry of Node packages answers, infra.checks says that it went without.
+	-test -d .node || $(BIN)/npm install --silent --no-audit --no-fund --prefix .node asl-validator@4.0.0
 	$(BIN)/python -m infra.checks
 
 format: setup
@@ -44,4 +46,4 @@ snapshot: setup
 	$(BIN)/python -m infra.synth
 
 clean:
-	rm -rf $(VENV) .clearstem cdk.out out
+	rm -rf $(VENV) .clearstem .node cdk.out out

@@ -79,13 +79,10 @@ class RestApi(Construct):
         self._door = self._authorizer(authorizer)
         # One permission for the API: a permission per method would soon fill
         # the function's 20 KB resource policy.
-        self._proxy = apigateway.LambdaIntegration(
-            function, scope_permission_to_method=False, allow_test_invoke=False
-        )
+        self._proxy = apigateway.LambdaIntegration(function, scope_permission_to_method=False)
         self._stream = apigateway.LambdaIntegration(
             streaming,
             scope_permission_to_method=False,
-            allow_test_invoke=False,
             response_transfer_mode=apigateway.ResponseTransferMode.STREAM,
             timeout=_STREAM_LIMIT,
         )
