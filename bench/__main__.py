@@ -25,6 +25,7 @@ NAMES = (
     "api",
     "overhead",
     "start",
+    "cold_start",
     "stage_start",
     "memory",
     "denoise",

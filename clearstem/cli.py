@@ -24,6 +24,7 @@ from clearstem.errors import ClearstemError
 from clearstem.options import DenoiserChoice, EngineChoice
 from clearstem.service import Service, utc_now
 from clearstem.settings import Settings
+from clearstem.smoke import smoke
 from clearstem.terminal import JobBars, download_bar, print_result
 from clearstem.twin import DEFAULT_STATE, running_twin, twin
 
@@ -133,6 +134,13 @@ def status(
     """Print a job's document."""
     with _told_errors(), Client(url, key=key or None) as client:
         _console.print_json(data=client.job(job_id))
+
+
+@app.command("smoke")
+def smoke_test(url: Url = _DEFAULT_URL, key: Key = "") -> None:
+    """Run a two-second job through a server and check what comes back."""
+    with _told_errors(), Client(url, key=key or None) as client:
+        smoke(client, say=_console.print)
 
 
 @app.command()

@@ -1,27 +1,41 @@
 # syntax=docker/dockerfile:1
-# The image of the stages that need no GPU. It holds torch's CPU build, so
-# that it can run any stage where an account has no GPU quota.
+# The image of the stages that need no GPU, in Batch and as a function. It holds
+# torch's CPU build, so that it can run any stage where an account has no GPU
+# quota. The base is a build argument, so that a deployment can name it by digest.
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
-FROM ${PYTHON_IMAGE}
+
+FROM ${PYTHON_IMAGE} AS installed
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-
-ENV PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1 \
-    PIP_NO_CACHE_DIR=1 \
-    PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    HF_HUB_OFFLINE=1 \
-    NUMBA_CACHE_DIR=/tmp/numba
-
-WORKDIR /srv
+# Names of models to bake in, with spaces between; each file has the sha256 that
+# clearstem.models pins, or the build fails.
+ARG MODELS=""
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /build
 COPY constraints.txt pyproject.toml ./
 # torch first: asked for by another package it would bring the CUDA build along.
-RUN pip install --only-binary=:all: --constraint constraints.txt --index-url "${TORCH_INDEX}" torch \
-    && python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['stages'], sep='\n')" > requirements.txt \
-    && pip install --only-binary=:all: --constraint constraints.txt --requirement requirements.txt
+RUN python -m venv /opt/venv \
+    && /opt/venv/bin/pip install --only-binary=:all: --constraint constraints.txt --index-url "${TORCH_INDEX}" torch \
+    && python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['stages'], 'awslambdaric', sep='\n')" > requirements.txt \
+    && /opt/venv/bin/pip install --only-binary=:all: --constraint constraints.txt --requirement requirements.txt
+COPY clearstem clearstem
+RUN mkdir -p /opt/models \
+    && for model in ${MODELS}; do CLEARSTEM_MODELS_DIR=/opt/models /opt/venv/bin/python -m clearstem.cli models fetch "${model}"; done
 
+FROM ${PYTHON_IMAGE}
+COPY --from=installed /opt/venv /opt/venv
+COPY --from=installed /opt/models /opt/models
+WORKDIR /srv
 COPY clearstem clearstem
 COPY containers containers
-
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HF_HUB_OFFLINE=1 \
+    HOME=/tmp \
+    NUMBA_CACHE_DIR=/tmp/numba
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin stage
+# All that is writable where the root is read-only; declared, so that a volume
+# mounted here takes the folder's permissions over.
+VOLUME ["/tmp"]
 USER 10001
 ENTRYPOINT ["python", "-m", "containers.stage"]

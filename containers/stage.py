@@ -1,8 +1,11 @@
-"""The entry of every stage task: ``python -m containers.stage STAGE --job-id ID``.
+"""The entry of every stage task: ``python -m containers.stage STAGE… --job-id ID``.
 
-Runs one stage of one job and tells the job's record of it. Exit codes follow
-``sysexits.h``, and the job definition retries by them: 0 done, 65 failed for
-good (the record says why), 75 worth another attempt.
+Runs one stage of one job, or several in a row, and tells the job's record of
+each. Exit codes follow ``sysexits.h``, and the job definition retries by them:
+0 done, 65 failed for good (the record says why), 75 worth another attempt.
+
+`handler` is the same as a Lambda function; the state machine retries by the
+names of what it raises.
 """
 
 import argparse
@@ -13,10 +16,10 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from aws_lambda_powertools import Logger
 from boto3.exceptions import S3UploadFailedError
@@ -135,17 +138,35 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
     raise StageInterrupted(f"stopped by {signal.Signals(number).name}")
 
 
+def handler(event: Mapping[str, Any], _: object) -> None:
+    """Run the stages of one job that an event names, as a Lambda function.
+
+    Raises
+    ------
+    StageError
+        Already told to the job's record.
+    """
+    for stage in event["stages"]:
+        run_stage(stage, event["job_id"], service=Service.from_env())
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Parse the command line, run the stage, answer the exit code."""
+    """Parse the command line, run the stages, answer the exit code."""
     parser = argparse.ArgumentParser(prog="containers.stage", description=__doc__)
-    parser.add_argument("stage", choices=sorted(_MODULES))
+    parser.add_argument("stages", nargs="+", choices=sorted(_MODULES), metavar="STAGE")
     parser.add_argument("--job-id", required=True)
     given = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)
-    logger = Logger(service=given.stage)
-    logger.append_keys(job_id=given.job_id, stage=given.stage)
+    codes = (_run(stage, given.job_id) for stage in given.stages)
+    return next((code for code in codes if code), 0)
+
+
+def _run(stage: str, job_id: str) -> int:
+    """Run one stage; the exit code it earns."""
+    logger = Logger(service=stage)
+    logger.append_keys(job_id=job_id, stage=stage)
     try:
-        run_stage(given.stage, given.job_id, service=Service.from_env())
+        run_stage(stage, job_id, service=Service.from_env())
     except StageError as exc:
         logger.exception("stage ended", extra={"error_name": exc.state_name})
         return exc.exit_code

@@ -5,14 +5,16 @@ API Gateway closes a WebSocket that is idle for ten minutes.
 """
 
 from datetime import timedelta
+from itertools import islice
 from typing import Final
 
+from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from clearstem.recipes import RECIPES
 from clearstem.service import Service
 from functions import wiring
-from functions.telemetry import Event, count, entry_point, logger
+from functions.telemetry import Event, Measurement, count, entry_point, logger, measure
 
 # With five minutes from sweep to sweep no socket is silent for more than eight.
 _SILENT: Final = timedelta(minutes=3)
@@ -28,6 +30,7 @@ def handler(_: Event, __: LambdaContext) -> dict[str, int]:
     if swept:
         count("JobsSwept", swept)
     _stir_silent(service)
+    measure(Measurement("LongestSilence", MetricUnit.Seconds, _longest_silence_s(service), {}))
     return {"swept": swept, "removed": _remove_expired(service)}
 
 
@@ -46,3 +49,12 @@ def _stir_silent(service: Service) -> None:
     for recipe_name in RECIPES:
         for job in service.jobs.unfinished(recipe_name, before=now - _SILENT):
             service.connections.stir(job.job_id, at=now)
+
+
+def _longest_silence_s(service: Service) -> float:
+    """Seconds since anything was heard of the unfinished job that has been quiet for longest."""
+    now = service.now()
+    # An index has them by the time of their last change: the first is enough.
+    first = (islice(service.jobs.unfinished(name, before=now), 1) for name in RECIPES)
+    heard = [job.updated_at for found in first for job in found]
+    return (now - min(heard, default=now)).total_seconds()

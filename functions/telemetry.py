@@ -5,13 +5,16 @@ made: here they are made by the first event, not by an import. Neither events
 nor answers are recorded, since they carry keys, signed URLs and recordings.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache, wraps
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools import Logger, Metrics, Tracer, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
+
+_NAMESPACE: Final = "clearstem"
 
 Event = dict[str, Any]
 Answer = TypeVar("Answer")
@@ -25,12 +28,40 @@ def logger() -> Logger:
 
 @cache
 def _metrics() -> Metrics:
-    return Metrics(namespace="clearstem")
+    return Metrics(namespace=_NAMESPACE)
 
 
 def count(metric: str, value: float = 1) -> None:
     """Add to a metric that goes out with the present invocation."""
     _metrics().add_metric(name=metric, unit=MetricUnit.Count, value=value)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One value of one metric.
+
+    Attributes
+    ----------
+    dimensions : mapping of str to str
+        What it is told apart by; few values each, since every one is paid for.
+    """
+
+    metric: str
+    unit: MetricUnit
+    value: float
+    dimensions: Mapping[str, str]
+
+
+def measure(measurement: Measurement) -> None:
+    """Write a value at once, under dimensions of its own."""
+    with single_metric(
+        name=measurement.metric,
+        unit=measurement.unit,
+        value=measurement.value,
+        namespace=_NAMESPACE,
+        default_dimensions=dict(measurement.dimensions),
+    ):
+        pass
 
 
 def entry_point(

@@ -3,16 +3,20 @@
 One line per check; the exit status says whether all of them passed.
 """
 
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from infra import synth
+from infra import nag, supply_chain, synth
 
 # cfn-lint's rules that are not ours to follow, and why.
 _IGNORED_RULES: Final = {
     "W3005": "CDK orders a function after its role by DependsOn beside GetAtt; it is redundant",
 }
+# Where `npm install --prefix .node asl-validator@4.0.0` puts it.
+_ASL_VALIDATOR: Final = synth.ROOT / ".node/node_modules/asl-validator/dist/bin/asl-validator.js"
 
 
 def snapshot_drift(fresh: synth.Snapshot) -> list[str]:
@@ -60,15 +64,38 @@ def state_machines(template: Mapping[str, Any]) -> dict[str, str]:
 def _flat(value: Any) -> str:
     """A template's string with what CloudFormation would look up replaced by its name."""
     match value:
-        case str():
-            return value
+        case str() | int():
+            return str(value)
         case {"Fn::Join": [separator, parts]}:
             return str(separator).join(_flat(part) for part in parts)
         case {"Ref": "AWS::Partition"}:
             return "aws"
+        case {"Fn::If": [_, _, otherwise]}:
+            return _flat(otherwise)
         case {"Ref": name} | {"Fn::GetAtt": [name, *_]}:
             return str(name)
     raise ValueError(f"no string can be made of {value!r}")
+
+
+def asl_validator_problems(template: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """What npm's asl-validator finds; first why it was not asked, where it was not."""
+    program = _ASL_VALIDATOR
+    if not program.exists():
+        return "npm install --prefix .node asl-validator@4.0.0", []
+    found = []
+    for name, document in state_machines(template).items():
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            file.write(document)
+            file.flush()
+            done = subprocess.run(  # noqa: S603 - the pinned program
+                [synth.registry_node(), program, "--json-path", file.name],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        if done.returncode:
+            found.append(f"{name}: {(done.stdout + done.stderr).strip()}")
+    return "", found
 
 
 def _findings() -> Iterator[tuple[str, list[str]]]:
@@ -76,6 +103,15 @@ def _findings() -> Iterator[tuple[str, list[str]]]:
     yield "snapshot equals a fresh synth", snapshot_drift(fresh)
     yield "cfn-lint", template_problems(fresh.template)
     yield "statelint", state_machine_problems(fresh.template)
+    yield _maybe("asl-validator", *asl_validator_problems(fresh.template))
+    yield "licences", supply_chain.unlicensed()
+    yield _maybe("pip-audit", *supply_chain.audit())
+    yield "cdk-nag AwsSolutions and Serverless", nag.problems(nag.find())
+
+
+def _maybe(name: str, skipped: str, problems: list[str]) -> tuple[str, list[str]]:
+    """A check that says in its name why it was not made."""
+    return (f"{name} (skipped: {skipped})" if skipped else name), problems
 
 
 def report(findings: Iterable[tuple[str, list[str]]]) -> int:

@@ -12,6 +12,8 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from infra.options import Gpu
+
 # 16 machines of 4 vCPU; new accounts have a quota of 0 until they ask.
 _GPU_VCPUS: Final = 64
 # 128 finishing tasks of 2 vCPU at once.
@@ -19,6 +21,7 @@ _CPU_VCPUS: Final = 256
 # One NVIDIA GPU each (T4, A10G, L4), 4 vCPU, 16 GiB: three pools of Spot
 # capacity instead of one.
 _GPU_MACHINES: Final = ("g4dn.xlarge", "g5.xlarge", "g6.xlarge")
+_MACHINE_VCPUS: Final = 4
 # The CUDA image unpacks to about 8 GB, beside the system and a job's scratch files.
 _DISK_GB: Final = 60
 
@@ -80,30 +83,29 @@ class Queues(Construct):
 
     Attributes
     ----------
-    gpu : aws_batch.JobQueue
-        Spot first, On-Demand where Spot has none.
+    gpu : aws_batch.JobQueue or None
+        Spot first, On-Demand where Spot has none; None in a deployment without GPUs.
     cpu : aws_batch.JobQueue
         Fargate: no machine to keep, none to scale down, up within a minute.
         On-Demand, because five rules are all that `evaluateOnExit` takes and
         a Spot interruption of Fargate would need a sixth.
     """
 
-    def __init__(self, scope: Construct, id: str, *, network: Network) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        network: Network,
+        gpu: Gpu = Gpu.SPOT,
+        warm_gpus: int = 0,
+        idle_minutes: int = 0,
+    ) -> None:
         super().__init__(scope, id)
         self._network = network
-        self._machine_role = _machine_role(self)
-        self._template = _launch_template(self)
-        self.gpu = batch.JobQueue(
-            self,
-            "Gpu",
-            compute_environments=[
-                batch.OrderedComputeEnvironment(order=1, compute_environment=self._gpus("Spot")),
-                batch.OrderedComputeEnvironment(
-                    order=2, compute_environment=self._gpus("OnDemand")
-                ),
-            ],
-            job_state_time_limit_actions=_time_limits(),
-        )
+        self._idle_minutes = idle_minutes
+        self._warm_vcpus = warm_gpus * _MACHINE_VCPUS
+        self.gpu = None if gpu is Gpu.NONE else self._gpu_queue(gpu)
         self.cpu = batch.JobQueue(
             self,
             "Cpu",
@@ -113,7 +115,23 @@ class Queues(Construct):
             job_state_time_limit_actions=_time_limits(),
         )
 
-    def _gpus(self, purchase: str) -> batch.ManagedEc2EcsComputeEnvironment:
+    def _gpu_queue(self, gpu: Gpu) -> batch.JobQueue:
+        self._machine_role = _machine_role(self)
+        self._template = _launch_template(self)
+        purchases = ("Spot", "OnDemand") if gpu is Gpu.SPOT else ("OnDemand",)
+        return batch.JobQueue(
+            self,
+            "Gpu",
+            compute_environments=[
+                batch.OrderedComputeEnvironment(
+                    order=order, compute_environment=self._gpus(purchase, first=order == 1)
+                )
+                for order, purchase in enumerate(purchases, start=1)
+            ],
+            job_state_time_limit_actions=_time_limits(),
+        )
+
+    def _gpus(self, purchase: str, *, first: bool) -> batch.ManagedEc2EcsComputeEnvironment:
         spot = purchase == "Spot"
         environment = batch.ManagedEc2EcsComputeEnvironment(
             self,
@@ -128,7 +146,8 @@ class Queues(Construct):
             launch_template=self._template,
             spot=spot,
             allocation_strategy=_SPOT if spot else _ON_DEMAND,
-            minv_cpus=0,
+            # Machines kept warm are of the purchase that is asked first.
+            minv_cpus=self._warm_vcpus if first else 0,
             maxv_cpus=_GPU_VCPUS,
             update_to_latest_image_version=True,
         )
@@ -138,6 +157,10 @@ class Queues(Construct):
         resource.add_property_override(
             "ComputeResources.LaunchTemplate.Version", self._template.latest_version_number
         )
+        if self._idle_minutes:
+            resource.add_property_override(
+                "ComputeResources.ScalingPolicy.MinScaleDownDelayMinutes", self._idle_minutes
+            )
         return environment
 
     def _fargate(self) -> batch.FargateComputeEnvironment:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Final
 
 import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
@@ -35,6 +37,11 @@ class ZipFunction(lambda_.Function):
         Memory, and with it the share of a CPU: 1,769 MB is one.
     dead_letters : aws_sqs.IQueue, optional
         Where an asynchronous call lands that failed three times.
+
+    Attributes
+    ----------
+    module : str
+        Its `handler`'s module.
     """
 
     def __init__(
@@ -49,9 +56,12 @@ class ZipFunction(lambda_.Function):
         memory_mb: int,
         dead_letters: sqs.IQueue | None = None,
     ) -> None:
+        self.module = handler
+        log_group = function_log(scope, id)
         super().__init__(
             scope,
             id,
+            role=function_role(scope, id, log_group=log_group),
             code=code,
             handler=f"functions.{handler}.handler",
             runtime=lambda_.Runtime.PYTHON_3_13,
@@ -62,13 +72,25 @@ class ZipFunction(lambda_.Function):
             memory_size=memory_mb,
             tracing=lambda_.Tracing.ACTIVE,
             dead_letter_queue=dead_letters,
-            log_group=logs.LogGroup(
-                scope,
-                f"{id}Log",
-                retention=LOG_RETENTION,
-                removal_policy=cdk.RemovalPolicy.DESTROY,
-            ),
+            log_group=log_group,
         )
+
+
+def function_log(scope: Construct, id: str) -> logs.LogGroup:
+    """The log group of the function of that id."""
+    return logs.LogGroup(
+        scope, f"{id}Log", retention=LOG_RETENTION, removal_policy=cdk.RemovalPolicy.DESTROY
+    )
+
+
+def function_role(scope: Construct, id: str, *, log_group: logs.ILogGroup) -> iam.Role:
+    """The role of the function of that id, which may write to its own log and nothing else.
+
+    AWS's managed policy, CDK's default, lets every function write to every log.
+    """
+    role = iam.Role(scope, f"{id}Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+    log_group.grant_write(role)
+    return role
 
 
 class DeadLetters(sqs.Queue):
@@ -77,11 +99,13 @@ class DeadLetters(sqs.Queue):
     Fourteen days is the longest that SQS keeps a message.
     """
 
-    def __init__(self, scope: Construct, id: str) -> None:
+    def __init__(self, scope: Construct, id: str, *, key: kms.IKey | None = None) -> None:
+        managed = sqs.QueueEncryption.SQS_MANAGED
         super().__init__(
             scope,
             id,
             retention_period=cdk.Duration.days(14),
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            encryption=managed if key is None else sqs.QueueEncryption.KMS,
+            encryption_master_key=key,
             enforce_ssl=True,
         )

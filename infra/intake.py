@@ -76,15 +76,25 @@ class BadEndings(Construct):
 class Sweep(Construct):
     """A function called by the clock, for jobs whose ending got lost.
 
-    A missed turn is made good by the next one: no retries, no dead letters.
+    A missed turn is made good by the next one, so it is not tried again; that
+    it was missed is worth knowing.
     """
 
-    def __init__(self, scope: Construct, id: str, *, function: lambda_.IFunction) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        function: lambda_.IFunction,
+        dead_letters: sqs.IQueue,
+    ) -> None:
         super().__init__(scope, id)
         events.Rule(
             self,
             "Rule",
             description="Looks for jobs that nobody settled.",
             schedule=events.Schedule.rate(_SWEEP_EVERY),
-            targets=[targets.LambdaFunction(function, retry_attempts=0)],
+            targets=[
+                targets.LambdaFunction(function, retry_attempts=0, dead_letter_queue=dead_letters)
+            ],
         )

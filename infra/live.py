@@ -5,7 +5,7 @@ first snapshot of a new subscriber included: its subscription is an item, and
 the item's INSERT comes down the same stream. So the stream is not filtered.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import aws_cdk as cdk
 from aws_cdk import aws_apigatewayv2 as apigateway
@@ -17,6 +17,8 @@ from aws_cdk.aws_apigatewayv2_authorizers import WebSocketLambdaAuthorizer
 from aws_cdk.aws_apigatewayv2_integrations import WebSocketLambdaIntegration
 from constructs import Construct
 
+from infra.access_logs import AccessLogs
+
 STAGE_NAME: Final = "live"
 
 # A batch is pushed by one call: 25 changes go out well within its minute.
@@ -24,6 +26,9 @@ _BATCH: Final = 25
 _RETRIES: Final = 5
 # Progress of an hour ago helps nobody; the job's record has the present state.
 _MAX_AGE: Final = cdk.Duration.hours(1)
+# A watcher connects once and hardly speaks: this is 200 of them a second.
+_MESSAGES_PER_S: Final = 200
+_BURST: Final = 500
 
 
 class LiveApi(Construct):
@@ -37,7 +42,7 @@ class LiveApi(Construct):
         Its one stage; its callback URL is what a push posts to.
     """
 
-    def __init__(self, scope: Construct, id: str) -> None:
+    def __init__(self, scope: Construct, id: str, *, logs: AccessLogs) -> None:
         super().__init__(scope, id)
         self.api = apigateway.WebSocketApi(
             self,
@@ -46,8 +51,29 @@ class LiveApi(Construct):
             route_selection_expression="$request.body.action",
         )
         self.stage = apigateway.WebSocketStage(
-            self, "Stage", web_socket_api=self.api, stage_name=STAGE_NAME, auto_deploy=True
+            self,
+            "Stage",
+            web_socket_api=self.api,
+            stage_name=STAGE_NAME,
+            auto_deploy=True,
+            throttle=apigateway.ThrottleSettings(rate_limit=_MESSAGES_PER_S, burst_limit=_BURST),
         )
+        self._log_to(logs)
+
+    def _log_to(self, logs: AccessLogs) -> None:
+        resource = self.stage.node.default_child
+        assert isinstance(resource, apigateway.CfnStage)
+        resource.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
+            # As API Gateway wants it: a log group's own ARN ends in ``:*``.
+            destination_arn=cdk.Stack.of(self).format_arn(
+                service="logs",
+                resource="log-group",
+                resource_name=logs.sockets.log_group_name,
+                arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+            ),
+            format=logs.socket_format.to_string(),
+        )
+        logs.come_before(self.stage)
 
     def connect(self, function: lambda_.IFunction, *, authorizer: lambda_.IFunction) -> None:
         """Let one function answer every route, past the authorizer at the door.
@@ -86,4 +112,40 @@ def push_changes(
             report_batch_item_failures=True,
             on_failure=sources.SqsDlq(dead_letters),
         )
+    )
+
+
+def meter_jobs(table: dynamodb.ITable, *, to: lambda_.IFunction, dead_letters: sqs.IQueue) -> None:
+    """Send jobs that left the queue or ended to a function, at least once.
+
+    A second reader of the stream, which is as many as one takes well. The
+    filter is Lambda's: what it leaves out costs nothing.
+    """
+    to.add_event_source(
+        sources.DynamoEventSource(
+            table,
+            starting_position=lambda_.StartingPosition.TRIM_HORIZON,
+            batch_size=_BATCH,
+            # Metrics are of minutes: waiting saves most of the calls.
+            max_batching_window=cdk.Duration.seconds(20),
+            bisect_batch_on_error=True,
+            retry_attempts=_RETRIES,
+            max_record_age=_MAX_AGE,
+            on_failure=sources.SqsDlq(dead_letters),
+            filters=[
+                _turn(before=["queued"], after=["running"]),
+                _turn(before=["queued", "running"], after=["succeeded", "failed", "cancelled"]),
+            ],
+        )
+    )
+
+
+def _turn(*, before: list[str], after: list[str]) -> Any:
+    rule = lambda_.FilterRule
+    image = {"sk": {"S": rule.is_equal("JOB")}, "state": {"S": after}}
+    return lambda_.FilterCriteria.filter(
+        {
+            "eventName": rule.is_equal("MODIFY"),
+            "dynamodb": {"OldImage": {"state": {"S": before}}, "NewImage": image},
+        }
     )

@@ -1,4 +1,4 @@
-"""The REST API: one proxy to one function, and a key in front of it.
+"""The REST API: one proxy to one function, streams to another, and a key in front of both.
 
 Whether a caller may pass is the authorizer function's to say, not the
 gateway's. An authorizer with identity sources and a cache turns a request
@@ -8,6 +8,7 @@ credential in another header. So there are no identity sources and no cache:
 a warm call of some milliseconds each time, and a revoked key is out at once.
 """
 
+import itertools
 import json
 from typing import Final
 
@@ -16,10 +17,17 @@ from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
+from infra.access_logs import AccessLogs
+
 STAGE_NAME: Final = "live"
 
 # What tells about the service and not about anybody's recordings.
 _OPEN_TO_ALL: Final = ("health", "config", "docs", "openapi.json")
+# Event streams, and an archive of all tracks: what a buffered answer has neither
+# the time nor the 6 MB for.
+_STREAMED: Final = ("/download/{job_id}/all", "/api/v1/denoise/{job_id}/progress")
+# The longest that API Gateway streams.
+_STREAM_LIMIT: Final = cdk.Duration.minutes(15)
 # One flood must not eat the account's 10,000 requests a second.
 _REQUESTS_PER_S: Final = 500
 _BURST: Final = 1000
@@ -46,7 +54,9 @@ class RestApi(Construct):
         id: str,
         *,
         function: lambda_.IFunction,
+        streaming: lambda_.IFunction,
         authorizer: lambda_.IFunction,
+        logs: AccessLogs,
     ) -> None:
         super().__init__(scope, id)
         self.api = apigateway.RestApi(
@@ -62,25 +72,59 @@ class RestApi(Construct):
                 tracing_enabled=True,
                 throttling_rate_limit=_REQUESTS_PER_S,
                 throttling_burst_limit=_BURST,
+                # Errors of the gateway itself; never bodies, which are people's recordings.
+                logging_level=apigateway.MethodLoggingLevel.ERROR,
+                data_trace_enabled=False,
+                metrics_enabled=True,
+                access_log_destination=apigateway.LogGroupLogDestination(logs.rest),
+                access_log_format=logs.rest_format,
             ),
         )
+        logs.come_before(self.api.deployment_stage)
         # CDK's own output of the address: the stack names its outputs itself.
         self.api.node.try_remove_child("Endpoint")
-        self._add_routes(function, authorizer=authorizer)
-        self._speak_as_the_service_does()
-
-    def _add_routes(self, function: lambda_.IFunction, *, authorizer: lambda_.IFunction) -> None:
+        self._door = self._authorizer(authorizer)
         # One permission for the API: a permission per method would soon fill
         # the function's 20 KB resource policy.
-        proxy = apigateway.LambdaIntegration(
-            function, scope_permission_to_method=False, allow_test_invoke=False
+        self._proxy = apigateway.LambdaIntegration(function, scope_permission_to_method=False)
+        self._stream = apigateway.LambdaIntegration(
+            streaming,
+            scope_permission_to_method=False,
+            response_transfer_mode=apigateway.ResponseTransferMode.STREAM,
+            timeout=_STREAM_LIMIT,
         )
+        self._add_routes()
+        self._speak_as_the_service_does()
+
+    def _add_routes(self) -> None:
         for path in _OPEN_TO_ALL:
-            _open(self.api.root.add_resource(path), "GET", integration=proxy)
-        rest = self.api.root.add_resource("{proxy+}")
-        rest.add_method("ANY", proxy, authorizer=self._authorizer(authorizer))
+            _open(self.api.root.add_resource(path), "GET", integration=self._proxy)
+        self._pass_on(self.api.root.add_resource("{proxy+}"))
+        for path in _STREAMED:
+            self._add_stream(path.strip("/").split("/"))
+
+    def _add_stream(self, segments: list[str]) -> None:
+        """Send one path to the streaming function, and all others beside it where they went.
+
+        Once a path has resources of its own, what lies beside it no longer
+        reaches the root's proxy by itself.
+        """
+        resource: apigateway.IResource = self.api.root
+        for segment, following in itertools.pairwise(segments):
+            known = resource.get_resource(segment)
+            resource = known or resource.add_resource(segment)
+            if known is None:
+                self._pass_on(resource)
+                if not following.startswith("{"):
+                    self._pass_on(resource.add_resource("{proxy+}"))
+        last = resource.add_resource(segments[-1])
+        last.add_method("GET", self._stream, authorizer=self._door)
+        _open(last, "OPTIONS", integration=self._proxy)
+
+    def _pass_on(self, resource: apigateway.IResource) -> None:
+        resource.add_method("ANY", self._proxy, authorizer=self._door)
         # A browser sends its preflight without a key.
-        _open(rest, "OPTIONS", integration=proxy)
+        _open(resource, "OPTIONS", integration=self._proxy)
 
     def _authorizer(self, function: lambda_.IFunction) -> apigateway.RequestAuthorizer:
         return apigateway.RequestAuthorizer(

@@ -8,21 +8,28 @@ from typing import Any, Final
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
 from clearstem.intake import DONE_PREFIX, DROP_PREFIX
+from clearstem.receipts import SHORT_FRAMES
 from clearstem.recipes import DENOISE, RECIPES, SEPARATE, Recipe
+from infra.access_logs import AccessLogs
 from infra.bundling import functions_code
 from infra.compute import Network, Queues
+from infra.definition import QuickWay
+from infra.edge import Edge
 from infra.functions import DeadLetters, ZipFunction
 from infra.intake import BadEndings, Sweep, watch_drop
-from infra.live import LiveApi, push_changes
+from infra.live import LiveApi, meter_jobs, push_changes
+from infra.observability import Observability, Watched
+from infra.options import Encryption, Options
 from infra.rest_api import RestApi
-from infra.stages import RecipeMachine, StageTasks
+from infra.stages import MOST_BYTES, RecipeMachine, StageTasks
 from infra.storage import Storage
+from infra.streaming import streaming_function
 
-# Presigned URLs and keys carry the authority; a page's origin adds none.
-_CORS_ORIGINS: Final = ("*",)
 _MAX_UPLOAD_BYTES: Final = 500 * 1024 * 1024
 # What the Munsit dialect's documents say.
 _VOICE_MAX_UPLOAD_BYTES: Final = 200 * 1024 * 1024
@@ -30,6 +37,9 @@ _VOICE_MAX_DURATION_S: Final = 900
 # The largest upload at 4.5 Mbit/s; what sends nothing for half a minute is gone.
 _URL_TOTAL_S: Final = 900
 _URL_IDLE_S: Final = 30
+
+# Where the stage images' files put weights.
+_BAKED_MODELS: Final = "/opt/models"
 
 _DROPPED: Final = f"{DROP_PREFIX}*"
 _DONE: Final = f"{DONE_PREFIX}*"
@@ -48,29 +58,66 @@ _DELETE_LOG: Final = ("dynamodb:BatchWriteItem",)
 
 
 class Service(cdk.Stack):
-    """All of clearstem in one account and region."""
+    """All of clearstem in one account and region.
 
-    def __init__(self, scope: Construct, id: str, **options: Any) -> None:
-        super().__init__(scope, id, **options)
+    Parameters
+    ----------
+    options : Options
+        What the operator decided.
+    **stack : Any
+        As `aws_cdk.Stack` takes it.
+    """
+
+    def __init__(self, scope: Construct, id: str, *, options: Options, **stack: Any) -> None:
+        super().__init__(scope, id, **stack)
+        self._options = options
         self._declare_parameters()
-        self._storage = Storage(self, "Storage", cors_origins=_CORS_ORIGINS)
-        network = Network(self, "Network")
+        self._key = self._own_key() if options.encryption is Encryption.KMS else None
+        self._storage = Storage(
+            self,
+            "Storage",
+            cors_origins=options.cors_origins.split(","),
+            key=self._key,
+            deletion_protection=options.production,
+        )
+        queues = Queues(
+            self,
+            "Queues",
+            network=Network(self, "Network"),
+            gpu=options.gpu,
+            warm_gpus=options.warm_gpus,
+            idle_minutes=options.gpu_idle_minutes,
+        )
         self._tasks = StageTasks(
             self,
             "Stages",
-            queues=Queues(self, "Queues", network=network),
-            environment=self._environment(),
+            queues=queues,
+            environment=self._stage_environment(),
+            build_arguments=options.build_arguments,
         )
-        self._machines = {
-            recipe.name: RecipeMachine(
-                self, recipe.name.title(), recipe=recipe, tasks=self._tasks
-            ).machine
-            for recipe in RECIPES.values()
-        }
-        self._live = LiveApi(self, "Live")
+        self._machines = self._create_machines()
+        logs = AccessLogs(self, "AccessLogs")
+        self._live = LiveApi(self, "Live", logs=logs)
         self._create_functions()
         self._connect_triggers()
-        self._rest_api = RestApi(self, "Rest", function=self._rest, authorizer=self._authorizer)
+        self._rest_api = RestApi(
+            self,
+            "Rest",
+            function=self._rest,
+            streaming=self._stream,
+            authorizer=self._authorizer,
+            logs=logs,
+        )
+        self._edge = Edge(
+            self,
+            "Edge",
+            rest=self._rest_api.api,
+            live=self._live.stage,
+            access_log=self._storage.access_log,
+            options=options,
+        )
+        self._edge.publish(self._publish)
+        self._observe()
         self._grant_storage()
         self._grant_executions()
         self._grant_batch()
@@ -87,7 +134,15 @@ class Service(cdk.Stack):
             "DenoiserModel", "Neural denoiser whose files are part of the images; empty: none."
         )
         self._models_dir = self._parameter(
-            "ModelsDir", "Folder of the stage images searched for weights; empty: none."
+            "ModelsDir", "Folder searched for weights; empty: that of the stage images."
+        )
+        as_functions = self._parameter(
+            "StageFunctions", "Whether short stages run as functions; off: all run in Batch."
+        )
+        self._functions_off = cdk.CfnCondition(
+            self,
+            "StageFunctionsOff",
+            expression=cdk.Fn.condition_equals(as_functions.value_as_string, "off"),
         )
         self._management_url = self._parameter(
             "WebSocketManagementUrl", "Where pushes are posted; empty: the API's own address."
@@ -102,6 +157,43 @@ class Service(cdk.Stack):
 
     def _parameter(self, name: str, description: str, default: str = "") -> cdk.CfnParameter:
         return cdk.CfnParameter(self, name, type="String", default=default, description=description)
+
+    def _create_machines(self) -> dict[str, stepfunctions.StateMachine]:
+        quick = QuickWay(
+            function_arn=self._tasks.function.function_arn,
+            table_name=self._storage.table.table_name,
+            most_bytes=self._unless_off(MOST_BYTES),
+            most_frames=self._unless_off(SHORT_FRAMES),
+        )
+        return {
+            recipe.name: RecipeMachine(
+                self,
+                recipe.name.title(),
+                recipe=recipe,
+                tasks=self._tasks,
+                quick=quick,
+                fused=self._options.fused,
+            ).machine
+            for recipe in RECIPES.values()
+        }
+
+    def _unless_off(self, limit: int) -> str:
+        """What a stage's function takes, or nothing where the parameter says so."""
+        return cdk.Token.as_string(cdk.Fn.condition_if(self._functions_off.logical_id, 0, limit))
+
+    def _own_key(self) -> kms.Key:
+        """One key for all that is stored, so that disabling it closes everything at once."""
+        key = kms.Key(
+            self,
+            "Key",
+            description="What clearstem stores.",
+            enable_key_rotation=True,
+            removal_policy=cdk.RemovalPolicy.RETAIN,
+        )
+        # Alarms go to the topic, and events nobody handled to the dead letters.
+        for service in ("cloudwatch", "events"):
+            key.grant_encrypt_decrypt(iam.ServicePrincipal(f"{service}.amazonaws.com"))
+        return key
 
     def _environment(self) -> dict[str, str]:
         """What `clearstem.settings` reads in functions and stages alike."""
@@ -126,6 +218,17 @@ class Service(cdk.Stack):
             "LOG_LEVEL": "INFO",
         }
 
+    def _stage_environment(self) -> dict[str, str]:
+        """What stages are told: their images hold weights, which functions do not see."""
+        none = cdk.CfnCondition(
+            self,
+            "OwnModelsDir",
+            expression=cdk.Fn.condition_equals(self._models_dir.value_as_string, ""),
+        )
+        given = self._models_dir.value_as_string
+        folder = cdk.Fn.condition_if(none.logical_id, _BAKED_MODELS, given)
+        return {**self._environment(), "CLEARSTEM_MODELS_DIR": cdk.Token.as_string(folder)}
+
     def _function_environment(self) -> dict[str, str]:
         """What functions are told besides: stages start nothing and push nothing."""
         return {
@@ -138,7 +241,7 @@ class Service(cdk.Stack):
             "CLEARSTEM_RATE_BURST": self._rate_burst.value_as_string,
             # API Gateway ends a stream after 15 minutes, in the middle of an event or not.
             "CLEARSTEM_EVENT_STREAM_S": "840",
-            "CLEARSTEM_CORS_ORIGINS": ",".join(_CORS_ORIGINS),
+            "CLEARSTEM_CORS_ORIGINS": self._options.cors_origins,
             # API Gateway ends bodies at 6 MB: tracks go by a redirect to storage.
             "CLEARSTEM_STREAM_DOWNLOADS": "",
         }
@@ -177,9 +280,9 @@ class Service(cdk.Stack):
                 dead_letters=lost,
             )
 
-        self._push_lost = DeadLetters(self, "PushDeadLetters")
-        self._drop_lost = DeadLetters(self, "DropDeadLetters")
-        self._settle_lost = DeadLetters(self, "SettleDeadLetters")
+        self._push_lost = DeadLetters(self, "PushDeadLetters", key=self._key)
+        self._drop_lost = DeadLetters(self, "DropDeadLetters", key=self._key)
+        self._settle_lost = DeadLetters(self, "SettleDeadLetters", key=self._key)
         # The gateway gives up after 29 s; a whole CPU halves FastAPI's cold start.
         self._rest = function("rest", seconds=29, memory_mb=1769)
         # Nobody waits longer at a door. 512 MB: below that importing boto3 is felt.
@@ -191,10 +294,16 @@ class Service(cdk.Stack):
         self._settle = function("settle", seconds=30, lost=self._settle_lost)
         # All unfinished jobs, within the five minutes to its next turn.
         self._sweep = function("sweep", seconds=240)
+        self._stream = streaming_function(self, "StreamHandler", environment=environment)
+        # Twenty-five jobs, and what is to be said of each.
+        self._meter = function("meter", seconds=30)
+        # Some small files, at deployments.
+        self._publish = function("publish", seconds=120)
 
     def _connect_triggers(self) -> None:
         self._live.connect(self._websocket, authorizer=self._authorizer)
         push_changes(self._storage.table, to=self._push, dead_letters=self._push_lost)
+        meter_jobs(self._storage.table, to=self._meter, dead_letters=self._push_lost)
         watch_drop(self._storage.drop, function=self._drop)
         BadEndings(
             self,
@@ -203,20 +312,49 @@ class Service(cdk.Stack):
             function=self._settle,
             dead_letters=self._settle_lost,
         )
-        Sweep(self, "Sweeping", function=self._sweep)
+        Sweep(self, "Sweeping", function=self._sweep, dead_letters=self._settle_lost)
+
+    def _observe(self) -> None:
+        functions = (
+            self._rest,
+            self._authorizer,
+            self._websocket,
+            self._push,
+            self._drop,
+            self._settle,
+            self._sweep,
+            self._meter,
+        )
+        Observability(
+            self,
+            "Observability",
+            watched=Watched(
+                functions={function.module: function for function in functions},
+                dead_letters={
+                    "Push": self._push_lost,
+                    "Drop": self._drop_lost,
+                    "Settle": self._settle_lost,
+                },
+                table=self._storage.table,
+                rest_api_name=self._rest_api.api.rest_api_name,
+            ),
+            email=self._options.alarm_email,
+            key=self._key,
+        )
 
     def _grant_storage(self) -> None:
-        storage, table = self._storage, self._storage.table
-        listed = "dynamodb:Query"
-        table.grant(self._rest, *_CHANGE_JOB, listed, "dynamodb:BatchGetItem")
+        storage = self._storage
+        self._allow(self._rest, *_CHANGE_JOB, "dynamodb:BatchGetItem", queries="by_owner")
+        # It reads and tells; keys it looks up itself, so it notes their use too.
+        self._allow(self._stream, *_READ_ITEM, "dynamodb:BatchGetItem", "dynamodb:UpdateItem")
         # It notes when a key was last used.
-        table.grant(self._authorizer, *_READ_ITEM, "dynamodb:UpdateItem")
+        self._allow(self._authorizer, *_READ_ITEM, "dynamodb:UpdateItem")
         for watcher in (self._websocket, self._push):
-            table.grant(watcher, *_READ_ITEM, listed, "dynamodb:DeleteItem")
-        table.grant(self._websocket, "dynamodb:PutItem")
-        table.grant(self._sweep, listed)
+            self._allow(watcher, *_READ_ITEM, "dynamodb:DeleteItem", queries="by_connection")
+        self._allow(self._websocket, "dynamodb:PutItem")
+        self._allow(self._sweep, queries="by_open")
         for changer in (self._drop, self._settle, self._sweep, self._tasks.role):
-            table.grant(changer, *_CHANGE_JOB)
+            self._allow(changer, *_CHANGE_JOB)
         for remover in (self._rest, self._sweep):
             self._grant_removal(remover)
 
@@ -233,6 +371,8 @@ class Service(cdk.Stack):
         )
         storage.tracks.grant_read(self._rest)
         storage.drop.grant_read(self._rest, _DONE)
+        storage.tracks.grant_read(self._stream)
+        storage.drop.grant_read(self._stream, _DONE)
         storage.drop.grant_read(self._drop, _DROPPED)
         # Why a dropped object became no job is said beside the results.
         storage.drop.grant_put(self._drop, _DONE)
@@ -254,7 +394,7 @@ class Service(cdk.Stack):
     def _grant_removal(self, remover: ZipFunction) -> None:
         """What `clearstem.removal` needs: to find a job's files, and to delete them."""
         storage = self._storage
-        storage.table.grant(remover, *_DELETE_LOG)
+        self._allow(remover, *_DELETE_LOG)
         buckets = (storage.uploads, storage.work, storage.tracks, storage.drop)
         for bucket in buckets:
             bucket.grant_delete(remover)
@@ -263,6 +403,25 @@ class Service(cdk.Stack):
                 actions=["s3:ListBucket"], resources=[bucket.bucket_arn for bucket in buckets]
             )
         )
+
+    def _allow(self, grantee: iam.IGrantable, *actions: str, queries: str = "") -> None:
+        """Grant actions on the table's items, and queries of them and of one index.
+
+        `Table.grant` would grant every action on every index too.
+        """
+        table = self._storage.table
+        if actions:
+            iam.Grant.add_to_principal(
+                grantee=grantee, actions=list(actions), resource_arns=[table.table_arn]
+            )
+        if queries:
+            iam.Grant.add_to_principal(
+                grantee=grantee,
+                actions=["dynamodb:Query"],
+                resource_arns=[table.table_arn, f"{table.table_arn}/index/{queries}"],
+            )
+        if self._key is not None:
+            self._key.grant_encrypt_decrypt(grantee)
 
     def _grant_executions(self) -> None:
         for machine in self._machines.values():
@@ -277,7 +436,15 @@ class Service(cdk.Stack):
     def _grant_batch(self) -> None:
         """What ``batch:submitJob.sync`` needs of each state machine's role."""
         for recipe in RECIPES.values():
-            self._grant_batch_to(self._machines[recipe.name].role, recipe=recipe)
+            machine = self._machines[recipe.name]
+            self._grant_batch_to(machine.role, recipe=recipe)
+            # How much there is to do decides between Batch and the function.
+            self._allow(machine, *_READ_ITEM)
+            iam.Grant.add_to_principal(
+                grantee=machine,
+                actions=["lambda:InvokeFunction"],
+                resource_arns=[self._tasks.function.function_arn],
+            )
 
     def _grant_batch_to(self, role: iam.IRole, *, recipe: Recipe) -> None:
         jobs = [self._tasks.job(stage.name) for stage in recipe.stages]
@@ -314,6 +481,7 @@ class Service(cdk.Stack):
     def _name_outputs(self) -> None:
         storage = self._storage
         for name, value in {
+            "Url": f"https://{self._edge.distribution.distribution_domain_name}",
             "RestApiId": self._rest_api.api.rest_api_id,
             "RestUrl": self._rest_api.api.url,
             "RestFunction": self._rest.function_name,

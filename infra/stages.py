@@ -1,41 +1,31 @@
-"""The stages of a recipe: their images, their jobs, and the machine that runs them in order.
+"""The stages of a recipe: their images, their jobs, and the machine that runs them in order."""
 
-The state machine catches nothing. A stage that failed for good has said so
-on the job already, and everything else that ends an execution is settled by
-the rule in ``infra.intake``; an execution that failed can be redriven.
-"""
-
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 import aws_cdk as cdk
 from aws_cdk import aws_batch as batch
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
+from clearstem.receipts import FUNCTION_MEMORY_MB
 from clearstem.recipes import SEPARATION, Recipe
 from infra.bundling import ROOT
 from infra.compute import Queues
-from infra.functions import LOG_RETENTION
+from infra.definition import ATTEMPTS, FUNCTION_S, QuickWay, StageJob, definition, steps
+from infra.functions import LOG_RETENTION, function_log
 
 _ON_GPU: Final = frozenset({SEPARATION})
 
 # One attempt: 8 hours of music, the most that 500 MB of MP3 hold, at ten
 # times real time. Batch does not retry what it cut off here.
 _ATTEMPT: Final = cdk.Duration.hours(1)
-_ATTEMPTS: Final = 3
-# From SubmitJob to the end, RUNNABLE included, which no attempt timeout
-# covers: three attempts, each after an hour's wait for a machine.
-_TASK_S: Final = 6 * 3600
-# The backstop of the whole: it must never strike before a task's own.
-_SLACK_S: Final = 3600
-
 # A g4dn.xlarge offers ECS about 15.4 of its 16 GiB.
 _GPU_MEMORY: Final = cdk.Size.mebibytes(14_000)
 _GPU_CPUS: Final = 4
@@ -43,41 +33,13 @@ _GPU_CPUS: Final = 4
 _CPU_MEMORY: Final = cdk.Size.mebibytes(4096)
 _CPU_CPUS: Final = 2
 
-# The Batch API refusing or failing the call, not the job: `States.TaskFailed`
-# is a job that failed after its own attempts and is not tried again. SubmitJob
-# is capped at 50/s per account, hence the long and scattered backoff.
-_API_RETRY: Final[Mapping[str, Any]] = {
-    "ErrorEquals": [
-        "Batch.AWSBatchException",
-        "Batch.ServerException",
-        "Batch.TooManyRequestsException",
-        "Batch.SdkClientException",
-    ],
-    "IntervalSeconds": 2,
-    "BackoffRate": 2.0,
-    "MaxAttempts": 8,
-    "MaxDelaySeconds": 120,
-    "JitterStrategy": "FULL",
-}
+# Nine tracks of the longest recording that a function takes, as float32.
+_FUNCTION_DISK: Final = cdk.Size.gibibytes(10)
+# What holds an hour of speech in most formats: before decoding nothing else is known.
+MOST_BYTES: Final = 32 * 1024 * 1024
 
-
-@dataclass(frozen=True, slots=True)
-class StageJob:
-    """What a stage is submitted as.
-
-    Attributes
-    ----------
-    queue_arn : str
-        The queue it waits in.
-    definition_arn : str
-        The job definition, of this revision.
-    name : str
-        The definition's name, whatever its revision.
-    """
-
-    queue_arn: str
-    definition_arn: str
-    name: str
+# A network on CPUs takes about as long as the music lasts on four of them.
+_CPU_SEPARATION: Final = (4, 16_384)
 
 
 class StageTasks(Construct):
@@ -87,42 +49,80 @@ class StageTasks(Construct):
     ----------
     role : aws_iam.Role
         What a stage may do; granted to by the composing stack.
-    names : list of str
-        The job definitions' names.
+    function : aws_lambda.Function
+        The same image as a function, for what is done within 15 minutes.
     """
 
     def __init__(
-        self, scope: Construct, id: str, *, queues: Queues, environment: Mapping[str, str]
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        queues: Queues,
+        environment: Mapping[str, str],
+        build_arguments: Mapping[str, str],
     ) -> None:
         super().__init__(scope, id)
         self._environment = environment
+        self._build_arguments = build_arguments
+        self._log = function_log(self, "")
         self.role = iam.Role(
             self,
             "Role",
             description="What a stage may do.",
-            assumed_by=iam.ServicePrincipal("ecs-tasks.amazonaws.com"),
+            assumed_by=iam.CompositePrincipal(
+                iam.ServicePrincipal("ecs-tasks.amazonaws.com"),
+                iam.ServicePrincipal("lambda.amazonaws.com"),
+            ),
         )
-        self._log = logs.LogGroup(
-            self, "Log", retention=LOG_RETENTION, removal_policy=cdk.RemovalPolicy.DESTROY
-        )
+        self._cpu_image = self._image("stage-cpu")
         # Named, so that the role of the state machine can be told which they
         # are whatever their revision.
         prefix = cdk.Stack.of(self).stack_name
-        self.names = [f"{prefix}-stage-gpu", f"{prefix}-stage-cpu"]
-        self._gpu = StageJob(
-            queues.gpu.job_queue_arn,
-            self._definition("Gpu", name=self.names[0], container=self._gpu_container()),
-            self.names[0],
+        self._cpu = self._job("Cpu", f"{prefix}-stage-cpu", queues.cpu, self._cpu_container())
+        self._gpu = (
+            self._job("Gpu", f"{prefix}-stage-gpu", queues.gpu, self._gpu_container())
+            if queues.gpu
+            else replace(self._cpu, vcpus=_CPU_SEPARATION[0], memory_mb=_CPU_SEPARATION[1])
         )
-        self._cpu = StageJob(
-            queues.cpu.job_queue_arn,
-            self._definition("Cpu", name=self.names[1], container=self._cpu_container()),
-            self.names[1],
-        )
+        self.function = self._function()
 
     def job(self, stage: str) -> StageJob:
         """What a stage is submitted as."""
         return self._gpu if stage in _ON_GPU else self._cpu
+
+    def _job(
+        self,
+        kind: str,
+        name: str,
+        queue: batch.IJobQueue,
+        container: batch.IEcsContainerDefinition,
+    ) -> StageJob:
+        definition = self._definition(kind, name=name, container=container)
+        return StageJob(queue.job_queue_arn, definition, name)
+
+    def _function(self) -> lambda_.DockerImageFunction:
+        log_group = function_log(self, "Function")
+        log_group.grant_write(self.role)
+        return lambda_.DockerImageFunction(
+            self,
+            "Function",
+            description="Stages of short recordings.",
+            code=lambda_.DockerImageCode.from_ecr(
+                self._cpu_image.repository,
+                tag_or_digest=self._cpu_image.image_tag,
+                entrypoint=["python", "-m", "awslambdaric"],
+                cmd=["containers.stage.handler"],
+            ),
+            architecture=lambda_.Architecture.X86_64,
+            role=self.role,
+            environment={**self._environment, "HOME": "/tmp"},  # noqa: S108 - all that is writable
+            timeout=cdk.Duration.seconds(FUNCTION_S),
+            memory_size=FUNCTION_MEMORY_MB,
+            ephemeral_storage_size=_FUNCTION_DISK,
+            tracing=lambda_.Tracing.ACTIVE,
+            log_group=log_group,
+        )
 
     def _definition(self, kind: str, *, name: str, container: batch.IEcsContainerDefinition) -> str:
         definition = batch.EcsJobDefinition(
@@ -131,7 +131,7 @@ class StageTasks(Construct):
             job_definition_name=name,
             container=container,
             timeout=_ATTEMPT,
-            retry_attempts=_ATTEMPTS,
+            retry_attempts=ATTEMPTS,
             retry_strategies=_retry_strategies(),
             # An execution under way, or redriven, goes on with the revision it
             # began with.
@@ -144,10 +144,12 @@ class StageTasks(Construct):
         return batch.EcsEc2ContainerDefinition(
             self,
             "GpuContainer",
-            image=self._image("stage"),
+            image=ecs.ContainerImage.from_docker_image_asset(self._image("stage")),
             gpu=1,
             cpu=_GPU_CPUS,
             memory=_GPU_MEMORY,
+            readonly_root_filesystem=True,
+            volumes=[_scratch()],
             job_role=self.role,
             environment=self._environment,
             logging=self._logging("gpu"),
@@ -157,9 +159,11 @@ class StageTasks(Construct):
         return batch.EcsFargateContainerDefinition(
             self,
             "CpuContainer",
-            image=self._image("stage-cpu"),
+            image=ecs.ContainerImage.from_docker_image_asset(self._cpu_image),
             cpu=_CPU_CPUS,
             memory=_CPU_MEMORY,
+            readonly_root_filesystem=True,
+            volumes=[_scratch()],
             job_role=self.role,
             environment=self._environment,
             logging=self._logging("cpu"),
@@ -169,16 +173,15 @@ class StageTasks(Construct):
             fargate_operating_system_family=ecs.OperatingSystemFamily.LINUX,
         )
 
-    def _image(self, name: str) -> ecs.ContainerImage:
-        asset = ecr_assets.DockerImageAsset(
+    def _image(self, name: str) -> ecr_assets.DockerImageAsset:
+        return image(
             self,
             f"{name.title().replace('-', '')}Image",
-            directory=str(ROOT),
-            file=f"containers/{name}.Dockerfile",
+            name=name,
             # The pins are of this platform, and the tests run on it.
             platform=ecr_assets.Platform.LINUX_AMD64,
+            arguments=self._build_arguments,
         )
-        return ecs.ContainerImage.from_docker_image_asset(asset)
 
     def _logging(self, prefix: str) -> ecs.LogDriver:
         return ecs.LogDriver.aws_logs(stream_prefix=prefix, log_group=self._log)
@@ -194,16 +197,30 @@ class RecipeMachine(Construct):
         start of the same job harmless.
     """
 
-    def __init__(self, scope: Construct, id: str, *, recipe: Recipe, tasks: StageTasks) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        recipe: Recipe,
+        tasks: StageTasks,
+        quick: QuickWay,
+        fused: bool,
+    ) -> None:
         super().__init__(scope, id)
-        jobs = {stage.name: tasks.job(stage.name) for stage in recipe.stages}
+        names = [stage.name for stage in recipe.stages]
+        planned = steps(
+            recipe,
+            jobs={name: tasks.job(name) for name in names},
+            quick=frozenset(names) - _ON_GPU,
+            fused=fused,
+        )
+        document = definition(recipe.name, planned, quick=quick, partition=cdk.Aws.PARTITION)
         self.machine = stepfunctions.StateMachine(
             self,
             "Machine",
             state_machine_type=stepfunctions.StateMachineType.STANDARD,
-            definition_body=stepfunctions.DefinitionBody.from_string(
-                json.dumps(definition(recipe, jobs=jobs))
-            ),
+            definition_body=stepfunctions.DefinitionBody.from_string(document),
             tracing_enabled=True,
             logs=stepfunctions.LogOptions(
                 destination=logs.LogGroup(
@@ -216,56 +233,43 @@ class RecipeMachine(Construct):
                     retention=LOG_RETENTION,
                     removal_policy=cdk.RemovalPolicy.DESTROY,
                 ),
-                level=stepfunctions.LogLevel.ERROR,
+                level=stepfunctions.LogLevel.ALL,
+                # A job's id is all that an execution knows.
                 include_execution_data=True,
             ),
         )
 
 
-def definition(recipe: Recipe, *, jobs: Mapping[str, StageJob]) -> dict[str, Any]:
-    """A recipe as an Amazon States Language document, in JSONPath style.
+def _scratch() -> batch.EcsVolume:
+    """The only folder that a stage may write to; gone with the task."""
+    return batch.EcsVolume.host(name="scratch", container_path="/tmp")  # noqa: S108 - the task's own
+
+
+def image(
+    scope: Construct,
+    id: str,
+    *,
+    name: str,
+    platform: ecr_assets.Platform,
+    arguments: Mapping[str, str],
+) -> ecr_assets.DockerImageAsset:
+    """An image of ours, built when it is deployed.
 
     Parameters
     ----------
-    recipe : Recipe
-        The stages, in order.
-    jobs : mapping of str to StageJob
-        Where each stage is submitted; `KeyError` where one is missing.
-
-    Returns
-    -------
-    dict
-        One task per stage. The input, ``{"job_id": …}``, goes through unchanged.
+    name : str
+        Of its file under ``containers``.
+    arguments : mapping of str to str
+        The file's build arguments that do not take their default.
     """
-    names = [stage.name for stage in recipe.stages]
-    following = [*names[1:], None]
-    return {
-        "Comment": f"Recipe {recipe.name}: its stages in order, as Batch jobs.",
-        "StartAt": names[0],
-        "TimeoutSeconds": len(names) * _TASK_S + _SLACK_S,
-        "States": {
-            name: {**_task(name, job=jobs[name]), **({"Next": then} if then else {"End": True})}
-            for name, then in zip(names, following, strict=True)
-        },
-    }
-
-
-def _task(stage: str, *, job: StageJob) -> dict[str, Any]:
-    return {
-        "Type": "Task",
-        "Resource": f"arn:{cdk.Aws.PARTITION}:states:::batch:submitJob.sync",
-        "Parameters": {
-            "JobName.$": f"States.Format('{stage}-{{}}', $.job_id)",
-            "JobQueue": job.queue_arn,
-            "JobDefinition": job.definition_arn,
-            "ContainerOverrides": {
-                "Command.$": f"States.Array('{stage}', '--job-id', $.job_id)",
-            },
-        },
-        "ResultPath": None,
-        "TimeoutSeconds": _TASK_S,
-        "Retry": [dict(_API_RETRY)],
-    }
+    return ecr_assets.DockerImageAsset(
+        scope,
+        id,
+        directory=str(ROOT),
+        file=f"containers/{name}.Dockerfile",
+        platform=platform,
+        build_args=dict(arguments) or None,
+    )
 
 
 def _retry_strategies() -> list[batch.RetryStrategy]:

@@ -1,14 +1,15 @@
-"""What clearstem keeps: four buckets and one table.
+"""What clearstem keeps: four buckets, who asked for what in them, and one table.
 
 Every rule about how long a thing lives, who may reach it and how it is
 encrypted stands here; who may read or write which is the composing stack's.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import aws_cdk as cdk
 from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
@@ -22,6 +23,18 @@ _TRACK_DAYS: Final = 30
 # An upload that has not ended in a day never will, yet its parts are paid for.
 _ABORT_DAYS: Final = 1
 _PREFLIGHT_S: Final = 3600
+# A deleted or replaced upload or track can be had back for that long.
+_REGRET_DAYS: Final = 7
+_ACCESS_LOG_DAYS: Final = 90
+
+# What all buckets have in common.
+CLOSED: Final[Mapping[str, Any]] = {
+    "block_public_access": s3.BlockPublicAccess.BLOCK_ALL,
+    "object_ownership": s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+    "enforce_ssl": True,
+    "minimum_tls_version": 1.2,
+    "removal_policy": cdk.RemovalPolicy.RETAIN,
+}
 
 
 class Storage(Construct):
@@ -37,21 +50,42 @@ class Storage(Construct):
         Finished tracks.
     drop : aws_s3.Bucket
         The way in by file: ``drop/OWNER/…`` becomes a job, results lie under ``done/``.
+    access_log : aws_s3.Bucket
+        Who asked the other buckets for what.
     table : aws_dynamodb.Table
         Jobs, connections and accounts.
     """
 
-    def __init__(self, scope: Construct, id: str, *, cors_origins: Sequence[str]) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        cors_origins: Sequence[str],
+        key: kms.IKey | None,
+        deletion_protection: bool,
+    ) -> None:
         super().__init__(scope, id)
+        self._key = key
+        # S3 delivers access logs to buckets of its own encryption only.
+        self.access_log = s3.Bucket(
+            self,
+            "AccessLog",
+            **CLOSED,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            lifecycle_rules=[_expiry(days=_ACCESS_LOG_DAYS)],
+        )
         self.uploads = self._bucket(
             "Uploads",
-            rules=[_expiry(days=_UPLOAD_DAYS)],
+            versioned=True,
+            rules=[_expiry(days=_UPLOAD_DAYS, versioned=True)],
             cors=_cors([s3.HttpMethods.PUT, s3.HttpMethods.POST], origins=cors_origins),
         )
         self.work = self._bucket("Work", rules=[_expiry(days=_WORK_DAYS)])
         self.tracks = self._bucket(
             "Tracks",
-            rules=[_expiry(days=_TRACK_DAYS)],
+            versioned=True,
+            rules=[_expiry(days=_TRACK_DAYS, versioned=True)],
             cors=_cors([s3.HttpMethods.GET, s3.HttpMethods.HEAD], origins=cors_origins),
         )
         self.drop = self._bucket(
@@ -61,7 +95,7 @@ class Storage(Construct):
                 _expiry(days=_TRACK_DAYS, prefix=DONE_PREFIX),
             ],
         )
-        self.table = self._table()
+        self.table = self._table(deletion_protection=deletion_protection)
 
     def _bucket(
         self,
@@ -69,20 +103,26 @@ class Storage(Construct):
         *,
         rules: Sequence[s3.LifecycleRule],
         cors: Sequence[s3.CorsRule] | None = None,
+        versioned: bool = False,
     ) -> s3.Bucket:
+        managed = s3.BucketEncryption.S3_MANAGED
         return s3.Bucket(
             self,
             name,
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-            encryption=s3.BucketEncryption.S3_MANAGED,
-            enforce_ssl=True,
+            **CLOSED,
+            encryption=managed if self._key is None else s3.BucketEncryption.KMS,
+            encryption_key=self._key,
+            # One data key for many objects: KMS is asked a hundred times less.
+            bucket_key_enabled=None if self._key is None else True,
+            versioned=versioned or None,
+            server_access_logs_bucket=self.access_log,
+            server_access_logs_prefix=f"{name.lower()}/",
             lifecycle_rules=rules,
             cors=cors,
-            removal_policy=cdk.RemovalPolicy.RETAIN,
         )
 
-    def _table(self) -> dynamodb.Table:
+    def _table(self, *, deletion_protection: bool) -> dynamodb.Table:
+        encryption = dynamodb.TableEncryption
         table = dynamodb.Table(
             self,
             "Table",
@@ -91,6 +131,9 @@ class Storage(Construct):
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
             stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES,
             time_to_live_attribute="ttl",
+            encryption=encryption.DEFAULT if self._key is None else encryption.CUSTOMER_MANAGED,
+            encryption_key=self._key,
+            deletion_protection=deletion_protection,
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True
             ),
@@ -117,10 +160,11 @@ def _key(name: str) -> dynamodb.Attribute:
     return dynamodb.Attribute(name=name, type=dynamodb.AttributeType.STRING)
 
 
-def _expiry(*, days: int, prefix: str | None = None) -> s3.LifecycleRule:
+def _expiry(*, days: int, prefix: str | None = None, versioned: bool = False) -> s3.LifecycleRule:
     return s3.LifecycleRule(
         prefix=prefix,
         expiration=cdk.Duration.days(days),
+        noncurrent_version_expiration=cdk.Duration.days(_REGRET_DAYS) if versioned else None,
         abort_incomplete_multipart_upload_after=cdk.Duration.days(_ABORT_DAYS),
     )
 

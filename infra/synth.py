@@ -52,8 +52,10 @@ class Snapshot:
     assets: dict[str, list[str]]
 
 
-def synthesize(root: Path = ROOT) -> Snapshot:
+def synthesize(root: Path = ROOT, *, options: Mapping[str, str] | None = None) -> Snapshot:
     """Synthesize the stack without bundling anything, under stable names.
+
+    `options` are those of `infra.options` that do not take their default.
 
     Raises
     ------
@@ -61,23 +63,37 @@ def synthesize(root: Path = ROOT) -> Snapshot:
         With CDK's own words.
     """
     with tempfile.TemporaryDirectory(prefix="clearstem-synth-") as out:
-        run_app(Path(out), root=root)
+        run_app(Path(out), root=root, options=options)
         template = json.loads((Path(out) / f"{STACK_NAME}.template.json").read_text())
         manifest = json.loads((Path(out) / f"{STACK_NAME}.assets.json").read_text())
     return normalized(template, manifest=manifest)
 
 
-def run_app(out: Path, *, root: Path) -> None:
-    """Run the CDK application as its command line would, into a folder."""
+def run_app(
+    out: Path,
+    *,
+    root: Path,
+    module: str = "infra.app",
+    options: Mapping[str, str] | None = None,
+) -> None:
+    """Run the CDK application as its command line would, into a folder.
+
+    Parameters
+    ----------
+    module : str
+        The application.
+    options : mapping of str to str, optional
+        What ``cdk deploy -c`` would be given; see `infra.options`.
+    """
     context = json.loads((root / "cdk.json").read_text())["context"]
     environment = {
         **os.environ,
         "CDK_OUTDIR": str(out),
-        "CDK_CONTEXT_JSON": json.dumps({**context, **_NO_BUNDLING}),
+        "CDK_CONTEXT_JSON": json.dumps({**context, **_NO_BUNDLING, **(options or {})}),
         "JSII_NODE": str(registry_node()),
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "infra.app"],
+    done = subprocess.run(  # noqa: S603 - a module of ours
+        [sys.executable, "-m", module],
         cwd=root,
         env=environment,
         capture_output=True,

@@ -22,6 +22,8 @@ from infra.local.processes import free_port
 
 # Job definitions of tests use this image; their command goes to this interpreter.
 PYTHON_IMAGE = "python-under-test"
+# The stage entry with stages that do what a test asks: `tests.infra.faulty_stage`.
+FAULTY_IMAGE = "faulty-stage"
 
 
 def until(condition: Callable[[], object], *, timeout_s: float = 10.0) -> None:
@@ -105,6 +107,7 @@ def emulator() -> Iterator[Emulator]:
         images={
             "": (sys.executable, "-m", "containers.stage"),
             PYTHON_IMAGE: (sys.executable,),
+            FAULTY_IMAGE: (sys.executable, "-m", "tests.infra.faulty_stage"),
         },
     )
     server = Emulator(settings)

@@ -72,6 +72,8 @@ class EmulatorSettings:
         Browser origins that may use it besides loopback ones.
     images
         Local command line by container image, see `infra.local.batch.install`.
+    enforce_iam
+        Have every call judged by the policies that the template gives its roles.
     """
 
     port: int
@@ -82,6 +84,7 @@ class EmulatorSettings:
     snapshot_every_s: float = 30.0
     allowed_origins: tuple[str, ...] = ()
     images: Mapping[str, tuple[str, ...]] = field(default_factory=default_images)
+    enforce_iam: bool = False
 
 
 def environment(settings: EmulatorSettings, *, scratch: Path) -> dict[str, str]:
@@ -95,6 +98,7 @@ def environment(settings: EmulatorSettings, *, scratch: Path) -> dict[str, str]:
         "SFTP_ENABLED": "0",
         "DOCKER_HOST": "unix:///nonexistent/clearstem",  # it would remove containers it finds
         "LAMBDA_EXECUTOR": "local",
+        "AUTH": "true" if settings.enforce_iam else "false",
         "PERSIST_STATE": "1" if state is not None else "0",
         "STATE_DIR": str(saved_in(state if state is not None else scratch)),
         "S3_PERSIST": "1",  # objects live on disk and not in memory
@@ -155,8 +159,9 @@ def load(settings: EmulatorSettings, *, scratch: Path) -> guard.AsgiApp:
         module.install()
     if settings.state_dir is not None:
         durability.install(saved_in(settings.state_dir))
+    served = gateway.in_account_of_api(app.app)
     return guard.guarded(
-        _with_control(gateway.in_account_of_api(app.app), settings),
+        _with_control(gateway.as_by_tls(served) if settings.enforce_iam else served, settings),
         allowed_origins=settings.allowed_origins,
         check=gateway.refuse_long_payload,
     )
@@ -336,6 +341,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--grace", type=float, default=30.0, metavar="SECONDS")
     parser.add_argument("--snapshot-every", type=float, default=30.0, metavar="SECONDS")
     parser.add_argument("--allow-origin", action="append", default=[])
+    parser.add_argument("--enforce-iam", action="store_true")
     parser.add_argument("--image", action="append", default=[], metavar="IMAGE=COMMAND")
     return parser.parse_args(arguments)
 
@@ -353,6 +359,7 @@ def main(arguments: list[str]) -> int:
         allowed_origins=tuple(options.allow_origin),
         images={key: tuple(shlex.split(command)) for key, command in images.items()}
         or default_images(),
+        enforce_iam=options.enforce_iam,
     )
     with (
         ending_on_sigterm(),

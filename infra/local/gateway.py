@@ -40,6 +40,20 @@ def in_account_of_api(app: AsgiApp) -> AsgiApp:
     return routed
 
 
+def as_by_tls(app: AsgiApp) -> AsgiApp:
+    """`app` told that its requests came by TLS, as a load balancer in front would tell it.
+
+    The template's buckets and queues deny what came without, and on the loopback there is none.
+    """
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope["headers"] = [*scope["headers"], (b"x-forwarded-proto", b"https")]
+        await app(scope, receive, send)
+
+    return served
+
+
 def _owner(api_id: str) -> str | None:
     for store in (apigateway_v1._rest_apis, apigateway._apis):
         for account, _, known_id in list(store._data):

@@ -7,12 +7,15 @@ EventBridge retried as asynchronous invocations are.
 """
 
 import contextlib
+import io
 import json
 import queue
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Collection
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,14 @@ from infra.local.lambda_worker import END_OF_LOG, ERROR_KEY
 _RUNTIME = "ministack.core.lambda_runtime"
 _WORKER = Path(__file__).with_name("lambda_worker.py")
 _LOG_PATIENCE_S = 0.25  # the mark is written before the answer, so it is late only under load
+
+_IMAGE_MODULE = "image_command"
+_HANDLER = "CLEARSTEM_IMAGE_HANDLER"
+_STUB = f"""import importlib, os, sys
+sys.path.insert(0, {str(_WORKER.parents[2])!r})
+module, _, name = os.environ[{_HANDLER!r}].rpartition(".")
+handler = getattr(importlib.import_module(module), name)
+"""
 
 Result = dict[str, Any]
 
@@ -40,6 +51,9 @@ def install() -> None:
     )
     selfcheck.replace("ministack.core.lambda_runtime:_collect", _closing_pipes)
     selfcheck.replace("ministack.services.lambda_svc:_execute_function_warm", _with_true_errors)
+    selfcheck.replace(
+        "ministack.services.lambda_svc:_execute_function_docker", lambda _: _run_image
+    )
     selfcheck.replace(
         "ministack.services.eventbridge:_dispatch_to_lambda", lambda _: _deliver_event
     )
@@ -122,6 +136,41 @@ def _with_true_errors(
         return {**result, "body": error, "error": True, "function_error": "Unhandled"}
 
     return execute_function_warm
+
+
+def _run_image(function: Any, event: Any, request_id: str) -> Result:
+    """A function of a container image is its command's handler, run as this interpreter runs it.
+
+    There is no Docker here. The image's environment is this one, as it is for Batch jobs.
+    """
+    config = function.get("config") or function
+    image = (config.get("ImageConfigResponse") or {}).get("ImageConfig") or {}
+    # An image without a command is the streaming server's, which is the API's application.
+    command = image.get("Command") or ["functions.rest.handler"]
+    as_zip = {
+        **config,
+        "PackageType": "Zip",
+        "Runtime": "python3.11",
+        "Handler": f"{_IMAGE_MODULE}.handler",
+        "Environment": {"Variables": {**_variables(config), _HANDLER: command[0]}},
+    }
+    stub = {**function, "config": as_zip, "code_zip": _stub()}
+    result: Result = lambda_svc._execute_function_warm(stub, event, request_id)
+    return result
+
+
+def _variables(config: dict[str, Any]) -> dict[str, str]:
+    variables: dict[str, str] = (config.get("Environment") or {}).get("Variables") or {}
+    return variables
+
+
+@cache
+def _stub() -> bytes:
+    """A zip that finds our packages where this process finds them."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as stub:
+        stub.writestr(f"{_IMAGE_MODULE}.py", _STUB)
+    return archive.getvalue()
 
 
 def _deliver_event(arn: str, payload: str) -> None:

@@ -222,6 +222,8 @@ def _deployed(settings: TwinSettings, emulator: _RunningEmulator) -> dict[str, s
         "ModelsDir": str(settings.models_dir.resolve()) if settings.models_dir else "",
         "SeparatorModel": settings.model,
         "UrlAllowLoopback": "1" if settings.loopback_urls else "",
+        # Batch has slots here, and ends its job when an execution is stopped; functions do not.
+        "StageFunctions": "off",
     }
     if not settings.require_key:
         parameters["RatePerS"] = "0"  # one owner for everybody here, and nobody to be kept off

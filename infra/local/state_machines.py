@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ministack import app
 from ministack.core.responses import json_response, now_iso, set_request_account_id
 from ministack.core.responses import set_request_region as set_region
 from ministack.services import stepfunctions
 
-from infra.local import batch, selfcheck
+from infra.local import batch, machine_roles, selfcheck
 
 _RESOURCE = "arn:aws:states:::batch:submitJob"
 _ABORT_POLL_S = 0.1  # how late a .sync job may hear that its execution was stopped
@@ -43,6 +44,7 @@ def install() -> None:
     selfcheck.replace(
         "ministack.services.stepfunctions:_invoke_resource_with_timeout", _ending_batch_jobs
     )
+    selfcheck.replace("ministack.services.stepfunctions:_invoke_resource", _as_its_role)
     selfcheck.replace("ministack.services.stepfunctions:_invoke_with_callback", _with_heartbeat)
     selfcheck.replace(
         "ministack.services.stepfunctions:_restore_state", _keeping_running_executions
@@ -162,10 +164,32 @@ def _ending_batch_jobs(invoke: Callable[[str, Any, float], Any]) -> Callable[...
 
     def invoke_resource_with_timeout(resource: str, data: Any, timeout: float) -> Any:
         if resource.startswith(_RESOURCE):
+            _judge(resource, data)
             return _submit_job(resource, data, timeout_s=float(timeout))
         return invoke(resource, data, timeout)
 
     return invoke_resource_with_timeout
+
+
+def _as_its_role(invoke: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """MiniStack does a task whatever the state machine's role says."""
+
+    def invoke_resource(resource: str, data: Any) -> Any:
+        _judge(resource, data)
+        return invoke(resource, data)
+
+    return invoke_resource
+
+
+def _judge(resource: str, data: Any) -> None:
+    execution = _execution.get()
+    if not app.AUTH or execution is None:
+        return
+    machine = stepfunctions._state_machines[execution["stateMachineArn"]]
+    refused = machine_roles.refusal(machine["roleArn"], resource, data)
+    if refused is not None:
+        # The name under which Step Functions reports it: developer guide, "Error names".
+        raise stepfunctions._ExecutionError("States.Permissions", refused)
 
 
 def _submit_job(

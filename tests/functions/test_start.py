@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-_SMALL = ("authorizer", "websocket", "push", "drop", "settle", "sweep")
+_SMALL = ("authorizer", "websocket", "push", "drop", "settle", "sweep", "meter", "publish")
 _CHECK = """
 import sys
 import functions.{name} as module

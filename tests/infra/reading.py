@@ -8,7 +8,7 @@ from infra import checks
 
 def of_type(template, kind):
     return {
-        name: resource["Properties"]
+        name: resource.get("Properties", {})
         for name, resource in template["Resources"].items()
         if resource["Type"] == kind
     }
@@ -24,7 +24,7 @@ def functions(template):
     return {
         properties["Handler"].split(".")[1]: properties
         for properties in of_type(template, "AWS::Lambda::Function").values()
-        if properties["Handler"].startswith("functions.")
+        if properties.get("Handler", "").startswith("functions.")
     }
 
 

@@ -50,6 +50,7 @@ DELETE = {"BatchWriteItem"}
     ("role", "allowed"),
     [
         ("RestHandler", CHANGE | DELETE | {"Query", "BatchGetItem"}),
+        ("StreamHandler", READ | {"BatchGetItem", "UpdateItem"}),
         ("AuthorizerHandler", READ | {"UpdateItem"}),
         ("WebsocketHandler", READ | {"Query", "PutItem", "DeleteItem"}),
         ("PushHandler", READ | {"Query", "DeleteItem"}),
@@ -64,6 +65,31 @@ def test_a_role_does_to_the_table_what_its_task_needs(template, role, allowed):
     assert {action for action, where in found if where == "Table"} - STREAM == allowed
 
 
+@pytest.mark.parametrize(
+    ("role", "index"),
+    [
+        ("RestHandler", "by_owner"),
+        ("WebsocketHandler", "by_connection"),
+        ("PushHandler", "by_connection"),
+        ("SweepHandler", "by_open"),
+    ],
+)
+def test_a_role_queries_the_one_index_it_needs(template, role, index):
+    found = actions(template, role, service="dynamodb")
+    assert {where for action, where in found if action == "Query"} == {
+        "Table",
+        f"Table/index/{index}",
+    }
+    assert not any("/index/" in where for action, where in found if action != "Query")
+
+
+def test_a_function_writes_to_its_own_log_and_to_no_other(template):
+    for name in ("Rest", "Authorizer", "Websocket", "Push", "Drop", "Settle", "Sweep"):
+        found = actions(template, f"{name}HandlerRole", service="logs")
+        assert {action for action, _ in found} == {"CreateLogStream", "PutLogEvents"}
+        assert all(f"{name}HandlerLog" in where for _, where in found)
+
+
 STREAM = {"DescribeStream", "GetRecords", "GetShardIterator"}
 
 
@@ -71,6 +97,7 @@ STREAM = {"DescribeStream", "GetRecords", "GetShardIterator"}
     ("role", "reads", "writes"),
     [
         ("RestHandler", {"Uploads/*", "Tracks/*", "Drop/done/*"}, {"Uploads/*"}),
+        ("StreamHandler", {"Tracks/*", "Drop/done/*"}, set()),
         ("DropHandler", {"Drop/drop/*"}, {"Drop/done/*"}),
         (
             "StagesRole",
@@ -113,6 +140,12 @@ def test_the_parts_of_an_upload_are_listed_and_abandoned_by_who_signs_for_them(t
     assert {("ListMultipartUploadParts", "Uploads/*"), ("Abort*", "Uploads/*")} <= set(found)
 
 
+def test_the_publisher_touches_the_console_and_nothing_else(template):
+    found = actions(template, "PublishHandlerRole", service="s3")
+    assert found and all("EdgeConsole" in where for _, where in found)
+    assert not actions(template, "PublishHandlerRole", service="dynamodb")
+
+
 # A bucket itself, beside what lies in it: listing, or a missing key is a 403.
 _whole = {"Uploads", "Work", "Tracks", "Drop"}
 
@@ -124,6 +157,7 @@ _whole = {"Uploads", "Work", "Tracks", "Drop"}
         ("DropHandler", {"StartExecution"}),
         ("SweepHandler", {"StartExecution", "StopExecution", "DescribeExecution"}),
         ("SettleHandler", set()),
+        ("StreamHandler", set()),
         ("StagesRole", set()),
     ],
 )

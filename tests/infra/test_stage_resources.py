@@ -2,8 +2,8 @@
 
 import pytest
 
-from clearstem.recipes import RECIPES, SEPARATE
-from tests.infra.reading import definition, of_type, only
+from clearstem.recipes import SEPARATE
+from tests.infra.reading import definition, functions, of_type, only
 
 
 def _containers(template):
@@ -20,20 +20,14 @@ def test_a_stage_is_told_of_storage_and_weights_but_of_nothing_to_start(template
         assert not told & {"CLEARSTEM_SEPARATE_STATE_MACHINE_ARN", "CLEARSTEM_WEBSOCKET_URL"}
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
-def test_a_machine_runs_its_recipes_stages_in_order(template, recipe):
-    states = definition(template, recipe.name)["States"]
-    name, order = definition(template, recipe.name)["StartAt"], []
-    while name:
-        order.append(name)
-        name = states[name].get("Next")
-    assert order == [stage.name for stage in recipe.stages]
-    assert states[order[-1]]["End"] is True
+def _batch_tasks(template, recipe="separate"):
+    states = definition(template, recipe)["States"]
+    return {name: state for name, state in states.items() if "batch" in state.get("Resource", "")}
 
 
 @pytest.mark.parametrize("stage", [stage.name for stage in SEPARATE.stages])
 def test_a_stage_is_one_batch_job_told_its_stage_and_its_job(template, stage):
-    state = definition(template)["States"][stage]
+    state = _batch_tasks(template)[stage]
     assert state["Resource"] == "arn:aws:states:::batch:submitJob.sync"
     overrides = state["Parameters"]["ContainerOverrides"]
     assert overrides == {"Command.$": f"States.Array('{stage}', '--job-id', $.job_id)"}
@@ -41,14 +35,15 @@ def test_a_stage_is_one_batch_job_told_its_stage_and_its_job(template, stage):
     assert state["ResultPath"] is None
 
 
-def test_the_machine_catches_nothing_so_that_a_failure_can_be_redriven(template):
-    assert not any("Catch" in state for state in definition(template)["States"].values())
-    machines = of_type(template, "AWS::StepFunctions::StateMachine").values()
-    assert {machine["StateMachineType"] for machine in machines} == {"STANDARD"}
+def test_executions_are_kept_and_their_history_is_logged(template):
+    for machine in of_type(template, "AWS::StepFunctions::StateMachine").values():
+        assert machine["StateMachineType"] == "STANDARD"
+        assert machine["TracingConfiguration"] == {"Enabled": True}
+        assert machine["LoggingConfiguration"]["Level"] == "ALL"
 
 
 def test_only_the_batch_api_is_retried_by_the_machine_never_a_failed_job(template):
-    for state in definition(template)["States"].values():
+    for state in _batch_tasks(template).values():
         (retry,) = state["Retry"]
         assert all(name.startswith("Batch.") for name in retry["ErrorEquals"])
         assert {"Batch.AWSBatchException", "Batch.TooManyRequestsException"} <= set(
@@ -57,9 +52,25 @@ def test_only_the_batch_api_is_retried_by_the_machine_never_a_failed_job(templat
         assert retry["JitterStrategy"] == "FULL"
 
 
+def test_the_function_is_the_cpu_image_within_lambdas_limits(template):
+    (function,) = (
+        f
+        for f in of_type(template, "AWS::Lambda::Function").values()
+        if "containers.stage.handler" in f.get("ImageConfig", {}).get("Command", ())
+    )
+    assert function["Code"]["ImageUri"]["Fn::Join"][1][-1].endswith(":stage-cpu")
+    assert function["ImageConfig"]["Command"] == ["containers.stage.handler"]
+    assert function["Timeout"] == 900
+    # The most that a new account may ask for, and the most disk there is.
+    assert (function["MemorySize"], function["EphemeralStorage"]) == (3008, {"Size": 10_240})
+    assert function["Role"]["Fn::GetAtt"][0].startswith("StagesRole")
+    told = function["Environment"]["Variables"]
+    assert not set(told) & {"CLEARSTEM_SEPARATE_STATE_MACHINE_ARN", "CLEARSTEM_WEBSOCKET_URL"}
+
+
 def test_no_timeout_strikes_before_the_one_inside_it(template):
     document = definition(template)
-    tasks = [state["TimeoutSeconds"] for state in document["States"].values()]
+    tasks = [state["TimeoutSeconds"] for state in _batch_tasks(template).values()]
     waits = [
         action["MaxTimeSeconds"]
         for queue in of_type(template, "AWS::Batch::JobQueue").values()
@@ -104,7 +115,7 @@ def test_an_execution_under_way_keeps_its_revision_through_a_deployment(template
 
 
 def test_separation_alone_waits_for_a_gpu(template):
-    states = definition(template)["States"]
+    states = _batch_tasks(template)
     queues = {name: state["Parameters"]["JobQueue"] for name, state in states.items()}
     assert len({queue for name, queue in queues.items() if name != "audio_separation"}) == 1
     gpu = template["Resources"][queues["audio_separation"]]["Properties"]
@@ -130,3 +141,19 @@ def test_machines_take_no_calls_and_keep_their_credentials(template):
     assert launch["MetadataOptions"] == {"HttpPutResponseHopLimit": 1, "HttpTokens": "required"}
     assert launch["BlockDeviceMappings"][0]["Ebs"]["Encrypted"] is True
     assert not of_type(template, "AWS::EC2::NatGateway")
+
+
+def test_a_stage_writes_to_its_scratch_folder_only(template):
+    for container in _containers(template):
+        assert container["ReadonlyRootFilesystem"] is True
+        assert [mount["ContainerPath"] for mount in container["MountPoints"]] == ["/tmp"]
+        assert container["Volumes"] == [{"Host": {}, "Name": "scratch"}]
+
+
+def test_stages_find_the_weights_of_their_image_and_functions_look_for_none(template):
+    for container in _containers(template):
+        told = {variable["Name"]: variable["Value"] for variable in container["Environment"]}
+        _, baked, given = told["CLEARSTEM_MODELS_DIR"]["Fn::If"]
+        assert (baked, given) == ("/opt/models", {"Ref": "ModelsDir"})
+    rest = functions(template)["rest"]["Environment"]["Variables"]
+    assert rest["CLEARSTEM_MODELS_DIR"] == {"Ref": "ModelsDir"}

@@ -8,12 +8,22 @@ import pytest
 from infra import checks, synth
 from tests.infra.reading import functions, of_type, only
 
-HANDLERS = ("rest", "authorizer", "websocket", "push", "drop", "settle", "sweep")
+HANDLERS = (
+    "rest",
+    "authorizer",
+    "websocket",
+    "push",
+    "drop",
+    "settle",
+    "sweep",
+    "meter",
+    "publish",
+)
 
 
 def test_no_bucket_is_public_unencrypted_or_reachable_without_tls(template):
     buckets = of_type(template, "AWS::S3::Bucket")
-    assert len(buckets) == 4
+    assert len(buckets) == 6
     for bucket in buckets.values():
         assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
         rule = only(
@@ -63,6 +73,26 @@ def _lifecycle(template, bucket):
     return only(found)["LifecycleConfiguration"]["Rules"]
 
 
+def test_what_was_deleted_or_replaced_can_be_had_back_for_a_week(template):
+    versioned = {
+        name.removeprefix("Storage")[:-8]: bucket["LifecycleConfiguration"]["Rules"]
+        for name, bucket in of_type(template, "AWS::S3::Bucket").items()
+        if bucket.get("VersioningConfiguration") == {"Status": "Enabled"}
+    }
+    assert set(versioned) == {"Uploads", "Tracks"}
+    for (rule,) in versioned.values():
+        assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 7}
+
+
+def test_every_bucket_logs_who_asked_and_the_log_itself_ends(template):
+    buckets = of_type(template, "AWS::S3::Bucket")
+    log = next(name for name in buckets if name.startswith("StorageAccessLog"))
+    for name, bucket in buckets.items():
+        if name != log:
+            assert bucket["LoggingConfiguration"]["DestinationBucketName"] == {"Ref": log}
+    assert _lifecycle(template, "AccessLog")[0]["ExpirationInDays"] == 90
+
+
 def test_browsers_may_send_to_uploads_and_read_from_tracks_only(template):
     allowed = {
         name.removeprefix("Storage")[:-8]: bucket["CorsConfiguration"]["CorsRules"][0]
@@ -91,6 +121,10 @@ def test_the_table_is_what_the_core_expects(template):
     assert {index["Projection"]["ProjectionType"] for index in table["GlobalSecondaryIndexes"]} == {
         "KEYS_ONLY"
     }
+
+
+def test_the_table_is_not_deleted_by_mistake(template):
+    assert only(of_type(template, "AWS::DynamoDB::Table"))["DeletionProtectionEnabled"] is True
 
 
 def _keys(partition, sort):
@@ -172,6 +206,7 @@ def test_parameters_are_all_optional_and_outputs_complete(template):
         "SeparatorModel": "",
         "DenoiserModel": "",
         "ModelsDir": "",
+        "StageFunctions": "",
         "WebSocketManagementUrl": "",
         # Off: users' URLs are https, and lead to public hosts.
         "UrlAllowLoopback": "",
@@ -179,6 +214,7 @@ def test_parameters_are_all_optional_and_outputs_complete(template):
         "RateBurst": "200",
     }
     assert set(template["Outputs"]) == {
+        "Url",
         "RestApiId",
         "RestUrl",
         "RestFunction",
@@ -194,23 +230,76 @@ def test_parameters_are_all_optional_and_outputs_complete(template):
     }
 
 
-def test_only_what_tells_of_nobody_is_open_without_the_authorizer(template):
-    paths = {
-        name: resource["PathPart"]
-        for name, resource in of_type(template, "AWS::ApiGateway::Resource").items()
-    }
-    methods = {
-        (method["HttpMethod"], paths[method["ResourceId"]["Ref"]]): method["AuthorizationType"]
+def _paths(template):
+    """Every resource's whole path by its logical id."""
+    resources = of_type(template, "AWS::ApiGateway::Resource")
+
+    def path(name):
+        parent = resources[name]["ParentId"].get("Ref")
+        return (path(parent) if parent else "") + "/" + resources[name]["PathPart"]
+
+    return {name: path(name) for name in resources}
+
+
+def _methods(template):
+    paths = _paths(template)
+    return {
+        (method["HttpMethod"], paths[method["ResourceId"]["Ref"]]): method
         for method in of_type(template, "AWS::ApiGateway::Method").values()
     }
-    assert methods == {
-        ("GET", "health"): "NONE",
-        ("GET", "config"): "NONE",
-        ("GET", "docs"): "NONE",
-        ("GET", "openapi.json"): "NONE",
-        ("OPTIONS", "{proxy+}"): "NONE",
-        ("ANY", "{proxy+}"): "CUSTOM",
+
+
+def test_only_what_tells_of_nobody_is_open_without_the_authorizer(template):
+    methods = _methods(template)
+    open_to_all = {at for at, method in methods.items() if method["AuthorizationType"] == "NONE"}
+    assert {path for verb, path in open_to_all if verb != "OPTIONS"} == {
+        "/health",
+        "/config",
+        "/docs",
+        "/openapi.json",
     }
+    assert {m["AuthorizationType"] for m in methods.values()} == {"NONE", "CUSTOM"}
+    assert methods["ANY", "/{proxy+}"]["AuthorizationType"] == "CUSTOM"
+
+
+STREAMED = {"/download/{job_id}/all", "/api/v1/denoise/{job_id}/progress"}
+
+
+def test_event_streams_and_archives_are_streamed_and_nothing_else(template):
+    streamed = {
+        path: method
+        for (_, path), method in _methods(template).items()
+        if method["Integration"].get("ResponseTransferMode") == "STREAM"
+    }
+    assert set(streamed) == STREAMED
+    for method in streamed.values():
+        integration = method["Integration"]
+        assert integration["TimeoutInMillis"] == 900_000
+        assert "response-streaming-invocations" in json.dumps(integration["Uri"])
+        assert "StreamHandler" in json.dumps(integration["Uri"])
+        assert method["AuthorizationType"] == "CUSTOM"
+
+
+@pytest.mark.parametrize("path", sorted(STREAMED))
+def test_what_lies_beside_a_streamed_path_still_reaches_the_service(template, path):
+    methods = _methods(template)
+    segments = path.strip("/").split("/")
+    for length in range(1, len(segments)):
+        above = "/" + "/".join(segments[:length])
+        assert ("ANY", above) in methods and ("OPTIONS", above) in methods
+        if not segments[length].startswith("{"):
+            assert ("ANY", f"{above}/{{proxy+}}") in methods
+
+
+def test_the_streaming_function_lives_as_long_as_its_streams(template):
+    functions_of_images = {
+        name: function
+        for name, function in of_type(template, "AWS::Lambda::Function").items()
+        if "ImageUri" in function["Code"]
+    }
+    stream = only({k: v for k, v in functions_of_images.items() if k.startswith("StreamHandler")})
+    assert (stream["Timeout"], stream["Architectures"]) == (900, ["arm64"])
+    assert stream["Code"]["ImageUri"]["Fn::Join"][1][-1].endswith(":stream")
 
 
 def test_a_request_without_a_key_reaches_the_authorizer(template):
@@ -237,6 +326,24 @@ def test_what_is_too_large_for_the_gateway_is_led_to_the_links(template):
     assert "POST /uploads" in detail
 
 
+@pytest.mark.parametrize("kind", ["AWS::ApiGateway::Stage", "AWS::ApiGatewayV2::Stage"])
+def test_calls_are_logged_without_what_would_open_anything(template, kind):
+    stage = only(of_type(template, kind))
+    form = (stage.get("AccessLogSetting") or stage["AccessLogSettings"])["Format"]
+    said = set(json.loads(form).values())
+    assert {"$context.requestId", "$context.status", "$context.authorizer.principalId"} <= said
+    # Result addresses and a browser's API key are in paths and query strings.
+    assert not any("path" in f.lower().replace("resourcepath", "") for f in said)
+    assert not any("querystring" in f.lower() or "uri" in f.lower() for f in said)
+
+
+def test_no_flood_of_one_api_eats_the_accounts_requests(template):
+    rest = only(of_type(template, "AWS::ApiGateway::Stage"))["MethodSettings"][0]
+    assert (rest["ThrottlingRateLimit"], rest["DataTraceEnabled"]) == (500, False)
+    live = only(of_type(template, "AWS::ApiGatewayV2::Stage"))["DefaultRouteSettings"]
+    assert live["ThrottlingRateLimit"] == 200
+
+
 def test_a_websocket_is_authorized_when_it_connects(template):
     routes = {
         route["RouteKey"]: route["AuthorizationType"]
@@ -261,7 +368,8 @@ def test_what_drop_and_settle_cannot_handle_is_kept(template):
 
 
 def test_the_stream_is_read_whole_and_a_poison_record_laid_aside(template):
-    mapping = only(of_type(template, "AWS::Lambda::EventSourceMapping"))
+    mappings = of_type(template, "AWS::Lambda::EventSourceMapping").values()
+    (mapping,) = (m for m in mappings if "Push" in json.dumps(m["FunctionName"]))
     assert mapping["StartingPosition"] == "TRIM_HORIZON"
     assert mapping["BatchSize"] == 25
     assert mapping["MaximumBatchingWindowInSeconds"] == 0

@@ -1,0 +1,33 @@
+# syntax=docker/dockerfile:1
+# The API as a server: uvicorn behind the Lambda Web Adapter, which streams what
+# a buffered function cannot. Both bases are build arguments, so that a
+# deployment can name them by digest.
+ARG PYTHON_IMAGE=python:3.13.9-slim-bookworm
+ARG ADAPTER_IMAGE=public.ecr.aws/awsguru/aws-lambda-adapter:0.9.1
+
+FROM ${ADAPTER_IMAGE} AS adapter
+
+FROM ${PYTHON_IMAGE} AS installed
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /build
+COPY constraints.txt pyproject.toml ./
+RUN python -m venv /opt/venv \
+    && python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], 'uvicorn', sep='\n')" > requirements.txt \
+    && /opt/venv/bin/pip install --only-binary=:all: --constraint constraints.txt --requirement requirements.txt
+
+FROM ${PYTHON_IMAGE}
+COPY --from=adapter /lambda-adapter /opt/extensions/lambda-adapter
+COPY --from=installed /opt/venv /opt/venv
+WORKDIR /srv
+COPY clearstem clearstem
+COPY functions functions
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PORT=8080 \
+    AWS_LWA_READINESS_CHECK_PATH=/health \
+    AWS_LWA_INVOKE_MODE=response_stream \
+    AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH=true
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin stream
+USER 10001
+ENTRYPOINT ["uvicorn", "--factory", "functions.stream:app", "--port", "8080", "--lifespan", "off"]

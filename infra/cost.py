@@ -1,0 +1,212 @@
+"""What a deployment costs, and which quota it meets first.
+
+``python -m infra.cost --jobs-per-day 10000`` prints dollars per job by part and
+the account's quotas by how much of them a peak hour asks for. The stages'
+prices are those of the receipts (`clearstem.receipts`); ``docs/cost.md``
+tells where every other number comes from.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from clearstem.receipts import Machine, stage_dollars
+from clearstem.recipes import COMPOSITION, DECOMPOSITION, NORMALIZATION, SEPARATION
+
+_DAY_S: Final = 86_400
+_MONTH_DAYS: Final = 30
+_GB: Final = 1e9
+
+# Prices of us-east-1, list, without free tiers.
+_S3_GB_MONTH: Final = 0.023
+_S3_PUT: Final = 0.005 / 1000
+_S3_GET: Final = 0.0004 / 1000
+_EGRESS_GB: Final = 0.085  # CloudFront's and S3's first 10 TB are within 6 % of it
+_TABLE_WRITE: Final = 0.625 / 1e6
+_TABLE_READ: Final = 0.125 / 1e6
+_TRANSITION: Final = 25 / 1e6
+_REST_CALL: Final = 3.5 / 1e6
+_SOCKET_MESSAGE: Final = 1.0 / 1e6
+_SMALL_CALL: Final = 0.2 / 1e6 + 0.1 * 0.5 * 0.0000133334  # 100 ms of 512 MB on arm64
+_LOG_GB: Final = 0.50
+
+# What is paid with no job at all: dashboard, 12 alarms, metrics, one sweep in
+# five minutes, point-in-time recovery of a small table.
+MONTHLY_BASE: Final = 3.0 + 12 * 0.10 + 20 * 0.30 + 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Song:
+    """The job the model is of: a separation of three minutes of stereo.
+
+    Attributes
+    ----------
+    stage_seconds : mapping of str to float
+        By stage; the separation's are of htdemucs on a T4, loading included.
+    track_mb : float
+        One track in the format of the source, 16 bit at 44.1 kHz.
+    downloaded : int
+        How many of the nine tracks somebody fetches.
+    """
+
+    stage_seconds: Mapping[str, float]
+    track_mb: float = 31.8
+    tracks: int = 9
+    downloaded: int = 4
+    # Five stems and four parts as float32, kept for two days.
+    artifact_mb: float = 9 * 63.5
+    progress_writes: int = 60
+    transitions: int = 20
+
+
+SONG: Final = Song({SEPARATION: 40.0, DECOMPOSITION: 20.0, COMPOSITION: 20.0, NORMALIZATION: 60.0})
+_MACHINES: Final = {SEPARATION: Machine.GPU}
+
+
+def parts(song: Song = SONG) -> dict[str, float]:
+    """Dollars of one job by part."""
+    seconds = song.stage_seconds
+    by_stage = {
+        name: stage_dollars(seconds[name], machine=_MACHINES.get(name, Machine.FUNCTION))
+        for name in seconds
+    }
+    gpu = by_stage.pop(SEPARATION)
+    return {
+        "egress": song.downloaded * song.track_mb / 1e3 * _EGRESS_GB,
+        "GPU": gpu,
+        "CPU stages": sum(by_stage.values()),
+        "storage": _storage(song),
+        "requests and logs": _requests(song),
+    }
+
+
+def _storage(song: Song) -> float:
+    """S3 by days kept: the upload 7 (and 7 as a version), artifacts 2, tracks 30."""
+    gb_days = (
+        song.track_mb * 7 + song.artifact_mb * 2 + song.tracks * song.track_mb * _MONTH_DAYS
+    ) / 1e3
+    return gb_days / _MONTH_DAYS * _S3_GB_MONTH
+
+
+def _requests(song: Song) -> float:
+    # A job's record is about 4 KB; half its writes also move an index entry.
+    writes = song.progress_writes * 4 * 1.25
+    pushes = song.progress_writes
+    return (
+        writes * _TABLE_WRITE
+        + song.progress_writes * 4 * _TABLE_READ
+        + (song.tracks * 4 + 20) * _S3_PUT
+        + song.tracks * 6 * _S3_GET
+        + song.transitions * _TRANSITION
+        + 10 * (_REST_CALL + 2 * _SMALL_CALL)
+        + pushes * (_SOCKET_MESSAGE + _SMALL_CALL)
+        + 200e3 / _GB * _LOG_GB
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """An account's limit, and what a peak hour asks of it.
+
+    Attributes
+    ----------
+    asked, given : float
+        In the quota's own unit.
+    answer : str
+        What to do when it bites.
+    """
+
+    name: str
+    asked: float
+    given: float
+    answer: str
+
+    @property
+    def share(self) -> float:
+        """How much of it is asked for; above 1 it bites."""
+        return self.asked / self.given if self.given else float("inf")
+
+
+# The busiest hour of a day has about four times the mean's jobs.
+_PEAK: Final = 4.0
+
+
+def quotas(jobs_per_day: float, song: Song = SONG) -> list[Quota]:
+    """Every quota that the design touches, the tightest first."""
+    return sorted(_quotas(_PEAK * jobs_per_day / _DAY_S, song), key=lambda q: -q.share)
+
+
+def _quotas(per_s: float, song: Song) -> Iterator[Quota]:
+    gpu_s = song.stage_seconds[SEPARATION]
+    cpu_s = sum(song.stage_seconds.values()) - gpu_s
+    yield Quota(
+        "G vCPUs (Spot)",
+        per_s * gpu_s * 4,
+        64,
+        "ask for more, 4 a machine; raise _GPU_VCPUS in infra/compute.py; a new account has 0: "
+        "gpu=none until it is granted",
+    )
+    yield Quota(
+        "Lambda concurrency",
+        per_s * (cpu_s + 8),
+        1000,
+        "ask for more; StageFunctions=off moves CPU stages to Batch; a new account may have 10",
+    )
+    yield Quota(
+        "batch:SubmitJob per s",
+        per_s,
+        50,
+        "short stages submit nothing; beyond it, workers that pull from a queue and more accounts",
+    )
+    yield Quota(
+        "states:StartExecution per s", per_s, 300, "ask for more; spread over regions or accounts"
+    )
+    yield Quota(
+        "state transitions per s",
+        per_s * song.transitions,
+        5000,
+        "fused=true: one step instead of three; ask for more",
+    )
+    yield Quota(
+        "DynamoDB writes per s",
+        per_s * song.progress_writes * 4,
+        40_000,
+        "ask for more; raise CLEARSTEM_PROGRESS_INTERVAL_S",
+    )
+    yield Quota("API Gateway requests per s", per_s * 10, 10_000, "ask for more; poll less")
+
+
+def report(jobs_per_day: float) -> str:
+    """The whole answer as text."""
+    priced = parts()
+    total = sum(priced.values())
+    base = MONTHLY_BASE / _MONTH_DAYS / jobs_per_day
+    lines = [f"{100 * total:.2f} cents a job: a separation of three minutes of stereo"]
+    for name, dollars in sorted(priced.items(), key=lambda part: -part[1]):
+        lines.append(f"  {name:18} {100 * dollars:7.3f} cents  {dollars / total:5.0%}")
+    lines.append(f"  {'idle deployment':18} {100 * base:7.3f} cents at {jobs_per_day:,.0f} a day")
+    lines.append(f"{_MONTH_DAYS * jobs_per_day * (total + base):,.0f} dollars a month")
+    lines.append("quotas, by what a peak hour asks of the default account:")
+    for quota in quotas(jobs_per_day):
+        bites = "BITES" if quota.share > 1 else "ok"
+        lines.append(f"  {bites:5} {quota.name:28} {quota.asked:12,.1f} of {quota.given:,.0f}")
+        if quota.share > 1:
+            lines.append(f"        {quota.answer}")
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the report; the process exit status."""
+    parser = argparse.ArgumentParser(prog="python -m infra.cost", description=__doc__)
+    parser.add_argument("--jobs-per-day", type=float, default=1000.0)
+    given = parser.parse_args(argv)
+    if given.jobs_per_day <= 0:
+        parser.error(f"--jobs-per-day is {given.jobs_per_day}, not above 0")
+    sys.stdout.write(report(given.jobs_per_day))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,358 @@
+"""A recipe as an Amazon States Language document, in JSONPath style.
+
+Stages run in order, each as a Batch job or, where the recording is short
+enough, as a Lambda function of the same image, which starts in seconds. How
+much there is to do is read from the job's record: the bytes of the source
+before it is decoded, its frames afterwards. What is not known goes to Batch,
+and so does what a function could not finish: a stage that is begun again
+replays what was committed.
+
+Nothing else is caught. A stage that failed for good has said so on the job,
+everything else that ends an execution is settled by the rule in
+``infra.intake``, and an execution that failed can be redriven.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from clearstem.errors import RetryableStageError
+from clearstem.recipes import Recipe
+from clearstem.table_keys import JOB, job_key
+
+State = dict[str, Any]
+States = dict[str, State]
+
+# From SubmitJob to the end, RUNNABLE included, which no attempt timeout
+# covers: three attempts of an hour, each after an hour's wait for a machine.
+TASK_S: Final = 6 * 3600
+ATTEMPTS: Final = 3
+# The backstop of the whole: it must never strike before a task's own.
+_SLACK_S: Final = 3600
+# A function's 15 minutes, and a moment for the answer to arrive.
+FUNCTION_S: Final = 900
+_ANSWER_S: Final = 30
+
+# The API refusing or failing the call, not the job: `States.TaskFailed` is a
+# job that failed after its own attempts and is not tried again. SubmitJob is
+# capped at 50/s per account, hence the long and scattered backoff.
+_PATIENT: Final[Mapping[str, Any]] = {
+    "IntervalSeconds": 2,
+    "BackoffRate": 1.5,
+    "MaxAttempts": 8,
+    "MaxDelaySeconds": 120,
+    "JitterStrategy": "FULL",
+}
+_BATCH_ERRORS: Final = (
+    "Batch.AWSBatchException",
+    "Batch.ServerException",
+    "Batch.TooManyRequestsException",
+    "Batch.SdkClientException",
+)
+_LAMBDA_ERRORS: Final = (
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.ClientExecutionTimeoutException",
+    "Lambda.TooManyRequestsException",
+)
+_TABLE_ERRORS: Final = (
+    "DynamoDB.ProvisionedThroughputExceededException",
+    "DynamoDB.RequestLimitExceeded",
+    "DynamoDB.ThrottlingException",
+    "DynamoDB.InternalServerError",
+    "DynamoDB.SdkClientException",
+)
+# How Lambda tells that a function ran out of time or memory, or was killed.
+_OUTLASTED: Final = ("States.Timeout", "Sandbox.Timedout", "Lambda.Unknown", "Runtime.ExitError")
+
+
+@dataclass(frozen=True, slots=True)
+class StageJob:
+    """What a stage is submitted as.
+
+    Attributes
+    ----------
+    queue_arn : str
+        The queue it waits in.
+    definition_arn : str
+        The job definition, of this revision.
+    name : str
+        The definition's name, whatever its revision.
+    vcpus, memory_mb : int
+        What it asks for where that is not the definition's own; 0: it is.
+    """
+
+    queue_arn: str
+    definition_arn: str
+    name: str
+    vcpus: int = 0
+    memory_mb: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Stages that one task runs, one after the other.
+
+    Attributes
+    ----------
+    stages : tuple of str
+        In order.
+    job : StageJob
+        The Batch job.
+    as_function : bool
+        Whether it may run as a function instead.
+    """
+
+    stages: tuple[str, ...]
+    job: StageJob
+    as_function: bool
+
+    @property
+    def name(self) -> str:
+        """What its Batch task is called."""
+        if len(self.stages) == 1:
+            return self.stages[0]
+        return f"{self.stages[0]}_to_{self.stages[-1]}"
+
+    @property
+    def function_name(self) -> str:
+        """What its function's task is called."""
+        return f"{self.name}_at_once"
+
+
+@dataclass(frozen=True, slots=True)
+class QuickWay:
+    """The function that runs short stages.
+
+    Attributes
+    ----------
+    function_arn, table_name : str
+        The function, and the table that tells how much there is to do.
+    most_bytes, most_frames : str
+        Up to this much a stage is the function's: a number, or CDK's stand-in for one.
+    """
+
+    function_arn: str
+    table_name: str
+    most_bytes: str
+    most_frames: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    """Where the record says how much there is to do, and what the amount is called."""
+
+    unit: str
+    path: str
+
+
+_SOURCE: Final = _Measure("bytes", "source.M.size_bytes.N")
+_AUDIO: Final = _Measure("frames", "audio.M.frames.N")
+
+
+def steps(
+    recipe: Recipe, *, jobs: Mapping[str, StageJob], quick: frozenset[str], fused: bool
+) -> tuple[Step, ...]:
+    """A recipe's stages by task.
+
+    Parameters
+    ----------
+    jobs : mapping of str to StageJob
+        Where each stage is submitted; `KeyError` where one is missing.
+    quick : frozenset of str
+        The stages that may run as a function.
+    fused : bool
+        One task for quick stages in a row, which saves a start each.
+    """
+    made: list[Step] = []
+    for stage in (spec.name for spec in recipe.stages):
+        is_quick = stage in quick
+        if fused and is_quick and made and made[-1].as_function:
+            made[-1] = Step((*made[-1].stages, stage), jobs[stage], as_function=True)
+        else:
+            made.append(Step((stage,), jobs[stage], as_function=is_quick))
+    return tuple(made)
+
+
+def definition(
+    name: str, planned: Sequence[Step], *, quick: QuickWay, partition: str = "aws"
+) -> str:
+    """The document of a recipe's steps, as JSON; the job's id goes through all of them.
+
+    Parameters
+    ----------
+    name : str
+        The recipe's.
+    planned : sequence of Step
+        From `steps`.
+    quick : QuickWay
+        The function, for the steps that may be one.
+    partition : str
+        First part of every ARN.
+    """
+    tasks = _Tasks(quick, partition)
+    entries = [tasks.entry(planned, index) for index in range(len(planned))]
+    states: States = {}
+    for index in range(len(planned)):
+        then = entries[index + 1] if index + 1 < len(planned) else None
+        states.update(tasks.step(planned, index, then=then))
+    document = {
+        "Comment": f"Recipe {name}: its stages in order.",
+        "StartAt": entries[0],
+        "TimeoutSeconds": sum(_longest(step) for step in planned) + _SLACK_S,
+        "States": states,
+    }
+    text = json.dumps(document)
+    # CDK's own serializer knows numbers that only a deployment does, and leaves
+    # out nulls, which ResultPath needs.
+    for number in (quick.most_bytes, quick.most_frames):
+        text = text.replace(json.dumps(number), number)
+    return text
+
+
+def _longest(step: Step) -> int:
+    return TASK_S + (FUNCTION_S + _ANSWER_S if step.as_function else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tasks:
+    """Makes the states of one machine."""
+
+    quick: QuickWay
+    partition: str
+
+    def entry(self, planned: Sequence[Step], index: int) -> str:
+        """The state a step begins with."""
+        step = planned[index]
+        if not step.as_function:
+            return step.name
+        measure = self._measure(planned, index)
+        return f"read_{measure.unit}" if measure else f"place_{step.name}"
+
+    def step(self, planned: Sequence[Step], index: int, *, then: str | None) -> States:
+        """The states of a step, which go on to `then` or end."""
+        step = planned[index]
+        onward: State = {"Next": then} if then else {"End": True}
+        states: States = {}
+        if step.as_function:
+            measure = self._measure(planned, index)
+            if measure:
+                states.update(self._measuring(measure, step))
+            states[f"place_{step.name}"] = self._place(step, decoded=index > 0)
+            states[step.function_name] = {**self._function(step), **onward}
+        states[step.name] = {**self._batch(step), **onward}
+        return states
+
+    def _measure(self, planned: Sequence[Step], index: int) -> _Measure | None:
+        """What a step measures before it; None where the step before did already."""
+        if index == 0:
+            return _SOURCE
+        # The first stage decodes; from then on the frames are known and stay.
+        return _AUDIO if index == 1 or not planned[index - 1].as_function else None
+
+    def _measuring(self, measure: _Measure, step: Step) -> States:
+        """Read the record; what is there becomes a number in the input, under its unit."""
+        found = f"$.record.Item.{measure.path}"
+        return {
+            f"read_{measure.unit}": self._read(f"know_{measure.unit}"),
+            f"know_{measure.unit}": {
+                "Type": "Choice",
+                "Choices": [{"Variable": found, "IsPresent": True, "Next": f"take_{measure.unit}"}],
+                "Default": step.name,
+            },
+            # A number in DynamoDB's JSON is text.
+            f"take_{measure.unit}": {
+                "Type": "Pass",
+                "Parameters": {
+                    "job_id.$": "$.job_id",
+                    f"{measure.unit}.$": f"States.StringToJson({found})",
+                },
+                "Next": f"place_{step.name}",
+            },
+        }
+
+    def _read(self, then: str) -> State:
+        key = f"States.Format('{job_key('{}')}', $.job_id)"
+        return {
+            "Type": "Task",
+            "Resource": f"arn:{self.partition}:states:::dynamodb:getItem",
+            "Parameters": {
+                "TableName": self.quick.table_name,
+                "Key": {"pk": {"S.$": key}, "sk": {"S": JOB}},
+                "ConsistentRead": True,
+                "ProjectionExpression": "#source.size_bytes, audio.frames",
+                "ExpressionAttributeNames": {"#source": "source"},
+            },
+            "ResultPath": "$.record",
+            "TimeoutSeconds": _ANSWER_S,
+            "Retry": [_retry(_TABLE_ERRORS)],
+            "Next": then,
+        }
+
+    def _place(self, step: Step, *, decoded: bool) -> State:
+        variable = f"$.{(_AUDIO if decoded else _SOURCE).unit}"
+        most = self.quick.most_frames if decoded else self.quick.most_bytes
+        small = [
+            {"Variable": variable, "IsPresent": True},
+            # 0: the source lies at an address and has not been fetched.
+            {"Variable": variable, "NumericGreaterThan": 0},
+            {"Variable": variable, "NumericLessThanEquals": most},
+        ]
+        return {
+            "Type": "Choice",
+            "Choices": [{"And": small, "Next": step.function_name}],
+            "Default": step.name,
+        }
+
+    def _function(self, step: Step) -> State:
+        return {
+            "Type": "Task",
+            "Resource": f"arn:{self.partition}:states:::lambda:invoke",
+            "Parameters": {
+                "FunctionName": self.quick.function_arn,
+                "Payload": {"stages": list(step.stages), "job_id.$": "$.job_id"},
+            },
+            "ResultPath": None,
+            "TimeoutSeconds": FUNCTION_S + _ANSWER_S,
+            "Retry": [
+                _retry(_LAMBDA_ERRORS),
+                {**_retry(tuple(_retryable())), "MaxAttempts": ATTEMPTS - 1},
+            ],
+            "Catch": [{"ErrorEquals": list(_OUTLASTED), "ResultPath": None, "Next": step.name}],
+        }
+
+    def _batch(self, step: Step) -> State:
+        words = ", ".join(f"'{stage}'" for stage in step.stages)
+        return {
+            "Type": "Task",
+            "Resource": f"arn:{self.partition}:states:::batch:submitJob.sync",
+            "Parameters": {
+                "JobName.$": f"States.Format('{step.name}-{{}}', $.job_id)",
+                "JobQueue": step.job.queue_arn,
+                "JobDefinition": step.job.definition_arn,
+                "ContainerOverrides": {
+                    "Command.$": f"States.Array({words}, '--job-id', $.job_id)",
+                    **_resources(step.job),
+                },
+            },
+            "ResultPath": None,
+            "TimeoutSeconds": TASK_S,
+            "Retry": [_retry(_BATCH_ERRORS)],
+        }
+
+
+def _resources(job: StageJob) -> State:
+    asked = {"VCPU": job.vcpus, "MEMORY": job.memory_mb}
+    wanted = [{"Type": kind, "Value": str(value)} for kind, value in asked.items() if value]
+    return {"ResourceRequirements": wanted} if wanted else {}
+
+
+def _retry(errors: Sequence[str]) -> State:
+    return {"ErrorEquals": list(errors), **_PATIENT}
+
+
+def _retryable() -> Iterator[str]:
+    """What Lambda calls the errors that another attempt may mend: by their classes' names."""
+    return (kind.__name__ for kind in RetryableStageError.__subclasses__())

@@ -1,0 +1,202 @@
+"""One address for everything: the REST API, the WebSocket API and the console.
+
+WebSocket APIs know no paths and cannot share a domain with a REST API, so a
+distribution stands in front of both. On one machine ``infra.local.edge`` does
+what this does.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import aws_cdk as cdk
+from aws_cdk import aws_apigateway as apigateway
+from aws_cdk import aws_apigatewayv2 as sockets
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_cloudfront as cloudfront
+from aws_cdk import aws_cloudfront_origins as origins
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from infra.options import Options
+from infra.storage import CLOSED
+
+_FUNCTION: Final = Path(__file__).with_name("edge_function.js")
+_HSTS: Final = cdk.Duration.days(730)
+# What CloudFront waits for a byte; event streams say something every 15 s.
+_ORIGIN_WAIT: Final = cdk.Duration.seconds(60)
+# The console is one page: its scripts and styles are its own. It sends to and
+# plays from storage by presigned links.
+_STORAGE: Final = "https://*.amazonaws.com"
+_CONSOLE_POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self' 'unsafe-inline'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self'",
+        f"connect-src 'self' wss: {_STORAGE}",
+        f"media-src 'self' blob: {_STORAGE}",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+class Edge(Construct):
+    """The distribution, and the bucket of its static files.
+
+    Attributes
+    ----------
+    distribution : aws_cloudfront.Distribution
+        By default the REST API; ``/v1/wss*`` the WebSocket API; ``/`` the console.
+    console : aws_s3.Bucket
+        Static files, which only the distribution reads.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        rest: apigateway.RestApi,
+        live: sockets.WebSocketStage,
+        access_log: s3.IBucket,
+        options: Options,
+    ) -> None:
+        super().__init__(scope, id)
+        self.console = s3.Bucket(
+            self,
+            "Console",
+            **{**CLOSED, "removal_policy": cdk.RemovalPolicy.DESTROY},
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            server_access_logs_bucket=access_log,
+            server_access_logs_prefix="console/",
+        )
+        page = self._page()
+        self.distribution = cloudfront.Distribution(
+            self,
+            "Distribution",
+            comment="clearstem",
+            default_behavior=self._rest(rest),
+            # The root is asked for under both names, before and after CloudFront
+            # puts in the default object.
+            additional_behaviors={
+                "/v1/wss*": self._sockets(live),
+                "/": page,
+                "/index.html": page,
+                "/console/*": page,
+            },
+            default_root_object="index.html",
+            minimum_protocol_version=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021,
+            http_version=cloudfront.HttpVersion.HTTP2_AND_3,
+            domain_names=[options.domain_name] if options.domain_name else None,
+            certificate=_certificate(self, options.certificate_arn),
+            web_acl_id=options.web_acl_arn or None,
+        )
+
+    def publish(self, function: lambda_.Function) -> None:
+        """Have ``functions.publish`` copy the console into its bucket at each deployment.
+
+        The console is part of the function's zip, so what is published changes
+        with the zip's name and not otherwise.
+        """
+        resource = function.node.default_child
+        assert isinstance(resource, lambda_.CfnFunction)
+        code = resource.code
+        assert isinstance(code, lambda_.CfnFunction.CodeProperty)
+        self.console.grant_put(function)
+        self.console.grant_delete(function)
+        # It empties the bucket when the stack goes.
+        iam.Grant.add_to_principal(
+            grantee=function,
+            actions=["s3:ListBucket"],
+            resource_arns=[self.console.bucket_arn],
+        )
+        cdk.CustomResource(
+            self,
+            "Published",
+            resource_type="Custom::ConsoleFiles",
+            service_token=function.function_arn,
+            properties={"Bucket": self.console.bucket_name, "Zip": code.s3_key},
+        )
+
+    def _rest(self, api: apigateway.RestApi) -> cloudfront.BehaviorOptions:
+        return cloudfront.BehaviorOptions(
+            origin=origins.RestApiOrigin(api, read_timeout=_ORIGIN_WAIT),
+            allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
+            cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
+            # API Gateway answers to its own host name only.
+            origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
+            response_headers_policy=_headers(self, "ApiHeaders"),
+            viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
+        )
+
+    def _sockets(self, stage: sockets.WebSocketStage) -> cloudfront.BehaviorOptions:
+        router = cloudfront.Function(
+            self,
+            "SocketRouter",
+            comment="The path of a WebSocket becomes its query string.",
+            code=cloudfront.FunctionCode.from_inline(_FUNCTION.read_text(encoding="utf-8")),
+            runtime=cloudfront.FunctionRuntime.JS_2_0,
+        )
+        host = f"{stage.api.api_id}.execute-api.{cdk.Aws.REGION}.{cdk.Aws.URL_SUFFIX}"
+        return cloudfront.BehaviorOptions(
+            origin=origins.HttpOrigin(
+                host,
+                protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY,
+                origin_ssl_protocols=[cloudfront.OriginSslPolicy.TLS_V1_2],
+            ),
+            cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
+            origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
+            viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
+            function_associations=[
+                cloudfront.FunctionAssociation(
+                    function=router, event_type=cloudfront.FunctionEventType.VIEWER_REQUEST
+                )
+            ],
+        )
+
+    def _page(self) -> cloudfront.BehaviorOptions:
+        return cloudfront.BehaviorOptions(
+            origin=origins.S3BucketOrigin.with_origin_access_control(self.console),
+            cache_policy=cloudfront.CachePolicy.CACHING_OPTIMIZED,
+            response_headers_policy=_headers(self, "PageHeaders", policy=_CONSOLE_POLICY),
+            viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS,
+        )
+
+
+def _certificate(scope: Construct, arn: str) -> acm.ICertificate | None:
+    return acm.Certificate.from_certificate_arn(scope, "Certificate", arn) if arn else None
+
+
+def _headers(
+    scope: Construct, id: str, *, policy: str | None = None
+) -> cloudfront.ResponseHeadersPolicy:
+    """Security headers; a content security policy for what is a page of ours."""
+    content = (
+        cloudfront.ResponseHeadersContentSecurityPolicy(
+            content_security_policy=policy, override=True
+        )
+        if policy
+        else None
+    )
+    return cloudfront.ResponseHeadersPolicy(
+        scope,
+        id,
+        security_headers_behavior=cloudfront.ResponseSecurityHeadersBehavior(
+            content_security_policy=content,
+            content_type_options=cloudfront.ResponseHeadersContentTypeOptions(override=True),
+            frame_options=cloudfront.ResponseHeadersFrameOptions(
+                frame_option=cloudfront.HeadersFrameOption.DENY, override=True
+            ),
+            referrer_policy=cloudfront.ResponseHeadersReferrerPolicy(
+                referrer_policy=cloudfront.HeadersReferrerPolicy.SAME_ORIGIN, override=True
+            ),
+            strict_transport_security=cloudfront.ResponseHeadersStrictTransportSecurity(
+                access_control_max_age=_HSTS, include_subdomains=False, override=True
+            ),
+        ),
+    )

@@ -1,0 +1,243 @@
+"""What an operator sees, and what wakes one.
+
+Every alarm names its entry in ``docs/operations.md``; a test checks that there
+is one. Metrics of the service's own come from ``functions.meter`` and
+``functions.sweep`` in CloudWatch's embedded format.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from clearstem.recipes import RECIPES
+
+NAMESPACE: Final = "clearstem"
+RUNBOOK: Final = "docs/operations.md"
+
+_FIVE_MINUTES: Final = cdk.Duration.minutes(5)
+_QUARTER: Final = cdk.Duration.minutes(15)
+_DAY: Final = cdk.Duration.days(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """What of the deployment is looked at.
+
+    Attributes
+    ----------
+    functions : mapping of str to IFunction
+        By the module of their handler; ``push``, ``sweep`` and others.
+    dead_letters : mapping of str to IQueue
+        By what could not be handled.
+    rest_api_name : str
+        The REST API's name, under which API Gateway counts.
+    """
+
+    functions: Mapping[str, lambda_.IFunction]
+    dead_letters: Mapping[str, sqs.IQueue]
+    table: dynamodb.ITable
+    rest_api_name: str
+
+
+class Observability(Construct):
+    """A topic, the alarms that tell it, and a dashboard.
+
+    Attributes
+    ----------
+    topic : aws_sns.Topic
+        Told when an alarm goes off and when it is over.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        watched: Watched,
+        email: str,
+        key: kms.IKey | None,
+    ) -> None:
+        super().__init__(scope, id)
+        self._watched = watched
+        self.topic = sns.Topic(self, "Alarms", master_key=key, enforce_ssl=True)
+        if email:
+            self.topic.add_subscription(subscriptions.EmailSubscription(email))
+        self._watch_jobs()
+        self._watch_dead_letters()
+        self._watch_services()
+        self._draw()
+
+    def _watch_jobs(self) -> None:
+        good, bad = (_ours("JobsEnded", state=end) for end in ("succeeded", "failed"))
+        rate = cloudwatch.MathExpression(
+            # Of fewer than five jobs a rate says nothing.
+            expression="IF(FILL(good, 0) + bad >= 5, 100 * bad / (FILL(good, 0) + bad), 0)",
+            using_metrics={"good": good, "bad": bad},
+            period=_QUARTER,
+            label="failed, %",
+        )
+        self._alarm("FailureRate", rate, above=20, says="More than a fifth of the jobs failed.")
+        swept = _ours("JobsSwept", by="sweep")
+        self._alarm("StuckJobs", swept, above=0, says="Jobs had ended, or not begun, unnoticed.")
+        silence = _ours("LongestSilence", by="sweep").with_(
+            statistic="Maximum", period=_FIVE_MINUTES
+        )
+        # An hour is what a queue waits for a machine.
+        self._alarm(
+            "QueueAge", silence, above=3600, says="A job was not heard of for more than an hour."
+        )
+        turns = self._watched.functions["sweep"].metric_invocations(period=cdk.Duration.minutes(30))
+        self._alarm(
+            "SweepStopped",
+            turns,
+            below=1,
+            says="The sweep did not run for half an hour.",
+            missing=cloudwatch.TreatMissingData.BREACHING,
+        )
+
+    def _watch_dead_letters(self) -> None:
+        for name, queue in self._watched.dead_letters.items():
+            waiting = queue.metric_approximate_number_of_messages_visible(period=_FIVE_MINUTES)
+            self._alarm(f"{name}DeadLetters", waiting, above=0, says=f"{name} gave up on an event.")
+
+    def _watch_services(self) -> None:
+        push = self._watched.functions["push"]
+        age = push.metric("IteratorAge", statistic="Maximum", period=_FIVE_MINUTES)
+        self._alarm(
+            "PushLate", age, above=60_000, periods=2, says="Watchers see progress a minute late."
+        )
+        self._alarm(
+            "ServerErrors",
+            self._gateway("5XXError", statistic="Average"),
+            above=0.01,
+            periods=2,
+            says="More than one request in a hundred ended in a 5xx.",
+        )
+        self._alarm(
+            "FunctionThrottles",
+            cloudwatch.Metric(
+                namespace="AWS/Lambda",
+                metric_name="Throttles",
+                statistic="Sum",
+                period=_FIVE_MINUTES,
+            ),
+            above=0,
+            says="Lambda refused calls: the account's concurrency is used up.",
+        )
+        throttled = self._watched.table.metric(
+            "ThrottledRequests", statistic="Sum", period=_FIVE_MINUTES
+        )
+        self._alarm("TableThrottles", throttled, above=0, says="DynamoDB refused requests.")
+
+    def _alarm(
+        self,
+        name: str,
+        metric: cloudwatch.IMetric,
+        *,
+        says: str,
+        above: float | None = None,
+        below: float | None = None,
+        periods: int = 1,
+        missing: cloudwatch.TreatMissingData = cloudwatch.TreatMissingData.NOT_BREACHING,
+    ) -> None:
+        comparison = cloudwatch.ComparisonOperator
+        alarm = cloudwatch.Alarm(
+            self,
+            name,
+            metric=metric,
+            threshold=above if above is not None else below or 0,
+            comparison_operator=(
+                comparison.GREATER_THAN_THRESHOLD
+                if above is not None
+                else comparison.LESS_THAN_THRESHOLD
+            ),
+            evaluation_periods=periods,
+            treat_missing_data=missing,
+            alarm_description=f"{says} {RUNBOOK}#{name.lower()}",
+        )
+        told = actions.SnsAction(self.topic)
+        alarm.add_alarm_action(told)
+        alarm.add_ok_action(told)
+
+    def _gateway(self, metric: str, *, statistic: str) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace="AWS/ApiGateway",
+            metric_name=metric,
+            dimensions_map={"ApiName": self._watched.rest_api_name},
+            statistic=statistic,
+            period=_FIVE_MINUTES,
+        )
+
+    def _draw(self) -> None:
+        functions = self._watched.functions.values()
+        recipes = list(RECIPES)
+        stages = [stage.name for recipe in RECIPES.values() for stage in recipe.stages]
+        ends = ("succeeded", "failed", "cancelled")
+        rows: Sequence[Sequence[tuple[str, list[cloudwatch.IMetric]]]] = [
+            [
+                ("Jobs ended", [_ours("JobsEnded", state=end) for end in ends]),
+                ("Wait in the queue, p95", [_late("QueueSeconds", recipe=r) for r in recipes]),
+                ("Dollars a day", [_daily("JobDollars", recipe=r) for r in recipes]),
+            ],
+            [
+                ("Seconds of a job, p95", [_late("JobSeconds", recipe=r) for r in recipes]),
+                ("Seconds of a stage, p95", [_late("StageSeconds", stage=s) for s in stages]),
+                (
+                    "Longest silence",
+                    [_ours("LongestSilence", by="sweep").with_(statistic="Maximum")],
+                ),
+            ],
+            [
+                (
+                    "Requests that failed",
+                    [self._gateway(name, statistic="Sum") for name in ("4XXError", "5XXError")],
+                ),
+                ("Errors of functions", [f.metric_errors(period=_FIVE_MINUTES) for f in functions]),
+                (
+                    "Dead letters",
+                    [
+                        queue.metric_approximate_number_of_messages_visible(period=_FIVE_MINUTES)
+                        for queue in self._watched.dead_letters.values()
+                    ],
+                ),
+            ],
+        ]
+        cloudwatch.Dashboard(
+            self,
+            "Dashboard",
+            default_interval=cdk.Duration.hours(12),
+            widgets=[
+                [cloudwatch.GraphWidget(title=title, left=shown, width=8) for title, shown in row]
+                for row in rows
+            ],
+        )
+
+
+def _ours(metric: str, *, by: str = "meter", **dimensions: str) -> cloudwatch.Metric:
+    return cloudwatch.Metric(
+        namespace=NAMESPACE,
+        metric_name=metric,
+        # Powertools puts the function's name among them.
+        dimensions_map={"service": f"clearstem-{by}", **dimensions},
+        statistic="Sum",
+        period=_QUARTER,
+    )
+
+
+def _late(metric: str, **dimensions: str) -> cloudwatch.Metric:
+    return _ours(metric, **dimensions).with_(statistic="p95")
+
+
+def _daily(metric: str, **dimensions: str) -> cloudwatch.Metric:
+    return _ours(metric, **dimensions).with_(period=_DAY)

@@ -1,0 +1,179 @@
+"""The distribution in front, and its function in the language it runs in."""
+
+import json
+import subprocess
+from urllib.parse import parse_qsl, unquote_plus
+
+import pytest
+
+from infra import synth
+from infra.local.edge import query_of
+from tests.infra.reading import of_type, only
+
+SOURCE = synth.ROOT / "infra" / "edge_function.js"
+JOB = "0b9d1c9e-5f43-4c8e-9f3a-2f8f3a6f0c11"
+OTHER = "ffffffff-ffff-4fff-8fff-ffffffffffff"
+
+ADDRESSES = (
+    "/v1/wss",
+    "/v1/wss/",
+    "/v1/wss?api_key=cs_1&empty=",
+    f"/v1/wss?job_id={JOB}",
+    f"/v1/wss/job/{JOB}",
+    f"/v1/wss/job/{JOB.upper()}",
+    f"/v1/wss/remove-noise/{JOB}/status",
+    f"/v1/wss/job/{JOB}?api_key=cs_1&a=1&a=2",
+    # Another job, or another dialect, behind the path's back.
+    f"/v1/wss/job/{JOB}?job_id={OTHER}",
+    f"/v1/wss/job/{JOB}?job_id={OTHER}&job_id={OTHER}&dialect=audo",
+    f"/v1/wss/job/{JOB}?job%5Fid={OTHER}&%64ialect=audo",
+    f"/v1/wss/job/{JOB}?%6a%6F%62%5f%69%64={OTHER}",
+    f"/v1/wss/remove-noise/{JOB}/status?dialect=pipeline&x=%26job_id%3D{OTHER}",
+    f"/v1/wss/job/{JOB}?a+b=1&job_id+={OTHER}",
+    # No such path.
+    "/v1/wssx",
+    "/v1/wss/job",
+    "/v1/wss/job/",
+    "/v1/wss/job/not-a-uuid",
+    f"/v1/wss/job/{JOB}/",
+    f"/v1/wss/job/{JOB}/status",
+    f"/v1/wss/job/{JOB}%0A",
+    f"/v1/wss/job/{JOB}\n",
+    f"/v1/wss/job/../job/{JOB}",
+    f"/v1/wss//job/{JOB}",
+    f"/v1/wss/job/{JOB}{JOB}",
+    f"/v1/wss/remove-noise/{JOB}",
+    f"/v1/wss/remove-noise/{JOB}/status/x",
+    f"/V1/WSS/job/{JOB}",
+    f"/v1/wss/job/%30{JOB[1:]}",
+)
+
+
+def _event(address):
+    """A viewer request as CloudFront hands it to a function: nothing is decoded."""
+    path, _, query = address.partition("?")
+    asked = {}
+    for pair in filter(None, query.split("&")):
+        name, _, value = pair.partition("=")
+        if name in asked:
+            first = asked[name].setdefault("multiValue", [{"value": asked[name]["value"]}])
+            first.append({"value": value})
+        else:
+            asked[name] = {"value": value}
+    return {"request": {"method": "GET", "uri": path, "querystring": asked, "headers": {}}}
+
+
+def _sent(answer):
+    """The query string that API Gateway reads, decoded, in no particular order."""
+    pairs = [
+        (unquote_plus(name), unquote_plus(one["value"]))
+        for name, value in answer["querystring"].items()
+        for one in value.get("multiValue", [value])
+    ]
+    return sorted(pairs)
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """What the function answers to every address, from one run of Node."""
+    folder = tmp_path_factory.mktemp("edge")
+    program = folder / "run.js"
+    events = [_event(address) for address in (*ADDRESSES, *BROKEN)]
+    program.write_text(
+        f"{SOURCE.read_text()}\n"
+        f"const events = {json.dumps(events)};\n"
+        "process.stdout.write(JSON.stringify(events.map(handler)));\n"
+    )
+    done = subprocess.run(
+        [synth.registry_node(), program], capture_output=True, text=True, check=True, timeout=30
+    )
+    return dict(zip((*ADDRESSES, *BROKEN), json.loads(done.stdout), strict=True))
+
+
+# Names that are no text in any encoding: the function leaves them out.
+BROKEN = (f"/v1/wss/job/{JOB}?%E0%A4%A=1&api_key=cs_1", f"/v1/wss/job/{JOB}?%=1&%zz=2&api_key=cs_1")
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_the_function_says_what_the_local_edge_says(answers, address):
+    split = address.partition("?")
+    expected = query_of(split[0], split[2])
+    answer = answers[address]
+    if expected is None:
+        assert answer["statusCode"] == 404
+    else:
+        assert answer["uri"] == "/live"
+        assert _sent(answer) == sorted(parse_qsl(expected, keep_blank_values=True))
+
+
+@pytest.mark.parametrize("address", BROKEN)
+def test_a_name_that_is_no_text_is_left_out(answers, address):
+    assert _sent(answers[address]) == sorted(
+        [("api_key", "cs_1"), ("dialect", "pipeline"), ("job_id", JOB)]
+    )
+
+
+def test_the_function_is_small_enough_and_of_the_runtime_it_is_written_for(template):
+    function = only(of_type(template, "AWS::CloudFront::Function"))
+    assert function["FunctionConfig"]["Runtime"] == "cloudfront-js-2.0"
+    assert len(function["FunctionCode"].encode()) < 10_240  # CloudFront quotas: function size
+    assert function["FunctionCode"] == SOURCE.read_text()
+    assert function["AutoPublish"] is True
+
+
+def _distribution(template):
+    return only(of_type(template, "AWS::CloudFront::Distribution"))["DistributionConfig"]
+
+
+def test_each_path_has_its_origin(template):
+    config = _distribution(template)
+    origins = {origin["Id"]: json.dumps(origin) for origin in config["Origins"]}
+    by_path = {b["PathPattern"]: origins[b["TargetOriginId"]] for b in config["CacheBehaviors"]}
+    assert "LiveApi" in by_path["/v1/wss*"]
+    assert all("EdgeConsole" in by_path[path] for path in ("/", "/index.html", "/console/*"))
+    rest = origins[config["DefaultCacheBehavior"]["TargetOriginId"]]
+    assert "RestApi" in rest and '"OriginPath"' in rest
+
+
+def test_nothing_is_answered_without_tls_and_no_origin_is_asked_without(template):
+    config = _distribution(template)
+    for behavior in (config["DefaultCacheBehavior"], *config["CacheBehaviors"]):
+        assert behavior["ViewerProtocolPolicy"] in ("https-only", "redirect-to-https")
+    for origin in config["Origins"]:
+        if "CustomOriginConfig" in origin:
+            assert origin["CustomOriginConfig"]["OriginProtocolPolicy"] == "https-only"
+            assert origin["CustomOriginConfig"]["OriginSSLProtocols"] == ["TLSv1.2"]
+
+
+def test_no_answer_of_the_apis_is_kept_for_another_caller(template):
+    config = _distribution(template)
+    apis = [config["DefaultCacheBehavior"]]
+    apis += [b for b in config["CacheBehaviors"] if b["PathPattern"] == "/v1/wss*"]
+    # AWS's managed policies CachingDisabled and AllViewerExceptHostHeader.
+    assert {b["CachePolicyId"] for b in apis} == {"4135ea2d-6df8-44a3-9df3-4b5a84be39ad"}
+    assert {b["OriginRequestPolicyId"] for b in apis} == {"b689b0a8-53d0-40ab-baf2-68738e2966ac"}
+
+
+def test_only_the_distribution_reads_the_console(template):
+    policies = of_type(template, "AWS::S3::BucketPolicy")
+    console = only({k: v for k, v in policies.items() if k.startswith("EdgeConsole")})
+    allowed = [s for s in console["PolicyDocument"]["Statement"] if s["Effect"] == "Allow"]
+    assert [s["Principal"] for s in allowed] == [{"Service": "cloudfront.amazonaws.com"}]
+    assert allowed[0]["Action"] == "s3:GetObject"
+    assert "AWS:SourceArn" in allowed[0]["Condition"]["StringEquals"]
+
+
+def test_pages_carry_headers_that_browsers_protect_them_by(template):
+    for policy in of_type(template, "AWS::CloudFront::ResponseHeadersPolicy").values():
+        headers = policy["ResponseHeadersPolicyConfig"]["SecurityHeadersConfig"]
+        assert headers["StrictTransportSecurity"]["AccessControlMaxAgeSec"] == 2 * 365 * 24 * 3600
+        assert headers["FrameOptions"]["FrameOption"] == "DENY"
+        assert headers["ContentTypeOptions"] == {"Override": True}
+    page = next(
+        policy["ResponseHeadersPolicyConfig"]["SecurityHeadersConfig"]
+        for name, policy in of_type(template, "AWS::CloudFront::ResponseHeadersPolicy").items()
+        if "Page" in name
+    )
+    content = page["ContentSecurityPolicy"]["ContentSecurityPolicy"]
+    assert "default-src 'none'" in content and "frame-ancestors 'none'" in content
+    assert "*" not in content.replace("https://*.amazonaws.com", "")

@@ -1,0 +1,50 @@
+"""What an operator may decide by context, and what is refused."""
+
+import pytest
+
+from infra.options import Encryption, Gpu, OptionRefused, Options
+
+CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/x"
+
+
+def test_without_context_every_option_takes_its_default():
+    assert Options.from_context({}) == Options()
+    assert Options.from_context({"gpu": None}) == Options()
+
+
+def test_the_command_lines_text_becomes_values():
+    given = {"production": "False", "encryption": "kms", "gpu": "none", "fused": "true"}
+    assert Options.from_context(given) == Options(
+        production=False, encryption=Encryption.KMS, gpu=Gpu.NONE, fused=True
+    )
+    assert Options.from_context({"warm_gpus": "2"}).warm_gpus == 2
+    assert Options.from_context({"production": True}).production is True
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"gpu": "a100"},
+        {"production": "perhaps"},
+        {"warm_gpus": "some"},
+        {"warm_gpus": "-1"},
+        {"warm_gpus": "17"},
+        {"warm_gpus": "1", "gpu": "none"},
+        {"gpu_idle_minutes": "19"},
+        {"domain_name": "sound.example.com"},
+        {"certificate_arn": CERTIFICATE},
+        {
+            "domain_name": "sound.example.com",
+            "certificate_arn": CERTIFICATE.replace("us-east-1", "eu-west-1"),
+        },
+    ],
+    ids=str,
+)
+def test_a_value_that_is_none_is_refused(given):
+    with pytest.raises(OptionRefused):
+        Options.from_context(given)
+
+
+def test_a_domain_comes_with_its_certificate():
+    given = {"domain_name": "sound.example.com", "certificate_arn": CERTIFICATE}
+    assert Options.from_context(given).domain_name == "sound.example.com"

@@ -1,0 +1,107 @@
+"""A template with every option turned, synthesized once; and that it deploys too."""
+
+import random
+
+import pytest
+
+from infra import checks, synth
+from infra.local.deploy import Target, deploy
+from infra.local.emulator import Emulator
+from tests.infra.reading import definition, of_type, only
+
+CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/0b9d1c9e-5f43-4c8e-9f3a-2f8f3a6f0c11"
+WEB_ACL = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/mine/0b9d1c9e"
+
+
+@pytest.fixture(scope="module")
+def turned():
+    """No GPU, fused stages, an own key, domain and web ACL, not for production."""
+    return synth.synthesize(
+        options={
+            "gpu": "none",
+            "fused": "true",
+            "encryption": "kms",
+            "production": "false",
+            "domain_name": "sound.example.com",
+            "certificate_arn": CERTIFICATE,
+            "web_acl_arn": WEB_ACL,
+            "alarm_email": "ops@example.com",
+            "cors_origins": "https://a.example,https://b.example",
+        }
+    ).template
+
+
+def test_without_gpus_separation_asks_the_cpu_queue_for_a_bigger_task(turned):
+    assert not of_type(turned, "AWS::EC2::LaunchTemplate")
+    queue = only(of_type(turned, "AWS::Batch::JobQueue"))
+    assert len(queue["ComputeEnvironmentOrder"]) == 1
+    state = definition(turned)["States"]["audio_separation"]
+    assert state["Parameters"]["ContainerOverrides"]["ResourceRequirements"] == [
+        {"Type": "VCPU", "Value": "4"},
+        {"Type": "MEMORY", "Value": "16384"},
+    ]
+
+
+def test_fused_stages_are_one_task(turned):
+    tasks = [
+        name
+        for name, state in definition(turned, "denoise")["States"].items()
+        if "batch" in state.get("Resource", "")
+    ]
+    assert tasks == ["extraction_to_encoding"]
+
+
+def test_all_that_is_stored_is_under_the_own_key(turned):
+    (key,) = of_type(turned, "AWS::KMS::Key")
+    assert only(of_type(turned, "AWS::KMS::Key"))["EnableKeyRotation"] is True
+    arn = {"Fn::GetAtt": [key, "Arn"]}
+    for name, bucket in of_type(turned, "AWS::S3::Bucket").items():
+        (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        if name.startswith(("StorageAccessLog", "EdgeConsole")):
+            continue  # S3 delivers logs to its own encryption only; the console is public
+        assert rule["ServerSideEncryptionByDefault"] == {
+            "SSEAlgorithm": "aws:kms",
+            "KMSMasterKeyID": arn,
+        }
+        assert rule["BucketKeyEnabled"] is True
+    table = only(of_type(turned, "AWS::DynamoDB::Table"))
+    assert table["SSESpecification"]["KMSMasterKeyId"] == arn
+    for queue in of_type(turned, "AWS::SQS::Queue").values():
+        assert queue["KmsMasterKeyId"] == arn
+    assert only(of_type(turned, "AWS::SNS::Topic"))["KmsMasterKeyId"] == arn
+
+
+def test_the_distribution_takes_the_operators_name_certificate_and_web_acl(turned):
+    config = only(of_type(turned, "AWS::CloudFront::Distribution"))["DistributionConfig"]
+    assert config["Aliases"] == ["sound.example.com"]
+    assert config["WebACLId"] == WEB_ACL
+    certificate = config["ViewerCertificate"]
+    assert certificate["AcmCertificateArn"] == CERTIFICATE
+    assert certificate["MinimumProtocolVersion"] == "TLSv1.2_2021"
+
+
+def test_what_is_not_for_production_can_be_deleted(turned):
+    assert only(of_type(turned, "AWS::DynamoDB::Table"))["DeletionProtectionEnabled"] is False
+
+
+def test_alarms_reach_the_operators_address(turned):
+    told = only(of_type(turned, "AWS::SNS::Subscription"))
+    assert (told["Protocol"], told["Endpoint"]) == ("email", "ops@example.com")
+
+
+def test_pages_of_the_given_origins_may_call(turned):
+    for bucket in of_type(turned, "AWS::S3::Bucket").values():
+        for rule in bucket.get("CorsConfiguration", {}).get("CorsRules", ()):
+            assert rule["AllowedOrigins"] == ["https://a.example", "https://b.example"]
+
+
+def test_the_linters_find_nothing_in_it_either(turned):
+    assert checks.template_problems(turned) == []
+    assert checks.state_machine_problems(turned) == []
+
+
+def test_it_deploys(turned, emulator: Emulator):
+    target = Target(emulator.url, str(random.randrange(10**11, 10**12)))
+    assets = {"functions": ["clearstem", "functions"]}
+    outputs = deploy(turned, assets=assets, parameters={}, target=target)
+    assert set(outputs) == set(turned["Outputs"])
