@@ -56,7 +56,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "mp3": write_with_ffmpeg(folder / "talk.mp3", samples, **sound[1]),
         "mp4": write_video(folder / "talk.mp4", muxer="mp4", picture="mpeg4", **video),
         "webm": write_video(
-            folder / "talk.webm", muxer="webm", picture="libvpx-vp9", sound="libopus", **video
+            folder / "talk.webm", muxer="webm", picture="libvpx", sound="libopus", **video
         ),
     }
 

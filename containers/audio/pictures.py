@@ -12,7 +12,7 @@ import av
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 
-from clearstem.errors import PictureNotHeld, UnreadableAudio
+from clearstem.errors import UnreadableAudio
 from clearstem.media import VIDEO_OUTPUTS
 
 # FFmpeg's muxers by extension. m4v is mp4 by another name: the muxer ``ipod`` that FFmpeg has
@@ -68,23 +68,6 @@ def holders(codecs: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(each for each in VIDEO_OUTPUTS if set(codecs) <= held_by(each))
 
 
-def check_holds(container: str, codecs: tuple[str, ...]) -> None:
-    """Refuse what could not be written, before any work is put into it.
-
-    Raises
-    ------
-    PictureNotHeld
-        The container holds no pictures of one of the codecs; the message names those that do.
-    """
-    missing = [codec for codec in codecs if codec not in held_by(container)]
-    if missing:
-        fitting = ", ".join(holders(codecs)) or "none that is written here"
-        raise PictureNotHeld(
-            f"{container} holds no {missing[0]} video, and pictures are not encoded anew; "
-            f"containers that hold it: {fitting}"
-        )
-
-
 def is_cover(stream: Stream) -> bool:
     """Whether a stream is an attached picture."""
     return stream.type == "video" and bool(stream.disposition & Disposition.attached_pic)
@@ -93,7 +76,10 @@ def is_cover(stream: Stream) -> bool:
 def codec_name(stream: Any) -> str:
     """FFmpeg's name of a stream's codec; of its kind where it has none."""
     context = stream.codec_context
-    return str(context.name) if context is not None else getattr(stream, "name", None) or "unknown"
+    if context is not None:
+        # Not the decoder's name: that of AV1 is libdav1d, which no muxer knows.
+        return str(context.codec.canonical_name)
+    return getattr(stream, "name", None) or "unknown"
 
 
 def held_by(container: str) -> frozenset[str]:
