@@ -74,6 +74,13 @@ def streams(path: Path) -> list[str]:
         return [stream.type for stream in file.streams]
 
 
+def picture_codec(path: Path) -> str:
+    """The codec of a video's pictures, of which the first can be decoded."""
+    with av.open(str(path)) as file:
+        next(file.decode(video=0))
+        return str(file.streams.video[0].codec_context.name)
+
+
 def seconds_of_sound(path: Path) -> float:
     """How long its sound is, decoded to the end."""
     with av.open(str(path)) as file:

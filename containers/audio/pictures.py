@@ -76,10 +76,7 @@ def is_cover(stream: Stream) -> bool:
 def codec_name(stream: Any) -> str:
     """FFmpeg's name of a stream's codec; of its kind where it has none."""
     context = stream.codec_context
-    if context is not None:
-        # Not the decoder's name: that of AV1 is libdav1d, which no muxer knows.
-        return str(context.codec.canonical_name)
-    return getattr(stream, "name", None) or "unknown"
+    return str(context.name) if context is not None else getattr(stream, "name", None) or "unknown"
 
 
 def held_by(container: str) -> frozenset[str]:

@@ -118,8 +118,8 @@ def assert_alike(original, result, *, least_db=35.0, most=10_000):
     [
         ("webm", "libvpx", "libopus", "mp4", "mp4 holds no vp8; h264, crf 20"),
         ("webm", "libvpx", "libopus", "m4v", "m4v holds no vp8; h264, crf 20"),
-        ("flv", "flv", "aac", "mov", "mov holds no flv1; h264, crf 20"),
-        ("flv", "flv", "aac", "mkv", "mkv holds no flv1; h264, crf 20"),
+        ("flv", "flv", "aac", "mov", "mov holds no flv; h264, crf 20"),
+        ("flv", "flv", "aac", "mkv", "mkv holds no flv; h264, crf 20"),
         ("mp4", "libx265", "aac", "wmv", "wmv holds no hevc; wmv2, quantiser 2"),
         ("mp4", "libx264", "aac", "webm", "webm holds no h264; vp9, crf 24"),
     ],
@@ -311,6 +311,35 @@ def test_pictures_that_cannot_be_decoded_are_refused(tmp_path):
     check_decodable(original, container="mov")
 
 
+class Stopped(Exception):
+    """The process ends in the middle of the work."""
+
+
+def test_a_run_that_was_stopped_is_made_up_for_by_the_next(tmp_path):
+    original = write_film(tmp_path / "film")
+    undisturbed, _ = encoded_anew(tmp_path, original, "mp4")
+    expected = undisturbed.read_bytes()
+
+    def stop(done, whole):
+        if done > whole / 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        encoded_anew(tmp_path, original, "mp4", progress=stop)
+    result, _ = encoded_anew(tmp_path, original, "mp4")
+    assert result.read_bytes() == expected
+
+
+def test_a_file_that_ends_early_gives_what_is_there(tmp_path):
+    whole = write_film(tmp_path / "film")
+    original = tmp_path / "torn"
+    original.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 5])
+    result, _ = encoded_anew(tmp_path, original, "mp4")
+    shown = [time for time, _ in pictures(result)]
+    assert shown == [time for time, _ in pictures(original)]
+    assert 5 < len(shown) < len(EVERY_40_MS)
+
+
 def test_progress_follows_the_work_and_ends(tmp_path):
     original = write_film(tmp_path / "film")
     told = []
@@ -320,7 +349,7 @@ def test_progress_follows_the_work_and_ends(tmp_path):
 
 
 def test_pictures_that_the_container_holds_are_never_decoded(tmp_path):
-    # AV1's decoder has a name of its own, which is no codec's.
+    # AV1's decoder has another name than the codec.
     original = write_film(
         tmp_path / "film", picture="libsvtav1", muxer="mp4", sound="aac", options={"preset": "12"}
     )
