@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,7 +31,11 @@ NAMES = (
     "denoise_quality",
     "watchers",
 )
-REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+# `scaling` measures what `memory` does, over an hour; `denoise_quality` measures no seconds.
+_REPORTED = tuple(name for name in NAMES if name not in ("memory", "denoise_quality"))
+_REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+_LIMIT_S = 900.0
+_KEYS = ("name", "peer", "ours", "ratio", "goal", "peak_rss_mb")
 _HEAD = """# Benchmarks
 
 Written by `python -m bench all` on {date}, on {machine}. Each row is `python -m bench NAME`
@@ -39,6 +44,25 @@ work on the machine makes the seconds longer; the ratios are what counts.
 
 | name | ours | peer | ratio | goal | peak memory | reached |
 |---|---|---|---|---|---|---|
+"""
+_NOTES = """
+## What is compared
+
+- `loudness`: from the open 16-bit WAV file to the integrated loudness. pyloudnorm, behind
+  soundfile, computes that alone; FFmpeg's filter, behind PyAV, also momentary, short-term and
+  range, which ours can tell as well from the sums that it keeps. Imports are not timed on
+  either side; loading numba's compiled code is one.
+- `truepeak`: both peers always measure loudness, so their time without the peak is taken off.
+- `decode`: ours writes a scratch file, checks every sample and finds the exact length; the
+  peers keep everything in memory. Each codec runs in one thread; ours writes in a second one.
+- `encode`: nine tracks. Ours encodes as many at a time as there are processors, from scratch
+  files; the peers one after the other, from memory. Same bit rate, depth and quality setting.
+- `job`: ours are four processes that move everything through storage, the peer is one process
+  that keeps everything in memory. The network is the same, of full size with random weights.
+- `separate`, `hpss`: the separation runs on OpenVINO where it is installed, as the stage does.
+- On a CUDA card nothing was measured: `python -m bench.separate --device cuda` is the command.
+
+How time and memory grow with the length: [scaling.md](scaling.md).
 """
 
 
@@ -53,30 +77,48 @@ def main() -> int:
     outcomes: list[Outcome] = importlib.import_module(f"bench.{given.name}").measure()
     for outcome in outcomes:
         print(outcome.to_json() if given.json else _line(outcome))
-    if given.json and [outcome.name for outcome in outcomes] != [given.name]:
+    if given.json and not outcomes:
+        print(json.dumps(dict.fromkeys(_KEYS) | {"name": given.name}))
+    elif given.json and [outcome.name for outcome in outcomes] != [given.name]:
         print(summary(given.name, outcomes).to_json())
     return 0
 
 
 def _write_report() -> int:
-    """Run each benchmark in a process of its own; a failed one is told and does not end it."""
-    rows, failed = [], []
-    for name in NAMES:
-        note(f"# {name}")
-        command = [sys.executable, "-m", "bench", name, "--json"]
-        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
-        if done.returncode:
+    """Run each benchmark in a process of its own, and write down what is known after each.
+
+    One that fails, or takes a quarter of an hour, is told and does not end the others.
+    """
+    rows: list[str] = []
+    failed: list[str] = []
+    for name in _REPORTED:
+        begun = time.perf_counter()
+        try:
+            rows += [_row(outcome) for outcome in _outcomes(name)]
+        except (subprocess.SubprocessError, ValueError, TypeError) as error:
+            note(f"{name}: {error}")
             failed.append(name)
-            continue
-        found = [Outcome(**json.loads(line)) for line in done.stdout.splitlines() if line]
-        rows += [_row(outcome) for outcome in found if outcome.name != name or len(found) == 1]
+        note(f"# {name}: {time.perf_counter() - begun:.0f} s")
+        _REPORT.write_text(_report(rows, failed))
+    return 1 if failed else 0
+
+
+def _outcomes(name: str) -> list[Outcome]:
+    """What one benchmark finds, its summary left out where that is not all."""
+    command = [sys.executable, "-m", "bench", name, "--json"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=_LIMIT_S)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    found = [Outcome(**json.loads(line)) for line in lines]
+    return [outcome for outcome in found if outcome.name != name] or found
+
+
+def _report(rows: list[str], failed: list[str]) -> str:
     date = f"{datetime.now(UTC):%Y-%m-%d}"
     machine = f"{os.cpu_count()} processors ({platform.machine()}), Python {sys.version.split()[0]}"
-    text = _HEAD.format(date=date, machine=machine) + "\n".join(rows) + "\n"
+    text = _HEAD.format(date=date, machine=machine) + "\n".join(rows) + "\n" + _NOTES
     if failed:
         text += f"\nNot measured, because they failed: {', '.join(failed)}.\n"
-    REPORT.write_text(text)
-    return 1 if failed else 0
+    return text
 
 
 def _row(outcome: Outcome) -> str:
@@ -101,7 +143,7 @@ def _goal(outcome: Outcome) -> str:
 def _ours(outcome: Outcome) -> str:
     if outcome.ours is None:
         return "-"
-    return f"{outcome.ours:.2f}" if outcome.unit == "exponent" else f"{outcome.ours:.3f} s"
+    return f"{outcome.ours:.3f} s" if outcome.unit in ("s", "MB") else f"{outcome.ours:.2f}"
 
 
 def _line(outcome: Outcome) -> str:

@@ -2,6 +2,7 @@
 
 Peers: pyloudnorm behind soundfile, and FFmpeg's ebur128 filter behind PyAV's decoder. Each is
 a process of its own, timed from the open file to the figure, so that its memory is its own.
+Imports are not timed, and loading compiled code from numba's cache is ours.
 """
 
 import tempfile
@@ -18,6 +19,9 @@ from pathlib import Path
 from containers.audio.ahead import read_ahead
 from containers.audio.loudness import LoudnessMeter
 from containers.audio.source import Source
+
+import numpy as np
+LoudnessMeter(rate_hz=44_100, channels=2).push(np.zeros((2, 1), np.float32))
 
 def work(path):
     with Source(Path(path)) as source:

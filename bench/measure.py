@@ -20,8 +20,8 @@ class Outcome:
     peak_rss_mb : float or None
         Largest resident set of the measured process.
     unit : str
-        What the goal counts where there is no peer: ``s``, ``MB`` of `peak_rss_mb`,
-        or ``exponent``, where `ours` is a growth exponent and not seconds.
+        What the goal counts where there is no peer: ``s``, ``MB`` of `peak_rss_mb`, or
+        what `ours` is where it is not seconds: ``exponent`` of growth, ``times``.
     """
 
     name: str
@@ -46,8 +46,10 @@ class Outcome:
 
 
 def summary(name: str, outcomes: list[Outcome]) -> Outcome:
-    """What a benchmark comes to: the outcome that is farthest from its goal."""
-    worst = min(outcomes, key=lambda outcome: outcome.share)
+    """What a benchmark comes to: the comparison, or the goal missed, that is farthest off."""
+    missed = [outcome for outcome in outcomes if outcome.share < 1]
+    compared = [outcome for outcome in outcomes if outcome.ratio is not None]
+    worst = min(missed or compared or outcomes, key=lambda outcome: outcome.share)
     peaks = [o.peak_rss_mb for o in outcomes if o.peak_rss_mb is not None]
     return replace(worst, name=name, peak_rss_mb=max(peaks) if peaks else None)
 

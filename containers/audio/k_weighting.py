@@ -67,6 +67,29 @@ def k_weighting(rate_hz: int) -> NDArray[np.float64]:
 _variable: Any = cgutils.alloca_once_value
 
 
+# A product may be added without being rounded first.
+_FUSED = ("contract",)
+
+
+def _emit_biquad(
+    builder: ir.IRBuilder, coefficients: list[ir.Value], state: list[ir.Value], value: ir.Value
+) -> ir.Value:
+    """One step of a filter in direct form II transposed; `state` are the places of its two."""
+    b0, b1, b2, a1, a2 = coefficients
+    near, far = state
+
+    def product(a: ir.Value, b: ir.Value) -> ir.Value:
+        return builder.fmul(a, b, flags=_FUSED)
+
+    out = builder.fadd(product(b0, value), builder.load(near), flags=_FUSED)
+    # What is known before `out` comes first: the chain from `out` to the next one is two
+    # operations long.
+    early = builder.fadd(product(b1, value), builder.load(far), flags=_FUSED)
+    builder.store(builder.fsub(early, product(a1, out), flags=_FUSED), near)
+    builder.store(builder.fsub(product(b2, value), product(a2, out), flags=_FUSED), far)
+    return out
+
+
 def _filter_pair_code(
     _typing: Any,
     samples: Any,
@@ -108,15 +131,6 @@ def _filter_pair_code(
             address = builder.gep(data(array), [index(_LANES * row)])
             return builder.bitcast(address, pair.as_pointer())
 
-        def add(a: ir.Value, b: ir.Value) -> ir.Value:
-            return builder.fadd(a, b, flags=("contract",))
-
-        def product(a: ir.Value, b: ir.Value) -> ir.Value:
-            return builder.fmul(a, b, flags=("contract",))
-
-        def less(a: ir.Value, b: ir.Value) -> ir.Value:
-            return builder.fsub(a, b, flags=("contract",))
-
         filters = [[coefficient(5 * n + k) for k in range(5)] for n in range(2)]
         homes = [*(place_of(7, row) for row in range(STATES)), place_of(8, 0)]
         # LLVM turns these into registers.
@@ -129,16 +143,10 @@ def _filter_pair_code(
             at = builder.mul(loop.index, pace)
             read = [builder.load(builder.gep(channel, [at])) for channel in channels]
             value = both(*(builder.fpext(sample, ir.DoubleType()) for sample in read))
-            for n, (b0, b1, b2, a1, a2) in enumerate(filters):
-                near, far = held[2 * n], held[2 * n + 1]
-                out = add(product(b0, value), builder.load(near))
-                # What is known before `out` comes first: the chain from `out` to the next
-                # one is two operations long.
-                early = add(product(b1, value), builder.load(far))
-                builder.store(less(early, product(a1, out)), near)
-                builder.store(less(product(b2, value), product(a2, out)), far)
-                value = out
-            builder.store(add(product(value, value), builder.load(held[-1])), held[-1])
+            for n, coefficients in enumerate(filters):
+                value = _emit_biquad(builder, coefficients, held[2 * n : 2 * n + 2], value)
+            energy = builder.fmul(value, value, flags=_FUSED)
+            builder.store(builder.fadd(energy, builder.load(held[-1]), flags=_FUSED), held[-1])
         for home, last in zip(homes, held, strict=True):
             builder.store(builder.load(last), home, align=8)
         return context.get_dummy_value()

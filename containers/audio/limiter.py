@@ -30,7 +30,14 @@ from scipy.ndimage import maximum_filter1d
 from containers.audio.compose import Reader
 from containers.audio.forward import ForwardReader
 from containers.audio.stream import BLOCK_FRAMES
-from containers.audio.true_peak import TAPS, interpolation_phases
+from containers.audio.true_peak import (
+    RUN_FRAMES,
+    TAPS,
+    interpolation_phases,
+    loudest_of,
+    reach_of,
+    store_between,
+)
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -45,7 +52,6 @@ _EVEN_FRAMES = 8
 _HALF_TAPS = TAPS // 2
 # Less reduction than this is none: a step of 0.0001 dB, smoothed, that nobody hears.
 _NONE = 1e-5
-_RUN_FRAMES = 128
 
 
 class LimitedReader(ForwardReader):
@@ -136,31 +142,20 @@ def _store_peaks(samples: Any, phases: Any, ceiling: Any, peaks: Any) -> None:
     """
     count, taps = phases.shape
     half = taps // 2
-    reach = np.float32(0.0)
-    for phase in range(count):
-        total = np.float32(0.0)
-        for tap in range(taps):
-            total += abs(phases[phase, tap])
-        reach = max(reach, total * np.float32(1.0001))
+    reach = reach_of(phases)
     frames = len(peaks)
-    sums = np.empty(_RUN_FRAMES, np.float32)
+    sums = np.empty(RUN_FRAMES, np.float32)
     for channel in range(samples.shape[0]):
         sound = samples[channel]
-        for start in range(0, frames, _RUN_FRAMES):
-            length = min(_RUN_FRAMES, frames - start)
-            loudest = np.float32(0.0)
-            for i in range(start, start + length + taps - 1):
-                loudest = max(loudest, abs(sound[i]))
-            if loudest * reach <= ceiling:
+        for start in range(0, frames, RUN_FRAMES):
+            length = min(RUN_FRAMES, frames - start)
+            run = sound[start : start + length + taps - 1]
+            if loudest_of(run) * reach <= ceiling:
                 continue
             for i in range(length):
-                peaks[start + i] = max(peaks[start + i], abs(sound[start + i + half]))
+                peaks[start + i] = max(peaks[start + i], abs(run[i + half]))
             for phase in range(count):
-                sums[:length] = np.float32(0.0)
-                for tap in range(taps):
-                    weight = phases[phase, tap]
-                    for i in range(length):
-                        sums[i] += weight * sound[start + i + tap]
+                store_between(run, phases[phase], sums[:length])
                 # Between the frame before and this one: it counts for both.
                 for i in range(length):
                     peak = abs(sums[i])

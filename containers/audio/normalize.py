@@ -169,15 +169,7 @@ def normalize(
         check_output(format, channels=recording.channels, bit_depth=bit_depth)
         work = _Work(progress, frames=recording.frames)
     with ThreadPoolExecutor(workers or max(2, os.cpu_count() or 1)) as pool:
-        work.expect(3 * len(tracks))
-        sources = dict(
-            zip(
-                tracks,
-                pool.map(lambda path: measure(path, progress=work.part()), tracks.values()),
-                strict=True,
-            )
-        )
-        _check_lengths(sources, main=main)
+        sources = _measured(tracks, pool=pool, work=work, main=main)
         gains = Gains(
             sources,
             main=main,
@@ -352,9 +344,17 @@ class _Work:
         return report
 
 
-def _check_lengths(sources: Mapping[str, Levels], *, main: str) -> None:
+def _measured(
+    tracks: Mapping[str, Path], *, pool: ThreadPoolExecutor, work: _Work, main: str
+) -> dict[str, Levels]:
+    """The levels of every track, which must be as long as the main one."""
+    # Each will be encoded and checked as well.
+    work.expect(3 * len(tracks))
+    read = pool.map(lambda path: measure(path, progress=work.part()), tracks.values())
+    sources = dict(zip(tracks, read, strict=True))
     for name, levels in sources.items():
         if levels.frames != sources[main].frames:
             raise LengthChanged(
                 f"{name} is {levels.frames} frames long, {main} {sources[main].frames}"
             )
+    return sources

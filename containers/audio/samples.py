@@ -1,8 +1,8 @@
 """Samples out of FFmpeg's frames, whatever type and layout its decoders left them in.
 
-A block has the shape (channels, frames) everywhere, but lies in memory as it came: by channel
-from most lossy decoders, frame by frame from PCM, FLAC and scratch files. Turning it costs as
-much as decoding PCM, so it is left to those who need it turned.
+A block has the shape (channels, frames) everywhere, but one that was decoded lies in memory
+frame by frame, as PCM, FLAC and scratch files do. Turning it costs as much as decoding PCM, so
+it is left to those who need it turned.
 """
 
 from typing import Any, cast
@@ -65,7 +65,7 @@ class FrameQueue:
 def silence(frames: int, *, like: AudioFrame) -> AudioFrame:
     """A frame of so many silent samples, of the rate, channels and sample type of another."""
     silent = AudioFrame(format=like.format, layout=like.layout, samples=frames)
-    silent.sample_rate, silent.time_base = like.sample_rate, like.time_base
+    silent.sample_rate = like.sample_rate
     zero = b"\x80" if like.format.packed.name == "u8" else b"\0"
     for plane in silent.planes[: like.layout.nb_channels if like.format.is_planar else 1]:
         plane.update(zero * plane.buffer_size)
@@ -105,7 +105,7 @@ def _floats(raw: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _raw(frame: AudioFrame) -> NDArray[Any]:
-    """The frame's samples in their own type as (channels, frames), a view of its memory.
+    """The frame's samples in their own type as (channels, frames), frame by frame in memory.
 
     Not `to_ndarray`: of a frame with eight planes PyAV 18 reads a ninth, and crashes.
     """
@@ -114,5 +114,7 @@ def _raw(frame: AudioFrame) -> NDArray[Any]:
     if not frame.format.is_planar:
         packed = np.frombuffer(memoryview(frame.planes[0]), dtype, count=frame.samples * channels)
         return packed.reshape(-1, channels).T
-    planes = [memoryview(plane) for plane in frame.planes[:channels]]
-    return np.stack([np.frombuffer(plane, dtype, count=frame.samples) for plane in planes])
+    rows = np.empty((frame.samples, channels), dtype)
+    for channel, plane in enumerate(frame.planes[:channels]):
+        rows[:, channel] = np.frombuffer(memoryview(plane), dtype, count=frame.samples)
+    return rows.T

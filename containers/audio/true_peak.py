@@ -22,9 +22,9 @@ _PHASES = 4
 TAPS = 12
 _KAISER_BETA = 5.0
 
-# Looked at together: most runs cannot hold a peak higher than the highest so far, which shows
-# from their samples alone.
-_RUN_FRAMES = 128
+RUN_FRAMES = 128
+"""Frames looked at together: most runs cannot hold a peak higher than the highest so far, which
+shows from their samples alone."""
 
 
 @functools.cache
@@ -104,32 +104,60 @@ def _raise_peak(joined: Any, phases: Any, peak: Any) -> Any:
     without reordering any sum, and the answer does not depend on where blocks are cut.
     """
     count, taps = phases.shape
-    # No phase can raise the highest of its samples by more than the sum of its taps.
-    reach = np.float32(0.0)
-    for phase in range(count):
-        total = np.float32(0.0)
-        for tap in range(taps):
-            total += abs(phases[phase, tap])
-        reach = max(reach, total * np.float32(1.0001))
-    sums = np.empty(_RUN_FRAMES, np.float32)
+    reach = reach_of(phases)
+    sums = np.empty(RUN_FRAMES, np.float32)
     highest = peak[0]
     frames = joined.shape[1] - (taps - 1)
     for channel in range(joined.shape[0]):
         samples = joined[channel]
-        for start in range(0, frames, _RUN_FRAMES):
-            length = min(_RUN_FRAMES, frames - start)
-            loudest = np.float32(0.0)
-            for i in range(start, start + length + taps - 1):
-                loudest = max(loudest, abs(samples[i]))
+        for start in range(0, frames, RUN_FRAMES):
+            length = min(RUN_FRAMES, frames - start)
+            run = samples[start : start + length + taps - 1]
+            loudest = loudest_of(run)
             if loudest * reach <= highest:
                 continue
             highest = max(highest, loudest)
             for phase in range(count):
-                sums[:length] = np.float32(0.0)
-                for tap in range(taps):
-                    weight = phases[phase, tap]
-                    for i in range(length):
-                        sums[i] += weight * samples[start + i + tap]
+                store_between(run, phases[phase], sums[:length])
                 for i in range(length):
                     highest = max(highest, abs(sums[i]))
     peak[0] = highest
+
+
+# Numba looks for changes in a cached function's own file alone: whoever changes these three has
+# to throw away the limiter's cache, too.
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def reach_of(phases: Any) -> Any:
+    """How many times the loudest of its samples a sound between them can be at most.
+
+    No phase can raise it by more than the sum of its taps' magnitudes, rounding included.
+    """
+    reach = np.float32(0.0)
+    for phase in range(phases.shape[0]):
+        total = np.float32(0.0)
+        for tap in range(phases.shape[1]):
+            total += abs(phases[phase, tap])
+        reach = max(reach, total * np.float32(1.0001))
+    return reach
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def loudest_of(samples: Any) -> Any:
+    """The highest magnitude of float32 samples, 0 where there are none."""
+    loudest = np.float32(0.0)
+    for i in range(len(samples)):
+        loudest = max(loudest, abs(samples[i]))
+    return loudest
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def store_between(samples: Any, taps: Any, sums: Any) -> None:
+    """One phase of the sound between samples, which reach a filter less one beyond `sums`.
+
+    One tap after the other, which is vectorised without reordering any sum.
+    """
+    sums[:] = np.float32(0.0)
+    for tap in range(len(taps)):
+        weight, heard = taps[tap], samples[tap:]
+        for i in range(len(sums)):
+            sums[i] += weight * heard[i]

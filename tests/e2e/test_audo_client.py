@@ -233,7 +233,7 @@ def test_those_ahead_are_told_as_they_go(
     client: NoiseRemovalClient, recordings: dict[str, Path]
 ) -> None:
     file_id = client.upload(str(recordings["wav"]))
-    queue = [client.create_job(file_id) for _ in range(6)]
+    queue = [client.create_job(file_id) for _ in range(4)]
     # The last one waits for those before it, and hears of each that goes.
     _, states = waited(client, queue[-1])
     ahead = [state["jobsAhead"] for state in states if state["state"] == "queued"]
