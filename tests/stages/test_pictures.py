@@ -317,6 +317,7 @@ class Stopped(Exception):
 
 def test_a_run_that_was_stopped_is_made_up_for_by_the_next(tmp_path):
     original = write_film(tmp_path / "film")
+
     def stop(done, whole):
         if done > whole / 2:
             raise Stopped
