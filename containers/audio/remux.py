@@ -89,20 +89,30 @@ def remux(
         plan = _Plan.of(source, container)
         target = _started(plan, source, new, into, container)
         stack.callback(target.file.close)
-        origin = origin_of(source)
-        late = sound_begin(original) - origin
-        begin = round(late * new.streams.audio[0].rate) if container in _ISO_FAMILY else 0
-        later = max(late, _room(sound)) if begin > 0 else late
-        sounds = _sound_packets(new, target.sound, later=later)
-        copied = _copied_packets(source, target, origin=origin, progress=progress)
-        for packet in _in_time(copied, sounds):
-            target.file.mux(packet)
-        progress(source.size, source.size)
+        late = sound_begin(original) - origin_of(source)
+        rate_hz = new.streams.audio[0].rate
+        begin = max(0, round(late * rate_hz)) if container in _ISO_FAMILY else 0
+        later = max(late, _room(sound)) if begin else late
+        _fill(target, source, new, later=later, progress=progress)
         track = plan.track(source)
-    if begin > 0:
+    if begin:
         skip_delay(into, track=track, frames=delay_frames(sound), begin=begin)
-    anew = chain.from_iterable(recoder.notes() for recoder in target.recoders.values())
-    return (*plan.notes, *anew)
+    return (*plan.notes, *chain(*(recoder.notes() for recoder in target.recoders.values())))
+
+
+def _fill(
+    target: "_Target",
+    source: InputContainer,
+    new: InputContainer,
+    *,
+    later: Fraction,
+    progress: Progress,
+) -> None:
+    """Write all packets, those of the new sound `later` s later than they say."""
+    copied = _copied_packets(source, target, origin=origin_of(source), progress=progress)
+    for packet in _in_time(copied, _sound_packets(new, target.sound, later=later)):
+        target.file.mux(packet)
+    progress(source.size, source.size)
 
 
 @dataclass(slots=True)
