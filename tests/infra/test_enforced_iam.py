@@ -153,7 +153,6 @@ def _start(machine: str) -> tuple[str, str, dict[str, Any]]:
         ("RestHandlerRole", _read("WorkBucket")),
         ("RestHandlerRole", _write("TracksBucket")),
         ("RestHandlerRole", _read("DropBucket", "drop/alice/song.wav")),
-        ("RestHandlerRole", _FORGET),
         ("RestHandlerRole", _SCAN),
         ("AuthorizerHandlerRole", _PUT),
         ("AuthorizerHandlerRole", _read("UploadsBucket")),
