@@ -275,7 +275,7 @@ class CeilingNotHeld(PermanentStageError):
 
 
 class PictureNotHeld(PermanentStageError):
-    """A container cannot hold the video's pictures; the message names those that can."""
+    """A container cannot hold the video's pictures, and they cannot be encoded anew."""
 
     state_name = "Clearstem.PictureNotHeld"
 

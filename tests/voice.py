@@ -56,7 +56,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "mp3": write_with_ffmpeg(folder / "talk.mp3", samples, **sound[1]),
         "mp4": write_video(folder / "talk.mp4", muxer="mp4", picture="mpeg4", **video),
         "webm": write_video(
-            folder / "talk.webm", muxer="webm", picture="libvpx-vp9", sound="libopus", **video
+            folder / "talk.webm", muxer="webm", picture="libvpx", sound="libopus", **video
         ),
     }
 
@@ -72,6 +72,13 @@ def streams(path: Path) -> list[str]:
     """The kinds of streams in a file, in order."""
     with av.open(str(path)) as file:
         return [stream.type for stream in file.streams]
+
+
+def picture_codec(path: Path) -> str:
+    """The codec of a video's pictures, of which the first can be decoded."""
+    with av.open(str(path)) as file:
+        next(file.decode(video=0))
+        return str(file.streams.video[0].codec_context.name)
 
 
 def seconds_of_sound(path: Path) -> float:

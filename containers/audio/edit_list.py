@@ -20,10 +20,10 @@ _CONTAINERS: Final = frozenset({b"moov", b"trak", b"mdia", b"edts"})
 _LATE: Final = struct.Struct(">II Iii Iii")
 
 
-def skip_delay(path: Path, *, track: int, frames: int) -> None:
+def skip_delay(path: Path, *, track: int, frames: int, begin: int) -> None:
     """Have players skip the first frames of a track that begins late.
 
-    What is heard moves in no direction: the empty edit grows by what is skipped. A track
+    What is heard begins at `begin`, whatever the empty edit said before. A track
     without an empty edit, and any other edit list, is left as it is.
 
     Parameters
@@ -34,18 +34,20 @@ def skip_delay(path: Path, *, track: int, frames: int) -> None:
         Its position among the tracks, from 0.
     frames : int
         The encoder's delay.
+    begin : int
+        When what follows on that is heard, in frames from the film's beginning.
     """
     with path.open("r+b") as file:
         lists = [at for at, size in _edit_lists(file, track) if size == _LATE.size]
         for at in lists:
             file.seek(at)
-            flags, count, empty, media, rate, shown, begin, rate_too = _LATE.unpack(
+            flags, count, _, media, rate, shown, first, rate_too = _LATE.unpack(
                 file.read(_LATE.size)
             )
-            if (flags, count, media, begin) != (0, 2, -1, 0):
+            if (flags, count, media, first) != (0, 2, -1, 0):
                 continue
             file.seek(at)
-            told = (flags, count, empty + frames, media, rate, shown - frames, frames, rate_too)
+            told = (flags, count, begin, media, rate, shown - frames, frames, rate_too)
             file.write(_LATE.pack(*told))
 
 

@@ -12,7 +12,7 @@ import av
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 
-from clearstem.errors import PictureNotHeld, UnreadableAudio
+from clearstem.errors import UnreadableAudio
 from clearstem.media import VIDEO_OUTPUTS
 
 # FFmpeg's muxers by extension. m4v is mp4 by another name: the muxer ``ipod`` that FFmpeg has
@@ -66,23 +66,6 @@ def pictures_of(path: Path) -> tuple[str, ...]:
 def holders(codecs: tuple[str, ...]) -> tuple[str, ...]:
     """The containers, by extension, that hold pictures of all these codecs."""
     return tuple(each for each in VIDEO_OUTPUTS if set(codecs) <= held_by(each))
-
-
-def check_holds(container: str, codecs: tuple[str, ...]) -> None:
-    """Refuse what could not be written, before any work is put into it.
-
-    Raises
-    ------
-    PictureNotHeld
-        The container holds no pictures of one of the codecs; the message names those that do.
-    """
-    missing = [codec for codec in codecs if codec not in held_by(container)]
-    if missing:
-        fitting = ", ".join(holders(codecs)) or "none that is written here"
-        raise PictureNotHeld(
-            f"{container} holds no {missing[0]} video, and pictures are not encoded anew; "
-            f"containers that hold it: {fitting}"
-        )
 
 
 def is_cover(stream: Stream) -> bool:

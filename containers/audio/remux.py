@@ -1,18 +1,20 @@
 """A video with another sound: every other stream is copied packet by packet, nothing moves.
 
-The pictures are never decoded. The sound comes as a file of its own, encoded and measured
+Pictures are decoded only where the container does not hold them: those are encoded anew
+(`containers.audio.recoding`). The sound comes as a file of its own, encoded and measured
 already (`containers.audio.encode`), and takes the place of the one that was decoded; it starts
 where that one started. Subtitles, further sounds, data, chapters, tags, covers and attachments
 go along where the container holds them, and what it does not hold is told.
 
-Only packets pass through, so memory does not grow with the length; the muxer's own index does,
-by some tens of bytes a packet.
+Only packets pass through, and at most some tens of pictures, so memory does not grow with the
+length; the muxer's own index does, by some tens of bytes a packet.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,24 +23,23 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
 from clearstem.errors import PictureNotHeld
+from containers.audio.beginnings import delay_frames, main_sound, origin_of, sound_begin
 from containers.audio.edit_list import skip_delay
 from containers.audio.packets import Packet, decodable, move
 from containers.audio.pictures import (
     MUXERS,
-    check_holds,
     codec_name,
     held_by,
     is_cover,
     opened,
-    pictures_of,
 )
+from containers.audio.recoding import Recoder
 from containers.audio.stream import Progress, ignore
 
 _ISO_FAMILY: Final = frozenset({"mp4", "m4v", "mov"})
 _ISO_DEMUXER: Final = "mov,mp4,m4a,3gp,3g2,mj2"
-# Muxers without times below 0, and demuxers of what begins at any time.
+# Muxers without times below 0.
 _FROM_ZERO: Final = frozenset({"matroska", "webm"})
-_PIECES: Final = frozenset({"mpeg", "mpegts"})
 # What says how a file was made or is laid out, which the new file says of itself.
 _MUXER_TAGS: Final = frozenset(
     {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
@@ -52,9 +53,10 @@ def remux(
 ) -> tuple[str, ...]:
     """Write `original` with `sound` in the place of its main sound.
 
-    Packets of every copied stream are the original's, byte for byte, at the original's times.
-    In mp4, m4v, mov these are exact. Matroska, WebM and ASF count in ms: times of finer clocks
-    are rounded to that, and never shifted.
+    Packets of every copied stream are the original's, byte for byte, at the original's times;
+    pictures that the container does not hold are encoded anew, for the same times. In mp4, m4v,
+    mov these are exact. Matroska, WebM and ASF count in ms: times of finer clocks are rounded to
+    that, and never shifted.
 
     Parameters
     ----------
@@ -67,38 +69,50 @@ def remux(
     container : str
         One of ``mp4``, ``mov``, ``m4v``, ``mkv``, ``webm``, ``wmv``.
     progress : Progress
-        Told after each packet, in bytes of the original.
+        Told before each packet, in bytes of the original.
 
     Returns
     -------
     tuple of str
-        What the container could not take, fit to be shown.
+        What the container could not take and what was encoded anew, fit to be shown.
 
     Raises
     ------
     PictureNotHeld
-        The container holds no such pictures.
+        The container holds no such pictures, and they cannot be decoded.
     UnreadableAudio
         `original` cannot be read.
     """
-    check_holds(container, pictures_of(original))
-    begin = _sound_begin(original)
     with ExitStack() as stack:
         source = stack.enter_context(opened(original))
         new = stack.enter_context(av.open(str(sound)))
         plan = _Plan.of(source, container)
         target = _started(plan, source, new, into, container)
         stack.callback(target.file.close)
-        size = original.stat().st_size
-        origin = _origin(source)
-        for packet in _in_time(source, new, target, begin=begin, origin=origin):
-            target.file.mux(packet)
-            progress(min(packet.pos or 0, size), size)
-        progress(size, size)
-        late, track = begin > origin, plan.track(source)
-    if late and container in _ISO_FAMILY:
-        skip_delay(into, track=track, frames=_delay_frames(sound))
-    return tuple(plan.notes)
+        late = sound_begin(original) - origin_of(source)
+        rate_hz = new.streams.audio[0].rate
+        begin = max(0, round(late * rate_hz)) if container in _ISO_FAMILY else 0
+        later = max(late, _room(sound)) if begin else late
+        _fill(target, source, new, later=later, progress=progress)
+        track = plan.track(source)
+    if begin:
+        skip_delay(into, track=track, frames=delay_frames(sound), begin=begin)
+    return (*plan.notes, *chain(*(recoder.notes() for recoder in target.recoders.values())))
+
+
+def _fill(
+    target: "_Target",
+    source: InputContainer,
+    new: InputContainer,
+    *,
+    later: Fraction,
+    progress: Progress,
+) -> None:
+    """Write all packets, those of the new sound `later` s later than they say."""
+    copied = _copied_packets(source, target, origin=origin_of(source), progress=progress)
+    for packet in _in_time(copied, _sound_packets(new, target.sound, later=later)):
+        target.file.mux(packet)
+    progress(source.size, source.size)
 
 
 @dataclass(slots=True)
@@ -111,19 +125,22 @@ class _Plan:
         Indexes in the original.
     sound : int
         Index of the sound that is replaced.
+    recoded : list of int
+        Indexes of the pictures that are encoded anew.
     covers : list of int
         Pictures that go as attachments.
     """
 
     copied: list[int]
     sound: int
+    recoded: list[int]
     covers: list[int]
     notes: list[str]
 
     @classmethod
     def of(cls, source: InputContainer, container: str) -> "_Plan":
         """All streams of the original that the container is said to hold."""
-        plan = cls([], _main_sound(source).index, [], [])
+        plan = cls([], main_sound(source).index, [], [], [])
         held = held_by(container)
         for stream in source.streams:
             if stream.index == plan.sound or _is_chapters(stream, source):
@@ -132,6 +149,8 @@ class _Plan:
                 plan._add_cover(stream, container)
             elif stream.codec_context is None or codec_name(stream) in held:
                 plan.copied.append(stream.index)
+            elif stream.type == "video":
+                plan.recoded.append(stream.index)
             else:
                 plan.leave_out(stream, container)
         return plan
@@ -146,7 +165,8 @@ class _Plan:
 
     def track(self, source: InputContainer) -> int:
         """The sound's position among the tracks of an ISO file, which has covers elsewhere."""
-        before = [source.streams[index] for index in self.copied if index < self.sound]
+        kept = (*self.copied, *self.recoded)
+        before = [source.streams[index] for index in kept if index < self.sound]
         return sum(not is_cover(stream) for stream in before)
 
     def leave_out(self, stream: Stream, container: str) -> None:
@@ -173,6 +193,7 @@ class _Target:
 
     file: OutputContainer
     streams: Mapping[int, Any]
+    recoders: Mapping[int, Recoder]
     sound: Any
 
 
@@ -217,20 +238,26 @@ def _declared(
         metadata_errors="replace",
     )
     streams: dict[int, Any] = {}
+    recoders: dict[int, Recoder] = {}
     placed = None
-    for index in sorted([*plan.copied, plan.sound]):
+    for index in sorted([*plan.copied, *plan.recoded, plan.sound]):
+        stream: Any = source.streams[index]
         if index == plan.sound:
             placed = file.add_stream_from_template(sound, opaque=True)
-            _label(placed, source.streams[index])
+            _label(placed, stream)
+        elif index in plan.recoded:
+            path = Path(source.name)
+            recoders[index] = Recoder(file, stream, path=path, container=container)
+            _label(recoders[index].stream, stream)
         else:
-            streams[index] = _copied_stream(file, source.streams[index], source, container)
+            streams[index] = _copied_stream(file, stream, source, container)
     for index in plan.covers:
         _attach(file, source, index)
     file.metadata.update(
         {key: text for key, text in source.metadata.items() if key not in _MUXER_TAGS}
     )
     file.set_chapters(source.chapters())
-    return _Target(file, streams, placed)
+    return _Target(file, streams, recoders, placed)
 
 
 def _copied_stream(
@@ -268,18 +295,10 @@ def _attach(file: OutputContainer, source: InputContainer, index: int) -> None:
             file.add_attachment(title, f"image/{kind}", bytes(packet))
 
 
-def _in_time(
-    source: InputContainer,
-    new: InputContainer,
-    target: _Target,
-    *,
-    begin: Fraction,
-    origin: Fraction,
-) -> Iterator[Packet]:
-    """Packets of both files in the order of time, each marked for its new stream."""
-    sounds = _sound_packets(new, target.sound, later=begin - origin)
+def _in_time(copied: Iterator[Packet], sounds: Iterator[Packet]) -> Iterator[Packet]:
+    """Packets of both files in the order of time."""
     waiting = next(sounds, None)
-    for packet in _copied_packets(source, target, origin=origin):
+    for packet in copied:
         now = packet.dts * packet.time_base
         while waiting is not None and waiting.dts * waiting.time_base <= now:
             yield waiting
@@ -291,20 +310,37 @@ def _in_time(
 
 
 def _copied_packets(
-    source: InputContainer, target: _Target, *, origin: Fraction
+    source: InputContainer, target: _Target, *, origin: Fraction, progress: Progress
 ) -> Iterator[Packet]:
-    if not target.streams:
+    """Packets of the original, each marked for its new stream, some of them encoded anew."""
+    indexes = (*target.streams, *target.recoders)
+    if not indexes:
         return
-    packets = source.demux([source.streams[index] for index in target.streams])
     counts_from_0 = target.file.format.name in _FROM_ZERO
-    for packet in decodable(packets):
+    for packet in decodable(source.demux([source.streams[index] for index in indexes])):
+        progress(min(max(packet.pos or 0, 0), source.size), source.size)
         move(packet, by=-origin)
+        if packet.stream_index in target.recoders:
+            yield from target.recoders[packet.stream_index].packets(packet)
+            continue
         # Priming of another sound, heard by nobody: to make room for it the muxer would move
         # everything else.
         if counts_from_0 and packet.stream.type != "video" and packet.pts < 0:
             continue
         packet.stream = target.streams[packet.stream_index]
         yield packet
+    for recoder in target.recoders.values():
+        yield from recoder.rest()
+
+
+def _room(sound: Path) -> Fraction:
+    """How late a sound in an ISO file has to be put for it to get an empty edit, in s.
+
+    Of one that begins late, but by less than its encoder's delay, the muxer would let the rest
+    of the delay be heard. After all of the delay there is an edit that can be corrected.
+    """
+    with av.open(str(sound)) as file:
+        return Fraction(delay_frames(sound) + 1, file.streams.audio[0].rate)
 
 
 def _sound_packets(new: InputContainer, stream: Any, *, later: Fraction) -> Iterator[Packet]:
@@ -314,42 +350,6 @@ def _sound_packets(new: InputContainer, stream: Any, *, later: Fraction) -> Iter
         move(packet, by=later)
         packet.stream = stream
         yield packet
-
-
-def _delay_frames(sound: Path) -> int:
-    """The encoder's delay in an ISO file that begins with its sound."""
-    with av.open(str(sound)) as file:
-        stream = file.streams.audio[0]
-        first = next(packet for packet in file.demux(stream))
-        return max(0, -round((first.pts or 0) * first.time_base * stream.rate))
-
-
-def _origin(source: InputContainer) -> Fraction:
-    """The time that a file counts from, in s.
-
-    MPEG's program and transport streams are pieces of something that began earlier; in all
-    other containers 0 is the beginning.
-    """
-    if source.format.name not in _PIECES or source.start_time is None:
-        return Fraction(0)
-    return Fraction(source.start_time, av.time_base)
-
-
-def _sound_begin(path: Path) -> Fraction:
-    """When the original's sound begins, in s, encoder delay not counted."""
-    with opened(path) as source:
-        for packet in source.demux(_main_sound(source)):
-            with suppress(av.error.FFmpegError):
-                for frame in packet.decode():
-                    if frame.pts is None or frame.time_base is None:
-                        return Fraction(0)
-                    return Fraction(frame.pts * frame.time_base)
-    return Fraction(0)
-
-
-def _main_sound(source: InputContainer) -> Any:
-    """The sound that is decoded, as `containers.audio.source` chooses it."""
-    return source.streams.best("audio") or source.streams.audio[0]
 
 
 def _is_chapters(stream: Stream, source: InputContainer) -> bool:

@@ -1,8 +1,8 @@
 """Stage ``extraction``: the sound of a recording, decoded once for all.
 
 What comes by an address is fetched first. Pictures stay where they are: the last stage
-copies them out of the original, and whether it will be able to is looked at here, before
-anything is worked on.
+copies them out of the original or encodes them anew, and whether it will be able to is looked
+at here, before anything is worked on.
 """
 
 import importlib

@@ -10,7 +10,8 @@ from typing import Final
 
 from clearstem.media import VIDEO_OUTPUTS, denoised_extension
 from clearstem.options import DenoiseOptions
-from containers.audio.pictures import check_holds, holders, pictures_of
+from containers.audio.pictures import holders, pictures_of
+from containers.audio.recoding import check_decodable
 from containers.workspace import Workspace
 
 # Where the source's own container is not written, or holds no such pictures: these take nearly
@@ -28,26 +29,29 @@ class Outcome:
         Of the result.
     has_pictures : bool
         Whether the original's pictures go into it.
+    encodes_pictures : bool
+        Whether they are encoded anew for it, since it does not hold them as they are.
     notes : tuple of str
         What the user should know of that choice.
     """
 
     extension: str
     has_pictures: bool
+    encodes_pictures: bool = False
     notes: tuple[str, ...] = ()
 
 
 def outcome_of(space: Workspace, original: Path) -> Outcome:
     """What becomes of a job's original.
 
-    A container that was asked for is the one that is written, or the job fails. Where none was
-    asked for it is the source's, as its name says; Matroska or ASF where that holds no such
-    pictures.
+    A container that was asked for is the one that is written; pictures that it does not hold
+    are encoded anew. Where none was asked for it is the source's, as its name says; Matroska or
+    ASF where that holds no such pictures; and only what neither holds is encoded anew.
 
     Raises
     ------
     PictureNotHeld
-        The container that was asked for holds no such pictures.
+        The container holds no such pictures, and they cannot be decoded.
     """
     asked = space.options(DenoiseOptions).output_extension
     extension = denoised_extension(space.job.source.extension, asked=asked)
@@ -57,11 +61,11 @@ def outcome_of(space: Workspace, original: Path) -> Outcome:
     if not codecs:
         return Outcome(extension, has_pictures=False)
     fitting = holders(codecs)
-    further = next((each for each in _FURTHER if each in fitting), None)
-    if asked or extension in fitting or further is None:
-        check_holds(extension, codecs)
+    if extension in fitting:
         return Outcome(extension, has_pictures=True)
-    codec = codecs[0]
-    return Outcome(
-        further, has_pictures=True, notes=(f"written as {further}: {extension} holds no {codec}",)
-    )
+    further = next((each for each in _FURTHER if each in fitting), None)
+    if asked is None and further is not None:
+        note = f"written as {further}: {extension} holds no {codecs[0]}"
+        return Outcome(further, has_pictures=True, notes=(note,))
+    check_decodable(original, container=extension)
+    return Outcome(extension, has_pictures=True, encodes_pictures=True)

@@ -14,7 +14,7 @@ from websockets.sync.client import connect
 
 from tests.neighbour import Neighbour
 from tests.twin import Launched, Twin
-from tests.voice import SECONDS, made_key, seconds_of_sound, streams
+from tests.voice import SECONDS, made_key, picture_codec, seconds_of_sound, streams
 
 KINDS = ("wav", "mp3", "mp4", "webm")
 WAYS = ("file", "url")
@@ -124,6 +124,16 @@ def test_a_video_from_an_address_is_put_to_another(
     # It says so only when the result is there, and keeps a copy.
     assert states[-1]["state"] == "succeeded"
     assert requests.get(result.url, timeout=30).content == put.body
+
+
+def test_a_webm_may_be_asked_for_as_mp4(
+    client: NoiseRemovalClient, recordings: dict[str, Path], tmp_path: Path
+) -> None:
+    result = client.process(str(recordings["webm"]), output_extension="mp4")
+    result.save(str(tmp_path / "clean.mp4"))
+    assert picture_codec(recordings["webm"]) == "vp8"
+    assert picture_codec(tmp_path / "clean.mp4") == "h264"
+    assert seconds_of_sound(tmp_path / "clean.mp4") == pytest.approx(SECONDS, abs=0.05)
 
 
 def test_deleted_results_are_gone(

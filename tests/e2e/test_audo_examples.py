@@ -12,6 +12,7 @@ import pytest
 
 from tests.neighbour import Neighbour
 from tests.twin import Launched, Twin
+from tests.voice import picture_codec
 
 CONTRACT = Path(__file__).resolve().parents[3] / "shared" / "seeds"
 PUBLISHED = "https://api.audo.ai"
@@ -95,18 +96,21 @@ def test_an_upload_is_cleaned_watched_and_fetched_as_printed(
 
 
 def test_a_remote_video_is_taken_as_printed(
-    contract: str, shell, recordings: dict[str, Path], file_server: Neighbour
+    contract: str, shell, recordings: dict[str, Path], file_server: Neighbour, tmp_path: Path
 ) -> None:
+    assert picture_codec(recordings["webm"]) == "vp8"
     remote = commands(contract, "curl ")[2]
     answer = shell(remote, url=file_server.url(recordings["webm"].name))
     job_id = json.loads(answer)["jobId"]
     (watch,) = commands(contract, "websocat ")
     last = json.loads(shell(watch, JOB_ID=job_id).splitlines()[-1])
     assert last["downloadPath"].endswith(".mp4")
+    shell(f"curl -sL -o clean.mp4 {PUBLISHED}/v1{last['downloadPath']}")
+    assert picture_codec(tmp_path / "clean.mp4") == "h264"
 
 
 def test_a_presigned_result_is_put_as_printed(
-    contract: str, shell, recordings: dict[str, Path], file_server: Neighbour
+    contract: str, shell, recordings: dict[str, Path], file_server: Neighbour, tmp_path: Path
 ) -> None:
     presigned = commands(contract, "curl ")[3]
     output = file_server.url("audo-enhanced_foo.mp4?AWSAccessKeyId=ABC&content-type=video%2Fmp4")
@@ -114,7 +118,10 @@ def test_a_presigned_result_is_put_as_printed(
     job_id = json.loads(shell(presigned, **given))["jobId"]
     (watch,) = commands(contract, "websocat ")
     assert '"succeeded"' in shell(watch, JOB_ID=job_id)
-    assert file_server.puts["audo-enhanced_foo.mp4"].headers["content-type"] == "video/mp4"
+    put = file_server.puts["audo-enhanced_foo.mp4"]
+    assert put.headers["content-type"] == "video/mp4"
+    (tmp_path / "put.mp4").write_bytes(put.body)
+    assert picture_codec(tmp_path / "put.mp4") == "h264"
 
 
 def test_the_python_example_with_presigned_addresses_runs_as_printed(

@@ -143,6 +143,18 @@ def test_where_nothing_is_asked_the_nearest_container_is_written(
         assert any(f"written as {extension}" in note for note in job.notes)
 
 
+def test_a_container_that_was_asked_for_is_written_whatever_the_pictures(service, tmp_path):
+    path = write_video(
+        tmp_path / "film.webm", muxer="webm", picture="libvpx", sound="libopus", seconds=1.0
+    )
+    job = finished(service, submitted_noisy(service, path, output_extension="mp4"))
+    assert "pictures encoded anew: mp4 holds no vp8; h264, crf 20" in job.notes
+    with av.open(str(path)) as before, av.open(str(result_of(service, job, to=tmp_path))) as after:
+        assert after.streams.video[0].codec_context.name == "h264"
+        times = [[f.pts * f.time_base for f in file.decode(video=0)] for file in (before, after)]
+    assert times[0] == times[1] and len(times[0]) == 25
+
+
 def remote(monkeypatch, answer):
     """A stand-in for `containers.remote`; what it was asked to deliver."""
     seen = []

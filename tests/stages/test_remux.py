@@ -4,9 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from clearstem.errors import PictureNotHeld
 from containers.audio.encode import encode
-from containers.audio.pictures import holders, pictures_of
 from containers.audio.remux import remux
 from containers.audio.stream import Recording, decode
 from tests.signals import chirp
@@ -211,16 +209,6 @@ def test_a_turned_video_stays_turned(tmp_path):
 def rotation(path):
     with av.open(str(path)) as file:
         return next(file.decode(video=0)).rotation
-
-
-def test_pictures_that_do_not_fit_are_refused_by_name(tmp_path):
-    original = write_video(
-        tmp_path / "film.webm", muxer="webm", picture="libvpx", sound="libopus", seconds=0.5
-    )
-    assert pictures_of(original) == ("vp8",)
-    assert "mp4" not in holders(("vp8",))
-    with pytest.raises(PictureNotHeld, match=r"mp4 holds no vp8 video.*mkv, webm"):
-        remux(original, original, tmp_path / "no.mp4", container="mp4")
 
 
 @pytest.mark.parametrize("frames", [1, 47, 960, 5_000, 20_000])
