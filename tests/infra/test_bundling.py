@@ -12,7 +12,7 @@ import pytest
 from infra import synth
 
 # What no function imports: the command line, and the stages' way to users' addresses.
-CLIENT = {"cli.py", "client.py", "terminal.py", "demo.py", "guarded.py"}
+CLIENT = {"cli.py", "cli_jobs.py", "client.py", "terminal.py", "demo.py", "guarded.py"}
 
 
 @pytest.fixture(scope="module")
