@@ -18,10 +18,8 @@ NAMES = (
     "truepeak",
     "decode",
     "encode",
-    "scaling",
     "separate",
     "hpss",
-    "job",
     "api",
     "overhead",
     "start",
@@ -30,6 +28,8 @@ NAMES = (
     "denoise",
     "denoise_quality",
     "watchers",
+    "job",
+    "scaling",
 )
 # `scaling` measures what `memory` does, over an hour; `denoise_quality` measures no seconds.
 _REPORTED = tuple(name for name in NAMES if name not in ("memory", "denoise_quality"))

@@ -20,6 +20,7 @@ from rich.table import Table
 from clearstem import models
 from clearstem.cli_jobs import JobCommands
 from clearstem.client import Client, is_final
+from clearstem.denoisers import DENOISERS
 from clearstem.errors import ClearstemError
 from clearstem.options import DenoiserChoice, EngineChoice
 from clearstem.service import Service, utc_now
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 keys_app = typer.Typer(help="API keys of owners.", no_args_is_help=True)
-models_app = typer.Typer(help="Weights of separation models.", no_args_is_help=True)
+models_app = typer.Typer(help="Weights of separators and denoisers.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
 
@@ -234,9 +235,9 @@ def list_models() -> None:
     with _told_errors():
         folder = models_dir()
         table = Table("model", "here", "size", "sha256", "licence")
-        for model in models.known_models(folder).values():
+        for model in _published().values():
             here = models.is_here(model, models_dir=folder)
-            size = f"{model.size_bytes / 1e6:.0f} MB"
+            size = f"{model.size_bytes / 1e6:.1f} MB"
             row = ("yes" if here else "no", size, model.sha256[:12] + "…", model.licence)
             table.add_row(model.name, *row)
         _console.print(table)
@@ -269,14 +270,20 @@ def models_dir() -> Path:
     return Path(os.environ.get("CLEARSTEM_MODELS_DIR") or cache / "clearstem" / "models")
 
 
-def _model(name: str) -> models.Model:
-    known = models.known_models(models_dir())
+def _published() -> dict[str, models.Published]:
+    """Whatever has weights, by name: separators, the operator's own among them, and denoisers."""
+    denoisers: dict[str, models.Published] = {each.name: each for each in DENOISERS}
+    return denoisers | dict(models.known_models(models_dir()))
+
+
+def _model(name: str) -> models.Published:
+    known = _published()
     if name not in known:
         raise ClearstemError(f"model {name!r} is not one of {', '.join(sorted(known))}")
     return known[name]
 
 
-def _fetched(model: models.Model, progress: Callable[[int, int], None]) -> tuple[Path, ...]:
+def _fetched(model: models.Published, progress: Callable[[int, int], None]) -> tuple[Path, ...]:
     folder = models_dir()
     try:
         return models.fetch(model, models_dir=folder, stream=_http_chunks, progress=progress)

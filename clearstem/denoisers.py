@@ -10,27 +10,10 @@ from typing import Final
 
 from clearstem.errors import EngineUnavailable, WrongChecksum
 from clearstem.facts import Engine
-from clearstem.models import check_weights, choose_engine
+from clearstem.models import ModelFile, check_weights, choose_engine
 from clearstem.options import DenoiserChoice, EngineChoice, Options, SeparateOptions
 from clearstem.recipes import EngineName
 from clearstem.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFile:
-    """One file of a denoiser.
-
-    Attributes
-    ----------
-    file_name : str
-        In the models folder.
-    publisher : str
-        Where it is published: repository and path.
-    """
-
-    file_name: str
-    publisher: str
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +29,26 @@ class Denoiser:
         """Of all its files, in order."""
         return "+".join(file.sha256 for file in self.files)
 
+    @property
+    def size_bytes(self) -> int:
+        """Of all its files together."""
+        return sum(file.size_bytes for file in self.files)
+
 
 DTLN: Final = Denoiser(
     name="dtln",
     files=(
         ModelFile(
             "dtln_model_1.onnx",
-            "github.com/breizhn/DTLN: pretrained_model/model_1.onnx",
+            "https://github.com/breizhn/DTLN/raw/HEAD/pretrained_model/model_1.onnx",
             "22b91cae3855e5a0620e66a917ca6c82c58db0e842c770f58d86751c5e8d4ae3",
+            1_458_237,
         ),
         ModelFile(
             "dtln_model_2.onnx",
-            "github.com/breizhn/DTLN: pretrained_model/model_2.onnx",
+            "https://github.com/breizhn/DTLN/raw/HEAD/pretrained_model/model_2.onnx",
             "e20c92f9233fccf29cddf86970d0d0161a03aebccc26d6f4d5639c4d5ec2e639",
+            2_510_010,
         ),
     ),
     licence="MIT",
@@ -68,8 +58,9 @@ GTCRN: Final = Denoiser(
     files=(
         ModelFile(
             "gtcrn_simple.onnx",
-            "github.com/Xiaobin-Rong/gtcrn: stream/onnx_models/gtcrn_simple.onnx",
+            "https://github.com/Xiaobin-Rong/gtcrn/raw/HEAD/stream/onnx_models/gtcrn_simple.onnx",
             "b4718df6228e7bdf1a8a435cf98f838636eb2fd331acabf86ba87c5192ebcb87",
+            535_190,
         ),
     ),
     licence="MIT",
@@ -162,7 +153,10 @@ def _missing(settings: Settings) -> str:
     )
     folder = settings.models_dir
     looked = f"in {folder}" if folder else "nowhere, as no models folder is set"
-    return f"neither {names} is there with its sha256; looked for {looked}"
+    return (
+        f"neither {names} is there with its sha256; looked for {looked}; "
+        f"get them with: clearstem models fetch {DENOISERS[0].name}"
+    )
 
 
 def _neural(denoiser: Denoiser, reason: str) -> Engine:

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from cattrs import BaseValidationError
 
@@ -120,12 +120,41 @@ MODELS: Final = {HTDEMUCS.name: HTDEMUCS}
 SPECTRAL_MODEL: Final = "spectral-1"
 
 
+class Published(Protocol):
+    """Anything whose files can be fetched from a publisher."""
+
+    @property
+    def name(self) -> str:
+        """What it is called here."""
+        ...
+
+    @property
+    def licence(self) -> str:
+        """What its author allows."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """What stands for all its files."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all its files together."""
+        ...
+
+    @property
+    def files(self) -> tuple[ModelFile, ...]:
+        """Its files, in order."""
+        ...
+
+
 def weights_path(file: Model | ModelFile, *, models_dir: Path) -> Path:
     """Where a file of weights, or a single checkpoint's, belongs in a models folder."""
     return models_dir / file.file_name
 
 
-def is_here(model: Model, *, models_dir: Path) -> bool:
+def is_here(model: Published, *, models_dir: Path) -> bool:
     """Whether every file of a model is in a models folder; their sums are not looked at."""
     return all(weights_path(file, models_dir=models_dir).is_file() for file in model.files)
 
@@ -243,7 +272,7 @@ def _spectral(reason: str) -> Engine:
 
 
 def fetch(
-    model: Model,
+    model: Published,
     *,
     models_dir: Path,
     stream: Callable[[str], Iterable[bytes]],

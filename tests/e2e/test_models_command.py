@@ -110,3 +110,16 @@ def test_auto_takes_the_model_whose_weights_are_there(tmp_path: Path, song_file:
         launched.stop()
     assert done["status"] == "completed", done["error"]
     assert done["separation"]["model_sha256"] == checkpoint.sha256
+
+
+def test_denoisers_are_listed_and_looked_for_like_separators(tmp_path: Path) -> None:
+    told = models(tmp_path, "path", "dtln").stdout.split()
+    assert told == [str(tmp_path / name) for name in ("dtln_model_1.onnx", "dtln_model_2.onnx")]
+    for path in told:
+        Path(path).write_bytes(b"")
+    rows = {line.split()[1]: line.split()[3] for line in _rows(models(tmp_path, "list").stdout)}
+    assert rows == {"dtln": "yes", "gtcrn": "no", "htdemucs": "no"}
+
+
+def _rows(table: str) -> list[str]:
+    return [line for line in table.splitlines() if line.startswith("│") and line[2] != " "]
