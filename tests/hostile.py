@@ -1,13 +1,13 @@
 """A server that misbehaves in every way a user's address can, one way a path."""
 
 import ssl
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.loopback import served
 
 # A RIFF header and a second of silence at 8 kHz: enough for a look at the head.
 RECORDING = b"RIFF\xa4\x3e\x00\x00WAVEfmt " + bytes(16_000)
@@ -42,25 +42,11 @@ class HostileServer:
         return f"http://{host or self.host}:{self.port}{path}"
 
 
-@contextmanager
 def hostile_server(
     host: str = "127.0.0.1", port: int = 0, *, tls: ssl.SSLContext | None = None
-) -> Iterator[HostileServer]:
+) -> AbstractContextManager[HostileServer]:
     """Serve on a free port of the loopback."""
-    server = ThreadingHTTPServer((host, port), _Handler)
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    server.daemon_threads = True
-    known = HostileServer(server.server_port, host)
-    server.known = known  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield known
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return served(_Handler, lambda at: HostileServer(at, host), host=host, port=port, tls=tls)
 
 
 class _Handler(BaseHTTPRequestHandler):

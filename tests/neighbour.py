@@ -1,14 +1,13 @@
 """A user's own file server: recordings are fetched from it, and results put to it."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from clearstem import media
+from tests.loopback import served
 
 
 @dataclass(frozen=True)
@@ -31,21 +30,9 @@ class Neighbour:
         return f"{self.address}/{name}"
 
 
-@contextmanager
-def neighbour(folder: Path) -> Iterator[Neighbour]:
+def neighbour(folder: Path) -> AbstractContextManager[Neighbour]:
     """Serve a folder on a free port of the loopback."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    known = Neighbour(f"http://127.0.0.1:{server.server_port}", folder)
-    server.known = known  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield known
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return served(_Handler, lambda at: Neighbour(f"http://127.0.0.1:{at}", folder))
 
 
 class _Handler(BaseHTTPRequestHandler):

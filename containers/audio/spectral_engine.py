@@ -18,6 +18,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from clearstem.errors import AudioOutOfRange
 from containers.audio.channels import Group, channel_groups
@@ -172,7 +173,11 @@ def _unrepeated(magnitudes: Floats) -> Floats:
         return np.zeros_like(magnitudes)
     length = np.sqrt(np.square(magnitudes).sum(axis=1, keepdims=True))
     direction = magnitudes / np.maximum(length, _TINY)
-    chosen = _most_alike(direction @ direction.T, count)
+    # Threads of the BLAS wait for each other by spinning: where stages share the cores, two
+    # of them have stood still for minutes over a product of milliseconds.
+    with threadpool_limits(1, user_api="blas"):
+        similarity = direction @ direction.T
+    chosen = _most_alike(similarity, count)
     repeated = np.minimum(median_of_rows(magnitudes, chosen), magnitudes)
     share: Floats = np.sqrt((magnitudes - repeated) / np.maximum(magnitudes, _TINY))
     return share

@@ -115,7 +115,7 @@ async def _connect(scope: Scope, url: str) -> ClientConnection:
         subprotocols=[Subprotocol(name) for name in scope.get("subprotocols", ())] or None,
         user_agent_header=None,
         open_timeout=_HANDSHAKE_S,
-        ping_interval=None,  # the caller's side is pinged by the server here; this side is local
+        ping_interval=None,
         max_size=_FRAME_LIMIT_BYTES,
         proxy=None,
     )

@@ -287,6 +287,7 @@ def _serve_edge(
         uvicorn.Config(
             app,
             ws="websockets-sansio",
+            ws_ping_interval=None,  # API Gateway asks no client for a sign of life either
             access_log=False,
             log_config=None,
             proxy_headers=False,

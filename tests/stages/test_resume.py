@@ -133,12 +133,17 @@ def test_a_killed_run_continues_to_the_same_bits(tmp_path: Path, at: int, rate_h
 
 
 def test_several_kills_add_up_to_one_run(tmp_path: Path) -> None:
-    whole, _ = digest(tmp_path / "whole")
-    for at in (15, 12, 9):
+    whole, segments = digest(tmp_path / "whole")
+    kills = (15, 12, 9)
+    for at in kills:
         kill(tmp_path / "killed", at, RATE_HZ)
     again, run_again = digest(tmp_path / "killed")
     assert again == whole
-    assert run_again < 30
+    # Each loses at most the group on its way to the store, the one being made, and one segment
+    # that sounds on: which of them is up to how far the store's thread has come.
+    most_lost = 2 * blocks_in_group(Making(("a",), RATE_HZ, SEGMENTS)) + SEGMENTS.reach
+    run = sum(at - 1 for at in kills) + run_again
+    assert run <= segments + len(kills) * most_lost < sum(at - 1 for at in kills) + segments
 
 
 @pytest.mark.parametrize("harm", ["gone", "damaged"])
