@@ -67,7 +67,9 @@ class Launched:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + 30
         while not ready.exists():
-            assert self.process.poll() is None and time.monotonic() < deadline, self.said()
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError(self.said())
             time.sleep(0.05)
         told = json.loads(ready.read_text())
         assert told["pid"] == self.process.pid
