@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from clearstem.errors import UnreadableAudio
 from containers.audio.closing import Closing
 from containers.audio.demuxing import audio_stream, cover_of, open_media, tags_of
+from containers.audio.gaps import TIMED, Gaps
 from containers.audio.headers import ends_as_ogg, fits_one_ogg_page, promised_by_wav
 from containers.audio.layouts import VORBIS_ORDER
 from containers.audio.samples import FrameQueue, bit_depth, silence
@@ -108,6 +109,7 @@ class Source(Closing):
         self._form: tuple[int, int, str] | None = None
         self._position = 0
         self._is_mp4 = self._container.format.name == _MP4
+        self._gaps = Gaps(self.rate_hz) if self._container.format.name in TIMED else None
         self._packet_frames = 0
         self._packets = 0
         self._skipped_frames = 0
@@ -234,7 +236,7 @@ class Source(Closing):
             raise UnreadableAudio(f"{self._path.name}: {error.error_string}") from error
 
     def _frames(self) -> Iterator[AudioFrame]:
-        """Decoded frames as they come, damaged packets between good ones made silent."""
+        """Decoded frames as they come; silence for damaged packets and for pauses of the file."""
         gap = damaged = 0
         for packet in self._packets_of_stream():
             try:
@@ -248,15 +250,24 @@ class Source(Closing):
                 continue
             for frame in frames:
                 self._check(frame)
-                while gap:
-                    silent = silence(min(gap, self.rate_hz), like=frame)
-                    gap -= silent.samples
-                    self._position += silent.samples
-                    yield silent
+                yield from self._silence(gap, like=frame)
+                gap = 0
+                if self._gaps is not None:
+                    pause = self._gaps.before(frame, position=self._position)
+                    yield from self._silence(pause, like=frame)
                 self._position += frame.samples
                 yield frame
+        if self._gaps is not None:
+            self.warnings += self._gaps.warnings()
         if damaged and not self._position:
             raise UnreadableAudio(f"{self._path.name}: none of its {damaged} packets decodes")
+
+    def _silence(self, frames: int, *, like: AudioFrame) -> Iterator[AudioFrame]:
+        while frames:
+            silent = silence(min(frames, self.rate_hz), like=like)
+            frames -= silent.samples
+            self._position += silent.samples
+            yield silent
 
     def _packets_of_stream(self) -> Iterator["av.Packet[AudioStream]"]:
         """The stream's packets until the end or the first place that cannot be read."""
