@@ -111,15 +111,19 @@ def noisiness(levels: Levels) -> Exact:
 
     Around a clean voice every reducer does harm and has nothing to do. The level of the loud
     moments over that of the quietest ones, in the 20 s around a segment, tells the two
-    apart: 0 from 28 dB on, 1 up to 25 dB, in between in proportion. Silent gaps of
-    2 s and more are left out, since a muted stretch says nothing about the noise beside it.
+    apart: 0 from 28 dB on, 1 up to 25 dB, in between in proportion. Silent gaps of 2 s and
+    more, and those before and after everything, are left out, since a muted stretch says
+    nothing about the noise beside it.
 
     Returns
     -------
     ndarray of float64, shape (segments,)
     """
     gaps = ~_sounding(levels)
-    heard = np.flatnonzero(~scipy.ndimage.binary_opening(gaps, np.ones(_MUTED_SEGMENTS)))
+    muted = scipy.ndimage.binary_opening(gaps, np.ones(_MUTED_SEGMENTS))
+    muted |= np.logical_and.accumulate(gaps)
+    muted |= np.logical_and.accumulate(gaps[::-1])[::-1]
+    heard = np.flatnonzero(~muted)
     if not len(heard):
         return np.zeros(len(levels.power))
     power = np.maximum(levels.power[heard], np.finfo(np.float64).tiny)

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import soundfile
 
 from clearstem.errors import AudioOutOfRange, MissingWeights, WrongChecksum
 from containers.audio.denoise import Model, ModelFile, denoise
@@ -17,6 +18,7 @@ from containers.audio.noise_floor import (
     quiet_segments,
 )
 from tests.stages.memory import Sound, Tape, noise
+from tests.stages.real_audio import real_audio
 from tests.stages.weights import model
 
 
@@ -109,6 +111,31 @@ def test_gain_and_polarity_pass_through(engine, gain):
         assert np.std(scaled + straight) < 0.3 * np.std(straight)
     else:
         np.testing.assert_allclose(scaled / np.float32(gain), straight, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("silence_s", [0.4, 1.6, 2.0])
+def test_silence_around_a_recording_changes_nothing_in_it(silence_s):
+    # Whole segments of levels and whole hops: the same noise is found at the same places.
+    samples = talk(seconds=4)
+    silent = round(silence_s * 16_000)
+    straight, told = reduced(samples)
+    late, told_late = reduced(np.pad(samples, ((0, 0), (silent, silent))))
+    np.testing.assert_array_equal(late[:, silent:-silent], straight)
+    assert not late[:, : silent - 1024].any() and not late[:, 1024 - silent :].any()
+    assert told.noisy_share == told_late.noisy_share == 1
+
+
+@pytest.mark.parametrize("silence_s", [0.016, 0.4, 1.6])
+def test_a_network_that_has_heard_silence_takes_a_voice_as_before(silence_s):
+    samples, rate_hz = soundfile.read(real_audio("libri1.ogg"), frames=8 * 16_000, dtype="float32")
+    assert rate_hz == 16_000
+    noisy = samples[np.newaxis] + noise(1, len(samples), amplitude=0.02)
+    silent = round(silence_s * 16_000)
+    options = asked({"engine": "neural", "model": "dtln"})
+    straight, _ = reduced(noisy, **options)
+    late, _ = reduced(np.pad(noisy, ((0, 0), (silent, 0))), **options)
+    # Its memory was not empty: a thousandth of the power is where that shows.
+    assert np.std(late[:, silent:] - straight) < 10 ** (-30 / 20) * np.std(straight)
 
 
 @pytest.mark.parametrize("engine", engines(), ids=lambda e: e["engine"])
