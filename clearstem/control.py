@@ -40,7 +40,8 @@ class JobControl:
         Where that fails, so does the job: nobody would ever work on it.
         """
         try:
-            self.executions[job.recipe_name].start(job.job_id, attempt=job.attempt)
+            executions = self.executions[job.recipe_name]
+            executions.start(job.job_id, owner=job.owner, attempt=job.attempt)
         except Exception as exc:
             failure = Failure(None, "Clearstem.NotStarted", f"the job could not be started: {exc}")
             self.jobs.change(

@@ -250,7 +250,7 @@ class Intake:
         return quoted(
             job,
             audio_s=source.duration_s or stored_duration_s(self.store, source.location),
-            jobs_ahead=self.jobs.jobs_waiting(job.recipe_name),
+            jobs_ahead=self.jobs.jobs_before_next(job.recipe_name, job.owner),
             past=past,
         )
 

@@ -80,7 +80,7 @@ class JobTable:
         JobExists
             A job of this id is stored already; it is left as it is.
         """
-        ticketed = replace(job, ticket=self._tickets.issue(job.recipe_name))
+        ticketed = replace(job, ticket=self._tickets.issue(job.recipe_name, job.owner))
         ticketed, events = logged(None, ticketed)
         put = self._put(Item=_item(ticketed), ConditionExpression=_NEW)
         beside = [self._put(Item=source_reference(job)), *self._beside(None, ticketed, events)]
@@ -108,7 +108,7 @@ class JobTable:
         """Apply a transition to the stored job and return what is stored then.
 
         Nothing is written where the transition returns its argument. A job that
-        enters the queue again gets a new ticket, and so the last place.
+        enters the queue again gets a new ticket, and so its owner's last place.
 
         Raises
         ------
@@ -123,7 +123,7 @@ class JobTable:
             if changed == seen:
                 return seen
             if _waits(changed) and not _waits(seen):
-                changed = replace(changed, ticket=self._tickets.issue(seen.recipe_name))
+                changed = replace(changed, ticket=self._tickets.issue(seen.recipe_name, seen.owner))
             changed, events = logged(seen, replace(changed, version=seen.version + 1))
             if self._replaced(seen, changed, events):
                 return changed
@@ -134,9 +134,9 @@ class JobTable:
         """How many jobs of its recipe wait in front of this one, exactly."""
         return self._tickets.ahead(job) if _waits(job) else 0
 
-    def jobs_waiting(self, recipe_name: str) -> int:
-        """How many jobs of a recipe wait: those that a new one would have ahead of it."""
-        return self._tickets.waiting(recipe_name)
+    def jobs_before_next(self, recipe_name: str, owner: str) -> int:
+        """How many jobs of a recipe the next one of an owner would have ahead of it."""
+        return self._tickets.before_next(recipe_name, owner)
 
     def jobs_behind(self, recipe_name: str, *, ticket: int, limit: int) -> tuple[str, ...]:
         """The ids of the jobs, at most so many, that wait next behind a ticket."""

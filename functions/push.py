@@ -4,8 +4,8 @@ A stream record only says that something happened; what is sent is the job as
 it is now. So one message per job and batch is enough, and records that come
 again or out of order do no harm.
 
-A job that waits changes its place when another's ticket goes: those next behind
-are told too.
+A job that waits changes its place when a ticket before its own goes, or comes,
+as that of an owner does whose turn is sooner: those next behind are told too.
 """
 
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ from functions.dialects import RENDERERS
 from functions.telemetry import Event, count, entry_point, logger
 
 # Who is further behind learns of it when he gets so near, or from the sweep: a
-# queue of thousands must not be read at every departure.
+# queue of thousands must not be read at every change.
 _TOLD_BEHIND: Final = 20
 
 
@@ -68,10 +68,11 @@ class _Pusher:
     told: set[str] = field(default_factory=set)
 
     def push(self, record: DynamoDBRecord) -> None:
-        if record.event_name is DynamoDBRecordEventName.REMOVE:
-            self._move_up(record.raw_event["dynamodb"]["Keys"])
-        else:
-            self._tell(record.raw_event["dynamodb"]["NewImage"])
+        event = record.raw_event["dynamodb"]
+        if ticket := ticket_of(event["Keys"]):
+            self._tell_behind(*ticket)
+        elif record.event_name is not DynamoDBRecordEventName.REMOVE:
+            self._tell(event["NewImage"])
 
     def _tell(self, image: dict[str, Any]) -> None:
         job_id = image["pk"]["S"].removeprefix(job_key(""))
@@ -81,11 +82,7 @@ class _Pusher:
         elif image["sk"]["S"] == JOB:
             self._tell_watchers(job_id)
 
-    def _move_up(self, key: dict[str, Any]) -> None:
-        ticket = ticket_of(key)
-        if ticket is None:
-            return
-        recipe_name, number = ticket
+    def _tell_behind(self, recipe_name: str, number: int) -> None:
         jobs = self.broadcast.jobs
         for job_id in jobs.jobs_behind(recipe_name, ticket=number, limit=_TOLD_BEHIND):
             self._tell_watchers(job_id)

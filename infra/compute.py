@@ -12,6 +12,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from clearstem.executions import SHARE_PREFIX
 from infra.options import Gpu
 
 # 16 machines of 4 vCPU; new accounts have a quota of 0 until they ask.
@@ -33,6 +34,10 @@ _ON_DEMAND: Final = batch.AllocationStrategy.BEST_FIT_PROGRESSIVE
 CAPACITY_WAIT: Final = cdk.Duration.minutes(60)
 # A request that fits no machine never will: ten minutes is the least AWS takes.
 _MISFIT_WAIT: Final = cdk.Duration.minutes(10)
+
+
+# What an owner used counts less from day to day; a month's habits are no reason to wait.
+_SHARE_DECAY: Final = cdk.Duration.hours(24)
 
 
 class Network(Construct):
@@ -105,10 +110,12 @@ class Queues(Construct):
         self._network = network
         self._idle_minutes = idle_minutes
         self._warm_vcpus = warm_gpus * _MACHINE_VCPUS
+        self._fairness = _fairness(self)
         self.gpu = None if gpu is Gpu.NONE else self._gpu_queue(gpu)
         self.cpu = batch.JobQueue(
             self,
             "Cpu",
+            scheduling_policy=self._fairness,
             compute_environments=[
                 batch.OrderedComputeEnvironment(order=1, compute_environment=self._fargate())
             ],
@@ -122,6 +129,7 @@ class Queues(Construct):
         return batch.JobQueue(
             self,
             "Gpu",
+            scheduling_policy=self._fairness,
             compute_environments=[
                 batch.OrderedComputeEnvironment(
                     order=order, compute_environment=self._gpus(purchase, first=order == 1)
@@ -172,6 +180,20 @@ class Queues(Construct):
             security_groups=[self._network.group],
             maxv_cpus=_CPU_VCPUS,
         )
+
+
+def _fairness(scope: Construct) -> batch.FairshareSchedulingPolicy:
+    """Owners take turns: who used the fewest seconds of late goes first.
+
+    The shares are named by a pattern, since Batch fails now and then to make one up
+    while jobs of it are submitted.
+    """
+    return batch.FairshareSchedulingPolicy(
+        scope,
+        "Fairness",
+        share_decay=_SHARE_DECAY,
+        shares=[batch.Share(share_identifier=f"{SHARE_PREFIX}*", weight_factor=1)],
+    )
 
 
 def _machine_role(scope: Construct) -> iam.Role:

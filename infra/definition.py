@@ -103,11 +103,15 @@ class Step:
         The Batch job.
     as_function : bool
         Whether it may run as a function instead.
+    priority : int
+        In Batch's queue, among the jobs of one share: how many stages came before, so that
+        what was begun is finished before more is.
     """
 
     stages: tuple[str, ...]
     job: StageJob
     as_function: bool
+    priority: int
 
     @property
     def name(self) -> str:
@@ -167,12 +171,14 @@ def steps(
         One task for quick stages in a row, which saves a start each.
     """
     made: list[Step] = []
-    for stage in (spec.name for spec in recipe.stages):
+    for place, stage in enumerate(spec.name for spec in recipe.stages):
         is_quick = stage in quick
         if fused and is_quick and made and made[-1].as_function:
-            made[-1] = Step((*made[-1].stages, stage), jobs[stage], as_function=True)
+            before = made.pop()
+            stages = (*before.stages, stage)
+            made.append(Step(stages, jobs[stage], as_function=True, priority=before.priority))
         else:
-            made.append(Step((stage,), jobs[stage], as_function=is_quick))
+            made.append(Step((stage,), jobs[stage], as_function=is_quick, priority=place))
     return tuple(made)
 
 
@@ -267,6 +273,7 @@ class _Tasks:
                 "Type": "Pass",
                 "Parameters": {
                     "job_id.$": "$.job_id",
+                    "share.$": "$.share",
                     f"{measure.unit}.$": f"States.StringToJson({found})",
                 },
                 "Next": f"place_{step.name}",
@@ -331,6 +338,8 @@ class _Tasks:
             "Parameters": {
                 "JobName.$": f"States.Format('{step.name}-{{}}', $.job_id)",
                 "JobQueue": step.job.queue_arn,
+                "ShareIdentifier.$": "$.share",
+                "SchedulingPriorityOverride": step.priority,
                 "JobDefinition": step.job.definition_arn,
                 "ContainerOverrides": {
                     "Command.$": f"States.Array({words}, '--job-id', $.job_id)",

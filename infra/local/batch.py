@@ -124,6 +124,8 @@ def submit_job(request: Request) -> Answer:
         return refused
     if queue_name not in batch._job_queues:
         return _refusal(f"Job Queue {request['jobQueue']} does not exist")
+    if problem := _share_problem(request, batch._job_queues[queue_name], definition):
+        return _refusal(problem)
     record = _new_record(request, definition, queue_name)
     batch._jobs[record["jobId"]] = record
     _running().submit(_new_run(request, definition, record))
@@ -155,6 +157,11 @@ def register_job_definition(request: Request) -> Answer:
     """RegisterJobDefinition, as `install` left it."""
     answer: Answer = batch._register_job_definition(request)
     return answer
+
+
+def scheduling_policy_arn(name: str) -> str:
+    """What a scheduling policy of that name is called."""
+    return f"arn:aws:batch:{get_region()}:{get_account_id()}:scheduling-policy/{name}"
 
 
 def deregister_job_definition(arn: str) -> None:
@@ -228,6 +235,24 @@ def _container(definition: Record) -> Record:
     return dict((tasks[0].get("containers") or [{}])[0])
 
 
+def _share_problem(request: Request, queue: Record, definition: Record) -> str | None:
+    """What Batch refuses a submission for, where the queue has a fair-share policy or none."""
+    if not queue.get("schedulingPolicyArn"):
+        if request.get("shareIdentifier"):
+            return "shareIdentifier is given, and the job queue has no scheduling policy"
+        return None
+    if not request.get("shareIdentifier"):
+        return "shareIdentifier is required: the job queue has a fair-share scheduling policy"
+    if _priority(request, definition) is None:
+        return "schedulingPriority or schedulingPriorityOverride is required by the job queue"
+    return None
+
+
+def _priority(request: Request, definition: Record) -> int | None:
+    priority = request.get("schedulingPriorityOverride", definition.get("schedulingPriority"))
+    return None if priority is None else int(priority)
+
+
 def _new_record(request: Request, definition: Record, queue_name: str) -> Record:
     job_id = str(uuid.uuid4())
     container, overrides = _container(definition), request.get("containerOverrides") or {}
@@ -242,6 +267,8 @@ def _new_record(request: Request, definition: Record, queue_name: str) -> Record
         "jobQueue": batch._jq_arn(queue_name),
         "jobDefinition": definition["jobDefinitionArn"],
         "status": "SUBMITTED",
+        **{key: request[key] for key in ("shareIdentifier",) if key in request},
+        "schedulingPriority": _priority(request, definition) or 0,
         "attempts": [],
         "createdAt": int(time.time() * 1000),
         "dependsOn": [],

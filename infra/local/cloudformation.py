@@ -38,6 +38,11 @@ def install() -> None:
             "AWS::Batch::JobQueue": _named(
                 "JobQueue", batch_service._create_job_queue, batch_service._job_queues
             ),
+            "AWS::Batch::SchedulingPolicy": {
+                "create": _create_policy,
+                "update": lambda arn, _old, _new, _stack: (arn, {"Arn": arn}),
+                "delete": lambda _arn, _properties: None,
+            },
             "AWS::Batch::JobDefinition": {
                 "create": _create_definition,
                 "update": _update_definition,
@@ -64,6 +69,7 @@ def _named(kind: str, create: Callable[[Properties], Any], store: Any) -> dict[s
         request = _request(properties, name_key, _name(logical_id, properties, f"{kind}Name"))
         request.pop("serviceRole", None)  # the emulator starts no machines that would need it
         arn = _call(create, request)[_camel(arn_key)]
+        store[request[name_key]].update(request)  # what the emulator leaves out as well
         return arn, {arn_key: arn}
 
     def updated(arn: str, _old: Properties, new: Properties, _stack: str) -> Created:
@@ -74,6 +80,12 @@ def _named(kind: str, create: Callable[[Properties], Any], store: Any) -> dict[s
         store.pop(_name_of(arn), None)
 
     return {"create": created, "update": updated, "delete": deleted}
+
+
+def _create_policy(logical_id: str, properties: Properties, _stack: str) -> Created:
+    """A name and nothing more: the shares of all queues here weigh the same."""
+    arn = batch.scheduling_policy_arn(_name(logical_id, properties, "Name"))
+    return arn, {"Arn": arn}
 
 
 def _create_definition(logical_id: str, properties: Properties, _stack: str) -> Created:

@@ -1,4 +1,4 @@
-"""AWS Batch's scheduler for one machine: a few slots, first come first served.
+"""AWS Batch's scheduler for one machine: a few slots, and a queue that is fair to shares.
 
 A job is a record that `infra.local.batch` shows to callers, and a `Run` that only this module
 knows. Slots are threads that live as long as the emulator, which the tether of job processes
@@ -7,8 +7,8 @@ needs (see `infra.local.tether`).
 
 import contextvars
 import logging
-import queue
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from infra.local import job_logs, job_process
 from infra.local.batch_retry import AttemptEnd, will_retry
+from infra.local.fair_queue import FairQueue
 
 Record = dict[str, Any]
 EXITED = "Essential container in task exited"
@@ -84,7 +85,7 @@ class Scheduler:
         self._scratch_root = scratch_root
         self._now_ms = now_ms
         self._on_change = on_change
-        self._queue: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
+        self._queue: FairQueue[Run] = FairQueue(now_s=time.monotonic)
         self._runs: dict[str, Run] = {}
         self._closing = False
         self._threads = [
@@ -99,7 +100,7 @@ class Scheduler:
         self._runs[run.record["jobId"]] = run
         self._on_change(run.record)
         self._change(run, "RUNNABLE")
-        self._queue.put(run)
+        self._queue.put(run, share=_share(run), priority=run.record["schedulingPriority"])
 
     def find(self, job_id: str) -> Run | None:
         """The job while it is not finished."""
@@ -127,8 +128,7 @@ class Scheduler:
         if self._closing:
             return
         self._closing = True
-        for _ in self._threads:
-            self._queue.put(None)
+        self._queue.close()
         for run in list(self._runs.values()):
             with run.lock:
                 if run.process is not None:
@@ -137,14 +137,15 @@ class Scheduler:
             thread.join(2 * _CLOSING_GRACE_S)
 
     def _work(self) -> None:
-        while (run := self._queue.get()) is not None:
-            if self._closing:
-                continue
+        while (turn := self._queue.get()) is not None:
+            run = turn.item
             try:
                 run.context.run(self._run, run)
             except Exception as exc:  # noqa: BLE001 - the edge of a slot, which has to live on
                 _log.exception("job %s met an error of the emulator", run.record["jobId"])
                 self._finish(run, "FAILED", f"DockerTimeoutError: {exc}")
+            finally:
+                self._queue.done(turn)
 
     def _run(self, run: Run) -> None:
         attempt = 0
@@ -242,3 +243,9 @@ class Scheduler:
                 return
             run.record.update(fields, status=status)
         run.context.copy().run(self._on_change, run.record)
+
+
+def _share(run: Run) -> str:
+    """Who the time is counted to; jobs of a queue without a policy are all of one share."""
+    share: str = run.record.get("shareIdentifier", "")
+    return share

@@ -46,7 +46,7 @@ def test_nothing_is_made_by_asking(api: TestClient, service: Service) -> None:
     assert [job["job_id"] for job in api.get("/jobs").json()["jobs"]] == [
         job.job_id for job in waiting[::-1]
     ]
-    assert service.jobs.jobs_waiting("separate") == 2
+    assert asked(api, service).json()["jobs_ahead"] == 2
 
 
 def test_the_estimate_is_the_median_of_jobs_like_it(api: TestClient, service: Service) -> None:

@@ -33,7 +33,7 @@ def departure(job: Job, *, number: str = "1") -> dict[str, Any]:
     record = recorded("stream_watch")["Records"][0]
     key = {
         "pk": {"S": f"QUEUE#{job.recipe_name}"},
-        "sk": {"S": f"TICKET#{job.ticket:012d}"},
+        "sk": {"S": f"TICKET#{job.ticket:024d}"},
     }
     record["eventName"] = "REMOVE"
     record["dynamodb"].pop("NewImage")
@@ -56,6 +56,20 @@ def test_who_waits_is_told_his_new_place_when_one_before_him_goes(
     pushed(departure(second))
     assert sockets.documents("third") == [{"state": "queued", "jobsAhead": 1}]
     # Nothing changed for who was ahead of it.
+    assert sockets.documents("first") == []
+
+
+def test_who_waits_is_told_his_new_place_when_someone_s_turn_is_sooner(
+    deployed: Service, sockets: Sockets
+) -> None:
+    first, second = (submit(deployed, owner="alice") for _ in range(2))
+    watched(deployed, first, by="first")
+    watched(deployed, second, by="second")
+    arrived = departure(submit(deployed, owner="bob"))
+    arrived["eventName"] = "INSERT"
+    arrived["dynamodb"]["NewImage"] = arrived["dynamodb"].pop("OldImage")
+    pushed(arrived)
+    assert sockets.documents("second") == [{"state": "queued", "jobsAhead": 2}]
     assert sockets.documents("first") == []
 
 

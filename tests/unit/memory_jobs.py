@@ -17,6 +17,7 @@ class MemoryJobs:
     stored: dict[str, Job] = field(default_factory=dict)
     log: dict[str, list[JobEvent]] = field(default_factory=dict)
     issued: int = 0
+    rounds: dict[str, int] = field(default_factory=dict)
 
     def create(self, job: Job) -> Job:
         if job.job_id in self.stored:
@@ -38,8 +39,18 @@ class MemoryJobs:
         return self._store(seen, replace(changed, version=seen.version + 1))
 
     def _ticketed(self, job: Job) -> Job:
+        """The next ticket of the owner's next round, as `clearstem.tickets` issues them."""
+        waiting = [j for j in self.stored.values() if self._stand_in_line(j, job)]
+        last = max(self.rounds.values(), default=0)
+        served = min((j.ticket // 10**12 - 1 for j in waiting), default=last)
+        turn = max(served, self.rounds.get(job.owner, 0)) + 1
+        self.rounds[job.owner] = turn
         self.issued += 1
-        return replace(job, ticket=self.issued)
+        return replace(job, ticket=turn * 10**12 + self.issued)
+
+    @staticmethod
+    def _stand_in_line(job: Job, other: Job) -> bool:
+        return job.state is JobState.QUEUED and job.recipe_name == other.recipe_name
 
     def _store(self, seen: Job | None, job: Job) -> Job:
         job, events = logged(seen, job)

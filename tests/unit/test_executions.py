@@ -1,11 +1,19 @@
 """One execution per job, named by its id."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 
-from clearstem.executions import Executions, ExecutionState, execution_name, parse_name
+from clearstem.executions import (
+    SHARE_PREFIX,
+    Executions,
+    ExecutionState,
+    execution_name,
+    parse_name,
+    share_of,
+)
 from clearstem.service import Service
 from tests.emulator import Account, until
 from tests.unit.examples import JOB_ID
@@ -25,28 +33,31 @@ def waiting(service: Service, aws: Account) -> Executions:
     return Executions(client, machine["stateMachineArn"])
 
 
-def test_an_execution_bears_the_jobs_id_and_is_told_nothing_else(waiting):
-    waiting.start("job-1")
+def test_an_execution_bears_the_jobs_id_and_is_told_whose_share_it_is(waiting):
+    waiting.start("job-1", owner="ada")
     (found,) = waiting.client.list_executions(stateMachineArn=waiting.state_machine_arn)[
         "executions"
     ]
     told = waiting.client.describe_execution(executionArn=found["executionArn"])
-    assert (found["name"], json.loads(told["input"])) == ("job-1", {"job_id": "job-1"})
+    assert (found["name"], json.loads(told["input"])) == (
+        "job-1",
+        {"job_id": "job-1", "share": share_of("ada")},
+    )
     assert waiting.state("job-1") is ExecutionState.RUNNING
 
 
 def test_a_second_start_of_a_running_execution_is_harmless(waiting):
-    waiting.start("job-1")
-    waiting.start("job-1")
+    waiting.start("job-1", owner="ada")
+    waiting.start("job-1", owner="ada")
     found = waiting.client.list_executions(stateMachineArn=waiting.state_machine_arn)
     assert len(found["executions"]) == 1
 
 
 def test_a_second_start_of_an_execution_that_ended_is_harmless(service):
     executions = service.executions["separate"]
-    executions.start("job-1")
+    executions.start("job-1", owner="ada")
     until(lambda: executions.state("job-1") is ExecutionState.SUCCEEDED)
-    executions.start("job-1")
+    executions.start("job-1", owner="ada")
     assert executions.state("job-1") is ExecutionState.SUCCEEDED
 
 
@@ -55,7 +66,7 @@ def test_an_execution_that_never_was_is_missing(service):
 
 
 def test_a_stopped_execution_is_aborted(waiting):
-    waiting.start("job-1")
+    waiting.start("job-1", owner="ada")
     waiting.stop("job-1", cause="cancelled by its owner")
     assert waiting.state("job-1") is ExecutionState.ABORTED
 
@@ -63,15 +74,15 @@ def test_a_stopped_execution_is_aborted(waiting):
 def test_what_is_over_or_never_was_needs_no_stop(service):
     executions = service.executions["separate"]
     executions.stop("job-1", cause="cancelled by its owner")
-    executions.start("job-1")
+    executions.start("job-1", owner="ada")
     until(lambda: executions.state("job-1") is ExecutionState.SUCCEEDED)
     executions.stop("job-1", cause="cancelled by its owner")
     assert executions.state("job-1") is ExecutionState.SUCCEEDED
 
 
 def test_each_attempt_is_an_execution_of_its_own(waiting):
-    waiting.start("job-1")
-    waiting.start("job-1", attempt=2)
+    waiting.start("job-1", owner="ada")
+    waiting.start("job-1", owner="ada", attempt=2)
     waiting.stop("job-1", cause="it failed")
     assert waiting.state("job-1") is ExecutionState.ABORTED
     assert waiting.state("job-1", attempt=2) is ExecutionState.RUNNING
@@ -94,4 +105,11 @@ def test_a_state_machine_that_is_not_there_is_an_error_not_a_second_start(servic
     known = service.executions["separate"]
     lost = replace(known, state_machine_arn=known.state_machine_arn + "x")
     with pytest.raises(lost.client.exceptions.StateMachineDoesNotExist):
-        lost.start("job-1")
+        lost.start("job-1", owner="ada")
+
+
+def test_shares_of_owners_are_names_that_batch_takes_and_fewer_than_it_keeps():
+    shares = {share_of(f"owner {n}") for n in range(20_000)}
+    assert len(shares) == 400
+    assert all(re.fullmatch(f"{SHARE_PREFIX}[0-9]{{1,3}}", share) for share in shares)
+    assert share_of("ada") == share_of("ada")

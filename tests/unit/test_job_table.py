@@ -54,8 +54,8 @@ def slightly_on(job: Job) -> Job:
 
 def test_a_job_is_stored_whole_with_the_next_ticket(jobs):
     first, second = (jobs.create(a_job(name)) for name in ("one", "two"))
-    assert (first.ticket, second.ticket) == (1, 2)
-    assert first == replace(a_job("one"), ticket=1, logged=1)
+    assert 0 < first.ticket < second.ticket
+    assert first == replace(a_job("one"), ticket=first.ticket, logged=1)
     assert jobs.get("one") == first
 
 
@@ -74,9 +74,9 @@ def test_a_job_that_nobody_submitted_is_not_found(jobs):
 
 
 def test_a_change_is_stored_and_counted(jobs):
-    jobs.create(a_job())
+    ticket = jobs.create(a_job()).ticket
     changed = jobs.change(JOB_ID, started)
-    assert changed == replace(started(a_job()), ticket=1, version=1, logged=3)
+    assert changed == replace(started(a_job()), ticket=ticket, version=1, logged=3)
     assert jobs.get(JOB_ID) == changed
     done = jobs.change(JOB_ID, lambda _: after(changed, *STAGES))
     assert (done.state, done.version) == (JobState.SUCCEEDED, 2)
@@ -123,6 +123,51 @@ def test_a_refused_submission_takes_no_place_in_the_queue(jobs):
     with pytest.raises(JobExists):
         jobs.create(a_job())
     assert jobs.jobs_ahead(jobs.create(a_job("next"))) == 1
+
+
+def line(jobs, table_jobs):
+    """The names of the jobs that wait, in the order of their turns."""
+    waiting = [jobs.get(name) for name in table_jobs]
+    ahead = {job.job_id: jobs.jobs_ahead(job) for job in waiting if job.state is JobState.QUEUED}
+    assert sorted(ahead.values()) == list(range(len(ahead)))
+    return sorted(ahead, key=ahead.__getitem__)
+
+
+def test_owners_take_turns_however_many_jobs_they_bring(jobs):
+    names = [f"ada-{n}" for n in range(4)] + ["bob-0", "bob-1", "eve-0"]
+    for name in names:
+        jobs.create(a_job(name, owner=name[:3]))
+    assert line(jobs, names) == ["ada-0", "bob-0", "eve-0", "ada-1", "bob-1", "ada-2", "ada-3"]
+
+
+def test_who_comes_late_waits_for_the_round_that_is_served_and_no_more(jobs):
+    names = [f"ada-{n}" for n in range(5)]
+    for name in names:
+        jobs.create(a_job(name, owner="ada"))
+    for name in names[:3]:
+        jobs.change(name, started)
+    for n in range(2):
+        jobs.create(a_job(f"bob-{n}", owner="bob"))
+    assert line(jobs, [*names, "bob-0", "bob-1"]) == ["ada-3", "bob-0", "ada-4", "bob-1"]
+
+
+def test_the_place_of_a_job_is_known_before_it_is_made(table):
+    for n in range(3):
+        table.create(a_job(f"ada-{n}", owner="ada"))
+    for owner in ("bob", "ada"):
+        expected = table.jobs_before_next("separate", owner)
+        assert table.jobs_ahead(table.create(a_job(f"{owner}-next", owner=owner))) == expected
+    assert table.jobs_before_next("denoise", "ada") == 0
+
+
+def test_work_done_while_nobody_waited_is_not_held_against_anyone(jobs):
+    for n in range(9):
+        jobs.create(a_job(f"ada-{n}", owner="ada"))
+        jobs.change(f"ada-{n}", started)
+    names = ["bob-0", "bob-1", "ada-9"]
+    for name in names:
+        jobs.create(a_job(name, owner=name[:3]))
+    assert line(jobs, names) == ["bob-0", "ada-9", "bob-1"]
 
 
 def test_a_job_that_runs_has_nobody_ahead(jobs):
@@ -213,23 +258,31 @@ def cancelled_for(*codes: str) -> dict[str, Any]:
     return {"modeled_fields": {"CancellationReasons": [{"Code": code} for code in codes]}}
 
 
+def a_ticket_for(answers: Stubber) -> None:
+    """An empty queue; the owner's turn is in the third round, with the seventh ticket."""
+    answers.add_response("query", {"Items": []})
+    answers.add_response("get_item", {"Item": {"turn": {"N": "2"}}})
+    answers.add_response("update_item", {"Attributes": {"turn": {"N": "3"}}})
+    answers.add_response("update_item", {"Attributes": {"issued": {"N": "7"}}})
+
+
 def test_a_submission_that_meets_another_transaction_is_made_a_moment_later(aws):
     # DynamoDB cancels one of two transactions on an item; the emulator has no such moment.
     client = aws.client("dynamodb")
     with Stubber(client) as answers:
-        answers.add_response("update_item", {"Attributes": {"issued": {"N": "7"}}})
+        a_ticket_for(answers)
         reasons = cancelled_for("TransactionConflict", "None")
         answers.add_client_error("transact_write_items", "TransactionCanceledException", **reasons)
         answers.add_response("batch_get_item", {"Responses": {TABLE: []}})
         answers.add_response("transact_write_items", {})
-        assert JobTable(client, TABLE).create(a_job()).ticket == 7
+        assert JobTable(client, TABLE).create(a_job()).ticket == 3_000_000_000_007
         answers.assert_no_pending_responses()
 
 
 def test_a_transaction_that_fails_for_good_is_not_tried_again(aws):
     client = aws.client("dynamodb")
     with Stubber(client) as answers:
-        answers.add_response("update_item", {"Attributes": {"issued": {"N": "7"}}})
+        a_ticket_for(answers)
         reasons = cancelled_for("ValidationError", "None")
         answers.add_client_error("transact_write_items", "TransactionCanceledException", **reasons)
         with pytest.raises(client.exceptions.TransactionCanceledException):
@@ -379,7 +432,7 @@ def test_many_jobs_are_read_at_once_and_what_is_not_there_is_left_out(table):
 
 
 def test_a_list_is_asked_for_until_it_is_whole(table, aws):
-    table.create(a_job())
+    created = table.create(a_job())
     client = aws.client("dynamodb")
     key = {"pk": {"S": f"JOB#{JOB_ID}"}, "sk": {"S": "JOB"}}
     record = client.get_item(TableName=TABLE, Key=key)["Item"]
@@ -387,6 +440,4 @@ def test_a_list_is_asked_for_until_it_is_whole(table, aws):
         nothing = {"Responses": {}, "UnprocessedKeys": {TABLE: {"Keys": [key]}}}
         answers.add_response("batch_get_item", nothing)
         answers.add_response("batch_get_item", {"Responses": {TABLE: [record]}})
-        assert JobTable(client, TABLE).get_many([JOB_ID]) == {
-            JOB_ID: replace(a_job(), ticket=1, logged=1)
-        }
+        assert JobTable(client, TABLE).get_many([JOB_ID]) == {JOB_ID: created}
