@@ -1,9 +1,15 @@
-"""The state machine executions that carry jobs; one per job, named by its id."""
+"""The state machine executions that carry jobs: one per attempt, named by job and attempt.
 
+Step Functions gives a name out once in 90 days, so the name alone makes a
+second start harmless, and tells late news of an old attempt from that of the
+present one.
+"""
+
+import contextlib
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
@@ -21,39 +27,59 @@ class ExecutionState(StrEnum):
     MISSING = "MISSING"
 
 
+# No letter of a UUID, and one of those that a name may have.
+_MARK: Final = "_"
+
+
+def execution_name(job_id: str, *, attempt: int) -> str:
+    """What the execution of a job's attempt is called: the first one like the job."""
+    return job_id if attempt == 1 else f"{job_id}{_MARK}{attempt}"
+
+
+def parse_name(name: str) -> tuple[str, int]:
+    """The job's id and the attempt that an execution's name stands for."""
+    job_id, mark, attempt = name.rpartition(_MARK)
+    return (job_id, int(attempt)) if mark and attempt.isdecimal() else (name, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Executions:
-    """One recipe's state machine."""
+    """One recipe's state machine; attempts count from 1."""
 
     client: "SFNClient"
     state_machine_arn: str
 
-    def start(self, job_id: str) -> None:
-        """Start the job's execution; a second start is harmless.
-
-        The name is the job's id, and Step Functions gives a name out once in
-        90 days, whatever became of the execution.
-        """
+    def start(self, job_id: str, *, attempt: int = 1) -> None:
+        """Start the execution of a job's attempt; a second start is harmless."""
         try:
             self.client.start_execution(
                 stateMachineArn=self.state_machine_arn,
-                name=job_id,
+                name=execution_name(job_id, attempt=attempt),
                 input=json.dumps({"job_id": job_id}),
             )
         except self.client.exceptions.ExecutionAlreadyExists:
             return
 
-    def stop(self, job_id: str, *, cause: str) -> None:
-        """End the job's execution, and with it the task it waits for."""
-        self.client.stop_execution(executionArn=self._arn(job_id), cause=cause)
+    def stop(self, job_id: str, *, attempt: int = 1, cause: str) -> None:
+        """End the execution, and with it the task it waits for.
 
-    def state(self, job_id: str) -> ExecutionState:
-        """How the job's execution stands."""
+        One that is over, or was never started, needs no end: both are met where
+        a job is cancelled in the very moment of its end or of its beginning.
+        """
+        errors = self.client.exceptions
+        # The second is what Step Functions calls an execution that is not running.
+        over = (errors.ExecutionDoesNotExist, errors.ValidationException)
+        with contextlib.suppress(*over):
+            self.client.stop_execution(executionArn=self._arn(job_id, attempt), cause=cause)
+
+    def state(self, job_id: str, *, attempt: int = 1) -> ExecutionState:
+        """How the execution stands."""
         try:
-            answer = self.client.describe_execution(executionArn=self._arn(job_id))
+            answer = self.client.describe_execution(executionArn=self._arn(job_id, attempt))
         except self.client.exceptions.ExecutionDoesNotExist:
             return ExecutionState.MISSING
         return ExecutionState(answer["status"])
 
-    def _arn(self, job_id: str) -> str:
-        return f"{self.state_machine_arn.replace(':stateMachine:', ':execution:')}:{job_id}"
+    def _arn(self, job_id: str, attempt: int) -> str:
+        machine = self.state_machine_arn.replace(":stateMachine:", ":execution:")
+        return f"{machine}:{execution_name(job_id, attempt=attempt)}"

@@ -13,6 +13,7 @@ from typing import Final
 from clearstem import media
 from clearstem.accounts import check_owner
 from clearstem.addresses import check_address, file_name_of
+from clearstem.control import JobControl
 from clearstem.denoisers import engine_for
 from clearstem.errors import (
     ClearstemError,
@@ -23,7 +24,7 @@ from clearstem.errors import (
     UrlRefused,
 )
 from clearstem.executions import Executions
-from clearstem.facts import Failure, Location, Source
+from clearstem.facts import Location, Source
 from clearstem.job_table import JobTable
 from clearstem.jobs import Job, queued_job
 from clearstem.options import Options, separate_options
@@ -177,13 +178,9 @@ class Intake:
                 output_url=output_url,
             )
         )
-        try:
-            self.executions[job.recipe_name].start(job.job_id)
-        except Exception as exc:
-            # Whatever it was, nobody works on the job: it must not wait for ever.
-            failure = Failure(None, "Clearstem.NotStarted", f"the job could not be started: {exc}")
-            self.jobs.change(job.job_id, lambda j: j.fail(failure, at=self.now()))
-            raise
+        JobControl(
+            jobs=self.jobs, store=self.store, executions=self.executions, now=self.now
+        ).begin(job)
         return job
 
     def submit_drop(self, location: Location, *, event_id: str) -> Job | None:

@@ -5,8 +5,10 @@ and writes the answer back on condition that nobody wrote in between; whoever
 lost the race reads again. So the transitions of `jobs` are the only rules, and
 late, repeated or reordered events meet them like any other.
 
-Keys: ``JOB#<id>`` / ``JOB`` is the record, ``QUEUE#<recipe>`` / ``QUEUE`` the
-counters its place in the queue is told from.
+Keys: ``JOB#<id>`` / ``JOB`` is the record, ``JOB#<id>`` / ``EVENT#<number>`` an
+entry of its log, ``QUEUE#<recipe>`` / ``QUEUE`` the counters its place in the
+queue is told from. The entries that a change makes are written in the change's
+own transaction (`clearstem.job_events`), so the log has neither gap nor double.
 """
 
 import base64
@@ -19,8 +21,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from clearstem.errors import Contention, InvalidRequest, JobExists, JobNotFound
+from clearstem.job_events import JobEvent, logged
 from clearstem.jobs import Job, JobState
 from clearstem.records import Item, from_item, to_item
+from clearstem.retention import due_item, source_reference
+from clearstem.table_keys import EXPIRY, JOB, event_sort, job_key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -36,15 +41,13 @@ _UNCHANGED: Final = "version = :seen"
 # writing at most every second; eight lost races in a row mean a fault.
 _ATTEMPTS: Final = 8
 
-JOB: Final = "JOB"
+# Why DynamoDB cancels a transaction whose writer lost a race; any other reason
+# is a fault, and met again at every attempt.
+_RACES: Final = frozenset({"None", "ConditionalCheckFailed", "TransactionConflict"})
+
 # An owner's jobs by time: see `_item`.
 _OWNER_SORT: Final = re.compile(r"JOB#[^#]+#(?P<job_id>[^#]+)")
 LISTABLE: Final = 100  # BatchGetItem takes that many keys
-
-
-def job_key(job_id: str) -> str:
-    """The partition of everything that belongs to one job."""
-    return f"JOB#{job_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +73,18 @@ class JobTable:
         JobExists
             A job of this id is stored already; it is left as it is.
         """
-        ticketed = replace(job, ticket=self._count(job.recipe_name, counter="issued"))
-        try:
-            self.client.put_item(
-                TableName=self.table, Item=_item(ticketed), ConditionExpression=_NEW
-            )
-        except self.client.exceptions.ConditionalCheckFailedException as exc:
-            # The ticket was taken for nothing; let it leave the queue at once.
-            self._count(job.recipe_name, counter="departed")
-            raise JobExists(f"Job {job.job_id} exists already") from exc
-        return ticketed
+        ticketed, events = logged(None, self._ticketed(job))
+        put: Any = {"Item": _item(ticketed), "ConditionExpression": _NEW}
+        beside = [*self._entries(job.job_id, events), self._put(Item=source_reference(job))]
+        for attempt in range(_ATTEMPTS):
+            if self._transacted([self._put(**put), *beside, *self._expiry(None, job)]):
+                return ticketed
+            if self.get_many([job.job_id]):
+                # The ticket was taken for nothing; let it leave the queue at once.
+                self._count(job.recipe_name, counter="departed")
+                raise JobExists(f"Job {job.job_id} exists already")
+            _back_off(attempt)
+        raise Contention(f"job {job.job_id} was written to under {_ATTEMPTS} attempts to make it")
 
     def get(self, job_id: str) -> Job:
         """The job as it is now (a consistent read); `JobNotFound` if there is none."""
@@ -95,7 +100,8 @@ class JobTable:
     def change(self, job_id: str, transition: Transition) -> Job:
         """Apply a transition to the stored job and return what is stored then.
 
-        Nothing is written where the transition returns its argument.
+        Nothing is written where the transition returns its argument. A job that
+        enters the queue again gets a new ticket, and so the last place.
 
         Raises
         ------
@@ -109,9 +115,9 @@ class JobTable:
             changed = transition(seen)
             if changed == seen:
                 return seen
-            changed = replace(changed, version=seen.version + 1)
-            if self._replaced(seen, changed):
-                return changed
+            stored = self._replaced(seen, replace(changed, version=seen.version + 1))
+            if stored is not None:
+                return stored
             _back_off(attempt)
         raise Contention(f"job {job_id} changed under {_ATTEMPTS} attempts to write it")
 
@@ -176,37 +182,74 @@ class JobTable:
                 if not job.state.is_final and job.updated_at < before:
                     yield job
 
-    def _replaced(self, seen: Job, changed: Job) -> bool:
+    def _replaced(self, seen: Job, changed: Job) -> Job | None:
+        """What is stored then; None where somebody wrote in between."""
+        returned = _waits(changed) and not _waits(seen)
+        changed, events = logged(seen, self._ticketed(changed) if returned else changed)
         put: Any = {
-            "TableName": self.table,
             "Item": _item(changed),
             "ConditionExpression": _UNCHANGED,
             "ExpressionAttributeValues": {":seen": {"N": str(seen.version)}},
         }
+        beside = [*self._entries(seen.job_id, events), *self._expiry(seen, changed)]
+        if _waits(seen) and not _waits(changed):
+            # In one transaction, or a crash in between would leave everyone's
+            # place in the queue wrong for ever.
+            beside.append(self._departure(seen.recipe_name))
+        if self._transacted([self._put(**put), *beside]) if beside else self._stored(put):
+            return changed
+        if returned:
+            # Its ticket was taken for nothing.
+            self._count(seen.recipe_name, counter="departed")
+        return None
+
+    def _ticketed(self, job: Job) -> Job:
+        return replace(job, ticket=self._count(job.recipe_name, counter="issued"))
+
+    def _stored(self, put: Any) -> bool:
         errors = self.client.exceptions
         try:
-            if _left_queue(seen, changed):
-                self._replace_and_depart(put, recipe_name=seen.recipe_name)
-            else:
-                self.client.put_item(**put)
-        except (
-            errors.ConditionalCheckFailedException,
-            errors.TransactionCanceledException,
-            errors.TransactionConflictException,
-        ):
+            self.client.put_item(TableName=self.table, **put)
+        except (errors.ConditionalCheckFailedException, errors.TransactionConflictException):
             return False
         return True
 
-    def _replace_and_depart(self, put: Any, *, recipe_name: str) -> None:
-        # In one transaction, or a crash in between would leave everyone's
-        # place in the queue wrong for ever.
-        depart: Any = {
+    def _transacted(self, items: list[Any]) -> bool:
+        try:
+            self.client.transact_write_items(TransactItems=items)
+        except self.client.exceptions.TransactionCanceledException as exc:
+            reasons: Any = exc.response.get("CancellationReasons", ())
+            if not {reason["Code"] for reason in reasons} <= _RACES:
+                raise
+            return False
+        return True
+
+    def _put(self, **put: Any) -> Any:
+        return {"Put": {"TableName": self.table, **put}}
+
+    def _entries(self, job_id: str, events: tuple[JobEvent, ...]) -> list[Any]:
+        keys = [{"pk": job_key(job_id), "sk": event_sort(event.number)} for event in events]
+        return [
+            self._put(Item=to_item(event, **key)) for event, key in zip(events, keys, strict=True)
+        ]
+
+    def _expiry(self, seen: Job | None, changed: Job) -> list[Any]:
+        """What has the job found, by `clearstem.retention`, when its time is over."""
+        if changed.expires_at == (seen.expires_at if seen else None):
+            return []
+        if changed.expires_at is not None:
+            return [self._put(Item=due_item(changed, sort=EXPIRY, at=changed.expires_at))]
+        key = {"pk": {"S": job_key(changed.job_id)}, "sk": {"S": EXPIRY}}
+        return [{"Delete": {"TableName": self.table, "Key": key}}]
+
+    def _departure(self, recipe_name: str) -> Any:
+        update = {
             "TableName": self.table,
             "Key": _queue_key(recipe_name),
             "UpdateExpression": "ADD departed :one",
             "ExpressionAttributeValues": {":one": {"N": "1"}},
         }
-        self.client.transact_write_items(TransactItems=[{"Put": put}, {"Update": depart}])
+        return {"Update": update}
 
     def _count(self, recipe_name: str, *, counter: str) -> int:
         for attempt in range(_ATTEMPTS):
@@ -262,8 +305,8 @@ def _item(job: Job) -> Item:
     return to_item(job, **keys, **opened)
 
 
-def _left_queue(seen: Job, changed: Job) -> bool:
-    return seen.state is JobState.QUEUED and changed.state is not JobState.QUEUED
+def _waits(job: Job) -> bool:
+    return job.state is JobState.QUEUED
 
 
 def _encoded(key: Item) -> str:

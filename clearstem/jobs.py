@@ -7,7 +7,8 @@ time: adapters write what comes back with a condition on `Job.version`, so what
 these methods allow is what can happen.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -29,7 +30,7 @@ from clearstem.recipes import RECIPES, Recipe
 
 
 class JobState(StrEnum):
-    """Where a job stands; the last three are final."""
+    """Where a job stands; the last three are final, until a failed job is retried."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -102,6 +103,15 @@ class Job:
         When the owner had the results deleted; they are given out no more.
     output_url : str or None
         Where the client wants the result put as well.
+    attempt : int
+        Counts from 1 how often the job was taken up; see `retry`.
+    logged : int
+        Events in its log.
+    expires_at : datetime or None
+        When it is deleted with all its files; None: its files end with their
+        bucket's lifecycle, and the record stays.
+    labels : Mapping[str, str]
+        What its owner calls it by.
     """
 
     job_id: str
@@ -127,6 +137,10 @@ class Job:
     download_token: str = ""
     deleted_at: datetime | None = None
     output_url: str | None = None
+    attempt: int = 1
+    logged: int = 0
+    expires_at: datetime | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def recipe(self) -> Recipe:
@@ -272,11 +286,34 @@ class Job:
             return self
         return replace(self, state=JobState.CANCELLED, updated_at=self._not_before(at))
 
+    def retry(self, *, at: datetime) -> "Job":
+        """Queue a failed job again, to go on from the stage that failed.
+
+        What other stages did and found out stands. A job that did not fail, or
+        whose results were deleted, has nothing to go on with: `IllegalTransition`.
+        """
+        if self.state is not JobState.FAILED:
+            raise IllegalTransition(f"the job is {self.state}; only a failed job is retried")
+        if self.deleted_at is not None:
+            raise IllegalTransition("the job's results were deleted; it is not retried")
+        stages = tuple(
+            run if run.state is StageState.SUCCEEDED else StageRun(run.name, error=run.error)
+            for run in self.stages
+        )
+        return replace(
+            self,
+            state=JobState.QUEUED,
+            attempt=self.attempt + 1,
+            stages=stages,
+            failure=None,
+            updated_at=self._not_before(at),
+        )
+
     def delete_results(self, *, at: datetime) -> "Job":
         """Give the results out no more; a job that is not over, or was told before, stays."""
         if not self.state.is_final or self.deleted_at is not None:
             return self
-        return replace(self, deleted_at=at)
+        return replace(self, deleted_at=self._not_before(at))
 
     def current_stage(self) -> str | None:
         """The first stage that is not done; None when all are."""

@@ -131,7 +131,12 @@ RECIPES: Final[Mapping[str, Recipe]] = {recipe.name: recipe for recipe in (SEPAR
 
 def work_key(job_id: str, *, stage: str, artifact: str) -> str:
     """Where a stage leaves an artifact in the work bucket."""
-    return f"jobs/{job_id}/{stage}/{artifact}"
+    return f"{work_prefix(job_id)}{stage}/{artifact}"
+
+
+def work_prefix(job_id: str) -> str:
+    """Below which all that stages leave for each other lies."""
+    return f"jobs/{job_id}/"
 
 
 def manifest_key(job_id: str, *, stage: str) -> str:

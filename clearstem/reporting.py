@@ -1,7 +1,9 @@
 """What a stage tells of itself: that it started, how far it is, how it ended.
 
 Progress is throttled here and made monotonic by `Job.advance`; a stage reports
-every block and need not think of either.
+every block and need not think of either. A run belongs to the attempt of the
+job that it found at its start: where the job was retried since, its news is
+another run's.
 """
 
 from collections.abc import Callable
@@ -9,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from clearstem.errors import JobIsOver, RetryableStageError, StageError
+from clearstem.errors import JobIsOver, JobNotFound, RetryableStageError, StageError
 from clearstem.facts import Failure, Source, StageResult
-from clearstem.job_table import JobTable
+from clearstem.job_table import JobTable, Transition
 from clearstem.jobs import Job, JobState
 
 # Below one percent of the stage a watcher sees no change.
@@ -40,6 +42,7 @@ class StageReporter:
     interval_s: float
     _fraction: float = field(default=0.0, init=False)
     _written_at: float = field(default=float("-inf"), init=False)
+    _attempt: int | None = field(default=None, init=False)
 
     def start(self) -> Job:
         """Mark the stage as running.
@@ -50,7 +53,8 @@ class StageReporter:
             The job ended before the task came to run. One that succeeded is no
             such case: a repeated run of its last stage finds its work done.
         """
-        job = self.jobs.change(self.job_id, lambda j: j.start_stage(self.stage, at=self.now()))
+        job = self._change(lambda j: j.start_stage(self.stage, at=self.now()))
+        self._attempt = job.attempt
         return job if job.state is JobState.SUCCEEDED else self._living(job)
 
     def progress(self, done: int, total: int) -> None:
@@ -59,7 +63,8 @@ class StageReporter:
         Raises
         ------
         JobIsOver
-            The job was cancelled meanwhile: there is nothing left to work for.
+            The job was cancelled, deleted or retried meanwhile: there is nothing
+            left to work for.
         """
         fraction = min(done / total, 1.0) if total > 0 else 0.0
         elapsed = self.monotonic() - self._written_at
@@ -67,9 +72,7 @@ class StageReporter:
             return
         self._fraction, self._written_at = fraction, self.monotonic()
         at = self.now()
-        self._living(
-            self.jobs.change(self.job_id, lambda j: j.advance(self.stage, fraction=fraction, at=at))
-        )
+        self._living(self._change(lambda j: j.advance(self.stage, fraction=fraction, at=at)))
 
     def fetched(self, source: Source) -> Job:
         """Tell that the source has come from its address, and what it turned out to be.
@@ -80,22 +83,32 @@ class StageReporter:
             The job was cancelled meanwhile.
         """
         at = self.now()
-        return self._living(self.jobs.change(self.job_id, lambda j: j.fetched(source, at=at)))
+        return self._living(self._change(lambda j: j.fetched(source, at=at)))
 
     def complete(self, result: StageResult) -> Job:
         """Mark the stage as done, with what it found out."""
         at = self.now()
-        return self.jobs.change(self.job_id, lambda j: j.complete_stage(self.stage, result, at=at))
+        return self._change(lambda j: j.complete_stage(self.stage, result, at=at))
 
     def fail(self, error: StageError) -> Job:
         """Note an error: for good, or as one that is going to be retried."""
         at = self.now()
         if isinstance(error, RetryableStageError):
-            return self.jobs.change(
-                self.job_id, lambda j: j.stumble(self.stage, error=str(error), at=at)
-            )
+            return self._change(lambda j: j.stumble(self.stage, error=str(error), at=at))
         failure = Failure(self.stage, error.state_name, str(error))
-        return self.jobs.change(self.job_id, lambda j: j.fail(failure, at=at))
+        return self._change(lambda j: j.fail(failure, at=at))
+
+    def _change(self, transition: Transition) -> Job:
+        try:
+            job = self.jobs.change(self.job_id, lambda j: transition(j) if self._is_mine(j) else j)
+        except JobNotFound as exc:
+            raise JobIsOver(f"job {self.job_id} was deleted; {self.stage} stops") from exc
+        if not self._is_mine(job):
+            raise JobIsOver(f"job {self.job_id} was retried; {self.stage} of before stops")
+        return job
+
+    def _is_mine(self, job: Job) -> bool:
+        return self._attempt in (None, job.attempt)
 
     def _living(self, job: Job) -> Job:
         if job.state.is_final:

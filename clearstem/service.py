@@ -16,12 +16,16 @@ from botocore.config import Config
 from clearstem.accounts import Accounts
 from clearstem.broadcast import Broadcast, Render
 from clearstem.connections import ConnectionTable
+from clearstem.control import JobControl
 from clearstem.executions import Executions
 from clearstem.intake import Intake
+from clearstem.job_log import JobLog
 from clearstem.job_table import JobTable
 from clearstem.limits import RateLimits
 from clearstem.recipes import DENOISE, SEPARATE
+from clearstem.removal import Removal
 from clearstem.reporting import StageReporter
+from clearstem.retention import RetentionTable
 from clearstem.settings import Settings
 from clearstem.settling import Settler
 from clearstem.track_store import TrackStore
@@ -123,6 +127,30 @@ class Service:
         """How often each owner may call."""
         per_s, burst = self.settings.rate_per_s, self.settings.rate_burst
         return RateLimits(self.jobs.client, self.jobs.table, per_s=per_s, burst=burst)
+
+    @property
+    def log(self) -> JobLog:
+        """What happened to jobs."""
+        return JobLog(self.jobs.client, self.jobs.table)
+
+    @property
+    def control(self) -> JobControl:
+        """What stops jobs and takes them up again."""
+        return JobControl(
+            jobs=self.jobs, store=self.store, executions=self.executions, now=self.now
+        )
+
+    @property
+    def removal(self) -> Removal:
+        """What deletes jobs, and what has outlived its time."""
+        return Removal(
+            jobs=self.jobs,
+            retention=RetentionTable(self.jobs.client, self.jobs.table),
+            store=self.store,
+            control=self.control,
+            settings=self.settings,
+            now=self.now,
+        )
 
     @property
     def settler(self) -> Settler:

@@ -36,11 +36,16 @@ class Settler:
     executions: Mapping[str, Executions]
     now: Callable[[], datetime]
 
-    def settle(self, job_id: str, *, status: str, error: str | None, cause: str | None) -> Job:
+    def settle(
+        self, job_id: str, *, attempt: int, status: str, error: str | None, cause: str | None
+    ) -> Job:
         """End a job whose execution ended badly; one that is over stays as it is.
 
         Parameters
         ----------
+        attempt : int
+            The one that the execution was of: late news of an earlier one does
+            no harm to a job that was retried.
         status : str
             FAILED, TIMED_OUT or ABORTED.
         error, cause : str or None
@@ -48,9 +53,13 @@ class Settler:
         """
         name = error or f"States.{status.title().replace('_', '')}"
         reason = _reason(status, cause)
-        return self.jobs.change(
-            job_id, lambda job: job.fail(_failure(job, name, reason), at=self.now())
-        )
+
+        def ended(job: Job) -> Job:
+            if job.attempt != attempt:
+                return job
+            return job.fail(_failure(job, name, reason), at=self.now())
+
+        return self.jobs.change(job_id, ended)
 
     def sweep(self, *, quiet: timedelta = _QUIET) -> Iterator[Job]:
         """Settle, or start, every unfinished job that has been quiet for too long."""
@@ -58,13 +67,16 @@ class Settler:
         for recipe_name in RECIPES:
             executions = self.executions[recipe_name]
             for job in self.jobs.unfinished(recipe_name, before=before):
-                state = executions.state(job.job_id)
+                job_id, attempt = job.job_id, job.attempt
+                state = executions.state(job_id, attempt=attempt)
                 if state is ExecutionState.MISSING and job.state is JobState.QUEUED:
                     # Recorded, and the function died before it could start it.
-                    executions.start(job.job_id)
+                    executions.start(job_id, attempt=attempt)
                     yield job
                 elif state not in (ExecutionState.RUNNING, ExecutionState.PENDING_REDRIVE):
-                    yield self.settle(job.job_id, status=state.value, error=None, cause=None)
+                    yield self.settle(
+                        job_id, attempt=attempt, status=state.value, error=None, cause=None
+                    )
 
 
 def _failure(job: Job, name: str, reason: str) -> Failure:

@@ -22,8 +22,8 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from clearstem.broadcast import Broadcast
 from clearstem.connections import PREFIX, Connection
-from clearstem.job_table import JOB, job_key
 from clearstem.records import from_item
+from clearstem.table_keys import JOB, job_key
 from functions import wiring
 from functions.dialects import RENDERERS
 from functions.telemetry import Event, count, entry_point, logger

@@ -258,7 +258,7 @@ def test_a_job_that_is_over_is_told_and_the_socket_opened_for_it_is_closed(
     sockets: Sockets, deployed: Service
 ) -> None:
     job = submit(deployed, owner="alice", job_id=JOB_ID)
-    deployed.settler.settle(job.job_id, status="ABORTED", error=None, cause=None)
+    deployed.settler.settle(job.job_id, attempt=1, status="ABORTED", error=None, cause=None)
     call(push.handler, recorded("stream_watch"))
     (frame,) = sockets.documents(CONNECTION_ID)
     assert frame["status"] == "failed"
@@ -380,4 +380,4 @@ def test_an_execution_that_nobody_submitted_is_not_tried_again(deployed: Service
 
 def test_schedule_sweep_answers_how_many_jobs_it_found(deployed: Service) -> None:
     submit(deployed)
-    assert call(sweep.handler, recorded("schedule_sweep")) == {"swept": 0}
+    assert call(sweep.handler, recorded("schedule_sweep")) == {"swept": 0, "removed": 0}

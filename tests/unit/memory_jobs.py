@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from clearstem.errors import JobExists, JobNotFound
+from clearstem.job_events import JobEvent, logged
 from clearstem.job_table import Transition
 from clearstem.jobs import Job, JobState
 
@@ -14,15 +15,14 @@ class MemoryJobs:
     """What `JobTable` offers to stages and settlers, held to the same contract."""
 
     stored: dict[str, Job] = field(default_factory=dict)
+    log: dict[str, list[JobEvent]] = field(default_factory=dict)
     issued: int = 0
     departed: int = 0
 
     def create(self, job: Job) -> Job:
         if job.job_id in self.stored:
             raise JobExists(f"Job {job.job_id} exists already")
-        self.issued += 1
-        self.stored[job.job_id] = replace(job, ticket=self.issued)
-        return self.stored[job.job_id]
+        return self._store(None, self._ticketed(job))
 
     def get(self, job_id: str) -> Job:
         if job_id not in self.stored:
@@ -32,11 +32,23 @@ class MemoryJobs:
     def change(self, job_id: str, transition: Transition) -> Job:
         seen = self.get(job_id)
         changed = transition(seen)
-        if changed != seen:
-            self.stored[job_id] = replace(changed, version=seen.version + 1)
-            if seen.state is JobState.QUEUED and changed.state is not JobState.QUEUED:
-                self.departed += 1
-        return self.stored[job_id]
+        if changed == seen:
+            return seen
+        if changed.state is JobState.QUEUED and seen.state is not JobState.QUEUED:
+            changed = self._ticketed(changed)
+        if seen.state is JobState.QUEUED and changed.state is not JobState.QUEUED:
+            self.departed += 1
+        return self._store(seen, replace(changed, version=seen.version + 1))
+
+    def _ticketed(self, job: Job) -> Job:
+        self.issued += 1
+        return replace(job, ticket=self.issued)
+
+    def _store(self, seen: Job | None, job: Job) -> Job:
+        job, events = logged(seen, job)
+        self.stored[job.job_id] = job
+        self.log.setdefault(job.job_id, []).extend(events)
+        return job
 
     def unfinished(self, recipe_name: str, *, before: datetime) -> Iterator[Job]:
         for job in sorted(self.stored.values(), key=lambda job: job.updated_at):

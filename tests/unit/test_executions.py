@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from clearstem.executions import Executions, ExecutionState
+from clearstem.executions import Executions, ExecutionState, execution_name, parse_name
 from clearstem.service import Service
 from tests.emulator import Account, until
+from tests.unit.examples import JOB_ID
 
 
 @pytest.fixture
@@ -57,6 +58,36 @@ def test_a_stopped_execution_is_aborted(waiting):
     waiting.start("job-1")
     waiting.stop("job-1", cause="cancelled by its owner")
     assert waiting.state("job-1") is ExecutionState.ABORTED
+
+
+def test_what_is_over_or_never_was_needs_no_stop(service):
+    executions = service.executions["separate"]
+    executions.stop("job-1", cause="cancelled by its owner")
+    executions.start("job-1")
+    until(lambda: executions.state("job-1") is ExecutionState.SUCCEEDED)
+    executions.stop("job-1", cause="cancelled by its owner")
+    assert executions.state("job-1") is ExecutionState.SUCCEEDED
+
+
+def test_each_attempt_is_an_execution_of_its_own(waiting):
+    waiting.start("job-1")
+    waiting.start("job-1", attempt=2)
+    waiting.stop("job-1", cause="it failed")
+    assert waiting.state("job-1") is ExecutionState.ABORTED
+    assert waiting.state("job-1", attempt=2) is ExecutionState.RUNNING
+    assert waiting.state("job-1", attempt=3) is ExecutionState.MISSING
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 10, 123])
+def test_a_name_says_which_attempt_of_which_job_it_stands_for(attempt):
+    name = execution_name(JOB_ID, attempt=attempt)
+    assert parse_name(name) == (JOB_ID, attempt)
+    assert len(name) <= 80  # Step Functions' limit
+
+
+def test_a_name_that_somebody_else_gave_is_taken_as_a_whole():
+    for name in ("by-hand", "by_hand", "_", "by_"):
+        assert parse_name(name) == (name, 1)
 
 
 def test_a_state_machine_that_is_not_there_is_an_error_not_a_second_start(service):

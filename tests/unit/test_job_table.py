@@ -44,10 +44,15 @@ def started(job: Job) -> Job:
     return job.start_stage(SEPARATION, at=at(1))
 
 
+def slightly_on(job: Job) -> Job:
+    """Progress too small to be an event: a write of the record alone."""
+    return job.advance(SEPARATION, fraction=0.01, at=at(9))
+
+
 def test_a_job_is_stored_whole_with_the_next_ticket(jobs):
     first, second = (jobs.create(a_job(name)) for name in ("one", "two"))
     assert (first.ticket, second.ticket) == (1, 2)
-    assert first == replace(a_job("one"), ticket=1)
+    assert first == replace(a_job("one"), ticket=1, logged=1)
     assert jobs.get("one") == first
 
 
@@ -68,7 +73,7 @@ def test_a_job_that_nobody_submitted_is_not_found(jobs):
 def test_a_change_is_stored_and_counted(jobs):
     jobs.create(a_job())
     changed = jobs.change(JOB_ID, started)
-    assert changed == replace(started(a_job()), ticket=1, version=1)
+    assert changed == replace(started(a_job()), ticket=1, version=1, logged=3)
     assert jobs.get(JOB_ID) == changed
     done = jobs.change(JOB_ID, lambda _: after(changed, *STAGES))
     assert (done.state, done.version) == (JobState.SUCCEEDED, 2)
@@ -207,7 +212,7 @@ def test_a_ticket_that_meets_a_departure_under_way_is_taken_a_moment_later(aws):
     with Stubber(client) as answers:
         answers.add_client_error("update_item", "TransactionConflictException")
         answers.add_response("update_item", {"Attributes": {"issued": {"N": "7"}}})
-        answers.add_response("put_item", {})
+        answers.add_response("transact_write_items", {})
         assert JobTable(client, TABLE).create(a_job()).ticket == 7
         answers.assert_no_pending_responses()
 
@@ -222,9 +227,14 @@ def test_a_queue_that_is_always_taken_is_contention(aws):
 
 
 @pytest.mark.parametrize(
-    "error", ["TransactionConflictException", "ConditionalCheckFailedException"]
+    ("call", "error", "transition"),
+    [
+        ("put_item", "TransactionConflictException", slightly_on),
+        ("put_item", "ConditionalCheckFailedException", slightly_on),
+        ("transact_write_items", "TransactionCanceledException", lambda job: job.cancel(at=at(9))),
+    ],
 )
-def test_a_write_that_is_refused_for_the_moment_is_tried_again(table, aws, error):
+def test_a_write_that_is_refused_for_the_moment_is_tried_again(table, aws, call, error, transition):
     table.create(a_job())
     table.change(JOB_ID, started)
     client = aws.client("dynamodb")
@@ -233,12 +243,29 @@ def test_a_write_that_is_refused_for_the_moment_is_tried_again(table, aws, error
     )
     with Stubber(client) as answers:
         answers.add_response("get_item", {"Item": record["Item"]})
-        answers.add_client_error("put_item", error)
+        answers.add_client_error(call, error)
         answers.add_response("get_item", {"Item": record["Item"]})
-        answers.add_response("put_item", {})
-        job = JobTable(client, TABLE).change(JOB_ID, lambda job: job.cancel(at=at(9)))
+        answers.add_response(call, {})
+        job = JobTable(client, TABLE).change(JOB_ID, transition)
         answers.assert_no_pending_responses()
     assert job.version == 2
+
+
+def test_a_transaction_refused_for_good_is_no_lost_race(table, aws):
+    table.create(a_job())
+    client = aws.client("dynamodb")
+    with Stubber(client) as answers:
+        record = table.client.get_item(
+            TableName=TABLE, Key={"pk": {"S": f"JOB#{JOB_ID}"}, "sk": {"S": "JOB"}}
+        )
+        answers.add_response("get_item", {"Item": record["Item"]})
+        answers.add_client_error(
+            "transact_write_items",
+            "TransactionCanceledException",
+            modeled_fields={"CancellationReasons": [{"Code": "ValidationError"}]},
+        )
+        with pytest.raises(client.exceptions.TransactionCanceledException):
+            JobTable(client, TABLE).change(JOB_ID, started)
 
 
 def test_the_history_is_an_owners_own_newest_first(table):
@@ -333,4 +360,6 @@ def test_a_list_is_asked_for_until_it_is_whole(table, aws):
         nothing = {"Responses": {}, "UnprocessedKeys": {TABLE: {"Keys": [key]}}}
         answers.add_response("batch_get_item", nothing)
         answers.add_response("batch_get_item", {"Responses": {TABLE: [record]}})
-        assert JobTable(client, TABLE).get_many([JOB_ID]) == {JOB_ID: replace(a_job(), ticket=1)}
+        assert JobTable(client, TABLE).get_many([JOB_ID]) == {
+            JOB_ID: replace(a_job(), ticket=1, logged=1)
+        }

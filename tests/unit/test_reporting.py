@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from clearstem.errors import (
     IllegalTransition,
     JobIsOver,
-    JobNotFound,
     NonFiniteOutput,
     StageError,
     StageInterrupted,
 )
-from clearstem.facts import StageResult
+from clearstem.facts import Failure, StageResult
 from clearstem.jobs import Job, JobState, StageState
 from clearstem.recipes import DECOMPOSITION, NORMALIZATION, SEPARATION
 from clearstem.reporting import StageReporter
@@ -211,8 +210,34 @@ def test_a_stage_out_of_turn_is_refused():
         early.reporter.complete(StageResult())
 
 
-def test_a_job_that_is_not_there_is_named_by_its_error():
+def test_a_job_that_was_deleted_stops_the_stage(separating):
+    separating.jobs.stored.clear()
+    with pytest.raises(JobIsOver, match=f"job {JOB_ID} was deleted"):
+        separating.progress(5, 10, seconds=3.0)
+    with pytest.raises(JobIsOver):
+        task_without_job().reporter.start()
+
+
+def task_without_job() -> Task:
     lost = task()
     lost.jobs.stored.clear()
-    with pytest.raises(JobNotFound):
-        lost.reporter.start()
+    return lost
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        lambda old: old.reporter.fail(NonFiniteOutput("NaN")),
+        lambda old: old.reporter.fail(StageInterrupted("told to stop")),
+        lambda old: old.reporter.complete(result_of(SEPARATION)),
+        lambda old: old.progress(9, 10, seconds=9.0),
+    ],
+    ids=["failure", "stumble", "completion", "progress"],
+)
+def test_a_stage_of_an_old_attempt_says_nothing_of_the_new_one(separating, news):
+    separating.jobs.change(JOB_ID, lambda job: job.fail(Failure(SEPARATION, "X", "?"), at=at(1)))
+    separating.jobs.change(JOB_ID, lambda job: job.retry(at=at(2)))
+    retried = separating.jobs.change(JOB_ID, lambda job: job.start_stage(SEPARATION, at=at(3)))
+    with pytest.raises(JobIsOver, match="was retried; audio_separation of before stops"):
+        news(separating)
+    assert separating.job is retried

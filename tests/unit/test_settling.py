@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from clearstem.errors import JobNotFound
-from clearstem.executions import ExecutionState
+from clearstem.executions import ExecutionState, execution_name
 from clearstem.facts import Failure
 from clearstem.jobs import Job, JobState, StageState
 from clearstem.recipes import DECOMPOSITION, RECIPES, SEPARATION
@@ -23,11 +23,12 @@ class KnownExecutions:
     states: dict[str, ExecutionState] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
 
-    def start(self, job_id: str) -> None:
-        self.started.append(job_id)
+    def start(self, job_id: str, *, attempt: int) -> None:
+        self.started.append(execution_name(job_id, attempt=attempt))
 
-    def state(self, job_id: str) -> ExecutionState:
-        return self.states.get(job_id, ExecutionState.MISSING)
+    def state(self, job_id: str, *, attempt: int) -> ExecutionState:
+        name = execution_name(job_id, attempt=attempt)
+        return self.states.get(name, ExecutionState.MISSING)
 
 
 def settler(*jobs: Job, **states: ExecutionState) -> Settler:
@@ -44,7 +45,7 @@ def separating(job_id: str = JOB_ID) -> Job:
 
 def failed(job: Job, *, status: str = "FAILED", error: str | None = None, cause: str | None = None):
     """The failure of a job whose execution ended so."""
-    settled = settler(job).settle(job.job_id, status=status, error=error, cause=cause)
+    settled = settler(job).settle(job.job_id, attempt=1, status=status, error=error, cause=cause)
     assert settled.state is JobState.FAILED
     return settled.failure
 
@@ -109,7 +110,9 @@ def test_without_a_cause_the_status_is_the_reason(cause):
 
 
 def test_the_run_that_did_not_finish_is_ended_with_the_job():
-    settled = settler(separating()).settle(JOB_ID, status="FAILED", error=None, cause=None)
+    settled = settler(separating()).settle(
+        JOB_ID, attempt=1, status="FAILED", error=None, cause=None
+    )
     run = settled.stage(SEPARATION)
     assert (run.state, run.completed_at) == (StageState.FAILED, at(3600))
 
@@ -124,19 +127,37 @@ def test_the_run_that_did_not_finish_is_ended_with_the_job():
     ids=["succeeded", "cancelled", "failed"],
 )
 def test_a_job_that_is_over_stays_as_it_ended(over):
-    told = settler(over).settle(JOB_ID, status="FAILED", error="States.TaskFailed", cause="late")
-    assert replace(told, ticket=0) == over
+    told = settler(over).settle(
+        JOB_ID, attempt=1, status="FAILED", error="States.TaskFailed", cause="late"
+    )
+    assert replace(told, ticket=0, logged=0) == over
 
 
 def test_an_event_told_twice_settles_once():
     desk = settler(separating())
-    first = desk.settle(JOB_ID, status="FAILED", error=None, cause="first")
-    assert desk.settle(JOB_ID, status="FAILED", error=None, cause="second") == first
+    first = desk.settle(JOB_ID, attempt=1, status="FAILED", error=None, cause="first")
+    assert desk.settle(JOB_ID, attempt=1, status="FAILED", error=None, cause="second") == first
 
 
 def test_an_execution_of_no_job_is_an_error():
     with pytest.raises(JobNotFound):
-        settler().settle(JOB_ID, status="FAILED", error=None, cause=None)
+        settler().settle(JOB_ID, attempt=1, status="FAILED", error=None, cause=None)
+
+
+def test_late_news_of_an_old_execution_does_not_fail_a_job_that_was_retried():
+    over = separating().fail(Failure(SEPARATION, "Clearstem.NoAudio", "no frames"), at=at(2))
+    desk = settler(over.retry(at=at(3)))
+    told = desk.settle(JOB_ID, attempt=1, status="FAILED", error=None, cause="late")
+    assert (told.state, told.attempt) == (JobState.QUEUED, 2)
+    told = desk.settle(JOB_ID, attempt=2, status="FAILED", error=None, cause="again")
+    assert told.state is JobState.FAILED
+
+
+def test_a_sweep_starts_a_retried_job_under_the_name_of_its_attempt():
+    over = separating("one").fail(Failure(SEPARATION, "X", "?"), at=at(2))
+    desk = settler(over.retry(at=at(3)), one=ExecutionState.FAILED)
+    assert [job.state for job in desk.sweep()] == [JobState.QUEUED]
+    assert desk.executions["separate"].started == ["one_2"]
 
 
 @pytest.mark.parametrize("state", [ExecutionState.RUNNING, ExecutionState.PENDING_REDRIVE])

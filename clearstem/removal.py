@@ -1,0 +1,174 @@
+"""Taking things away: a job's files, or the job with everything it left.
+
+First nothing is given out any more, then the files go, then the record. A
+removal that dies half way is finished by asking again, and by the sweep, which
+looks once more at whatever was removed: a stage that was just being stopped
+may have written after it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from clearstem.control import JobControl
+from clearstem.errors import Conflict, Contention, JobNotFound
+from clearstem.facts import Location
+from clearstem.job_table import JobTable
+from clearstem.jobs import Job
+from clearstem.recipes import work_prefix
+from clearstem.retention import Due, Receipt, RetentionTable
+from clearstem.settings import Settings
+from clearstem.table_keys import AFTERMATH, EXPIRY
+from clearstem.track_store import TrackStore
+
+# A stage that is stopped has 30 s to end, on AWS and on one machine.
+_AFTERMATH: Final = timedelta(minutes=5)
+# Each lost race is one of an owner against himself.
+_ATTEMPTS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was taken from the buckets."""
+
+    files: int
+    size_bytes: int
+    source_kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Removes what belongs to jobs.
+
+    Attributes
+    ----------
+    now : callable
+        The time, in UTC.
+    """
+
+    jobs: JobTable
+    retention: RetentionTable
+    store: TrackStore
+    control: JobControl
+    settings: Settings
+    now: Callable[[], datetime]
+
+    def delete_results(self, job_id: str) -> Receipt:
+        """Delete the files of a job that is over, and keep its record.
+
+        Raises
+        ------
+        JobNotFound
+            There is none of that id.
+        Conflict
+            The job is not over.
+        """
+        job = self.jobs.change(job_id, lambda j: j.delete_results(at=self.now()))
+        if not job.state.is_final:
+            raise Conflict(f"the job is {job.state}; cancel it before its results are deleted")
+        return self._receipt(job, self._erase(self._reminded(job)), record_kept=True)
+
+    def delete(self, job_id: str) -> Receipt:
+        """Delete a job with its files and its log; one that is not over is cancelled first.
+
+        Asked again, the answer is the same receipt.
+
+        Raises
+        ------
+        JobNotFound
+            There is none of that id, and was none.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                self._end(job_id)
+                job = self.jobs.change(job_id, lambda j: j.delete_results(at=self.now()))
+            except JobNotFound:
+                return self._told(job_id)
+            if not job.state.is_final:
+                continue  # its owner had it retried in between
+            due = self._reminded(job)
+            receipt = self._receipt(job, self._erase(due), record_kept=False)
+            if self.retention.bury(job, receipt):
+                self.retention.forget(due)
+                return receipt
+        raise Contention(f"job {job_id} changed under {_ATTEMPTS} attempts to delete it")
+
+    def sweep(self) -> Iterator[str]:
+        """Delete the jobs whose time is over, look after those removed; yields their ids."""
+        for sort, due in self.retention.due(before=self.now()):
+            if sort == EXPIRY:
+                self._expire(due)
+            elif sort == AFTERMATH:
+                self._erase(due)
+                if self.retention.receipt(due.job_id) is not None:
+                    self.retention.forget(due)
+            self.retention.settle(due, sort=sort)
+            yield due.job_id
+
+    def _expire(self, due: Due) -> None:
+        try:
+            job = self.jobs.get(due.job_id)
+        except JobNotFound:
+            return
+        if job.expires_at is not None and job.expires_at <= self.now():
+            self.delete(due.job_id)
+
+    def _end(self, job_id: str) -> None:
+        if self.jobs.get(job_id).state.is_final:
+            return
+        try:
+            self.control.cancel(job_id)
+        except Conflict:
+            return  # it ended by itself: that is as good
+
+    def _told(self, job_id: str) -> Receipt:
+        receipt = self.retention.receipt(job_id)
+        if receipt is None:
+            raise JobNotFound("Job not found")
+        return receipt
+
+    def _reminded(self, job: Job) -> Due:
+        # Before the first file goes: from here on the sweep finishes what we do not.
+        return self.retention.remind(job, at=self.now() + _AFTERMATH)
+
+    def _erase(self, due: Due) -> Erased:
+        work = Location(self.settings.work_bucket, work_prefix(due.job_id))
+        found = [*self._below(due.destination, due), *self._below(work, due)]
+        source_kept = self.retention.release(due)
+        if not source_kept:
+            found += self._listed(due.source, exactly=True)
+        for location, _ in found:
+            self.store.client.delete_object(Bucket=location.bucket, Key=location.key)
+        return Erased(len(found), sum(size for _, size in found), source_kept)
+
+    def _below(self, prefix: Location, due: Due) -> list[tuple[Location, int]]:
+        # A prefix that is not the job's own would take other people's files along.
+        if not prefix.key.endswith(f"/{due.job_id}/"):
+            raise ValueError(f"{prefix.key} is no place of job {due.job_id} alone")
+        return self._listed(prefix)
+
+    def _listed(self, prefix: Location, *, exactly: bool = False) -> list[tuple[Location, int]]:
+        pages: Any = self.store.client.get_paginator("list_objects_v2").paginate(
+            Bucket=prefix.bucket, Prefix=prefix.key
+        )
+        return [
+            (Location(prefix.bucket, entry["Key"]), entry["Size"])
+            for page in pages
+            for entry in page.get("Contents", ())
+            if entry["Key"] == prefix.key or not exactly
+        ]
+
+    def _receipt(self, job: Job, erased: Erased, *, record_kept: bool) -> Receipt:
+        return Receipt(
+            job_id=job.job_id,
+            owner=job.owner,
+            recipe_name=job.recipe_name,
+            state=job.state,
+            created_at=job.created_at,
+            deleted_at=job.deleted_at or self.now(),
+            files=erased.files,
+            size_bytes=erased.size_bytes,
+            source_kept=erased.source_kept,
+            record_kept=record_kept,
+        )

@@ -1,0 +1,196 @@
+"""What is left of jobs, what is still in use, and what is due to go: in the table.
+
+A recording may be the source of several jobs; each leaves a reference, and the
+last one takes the recording with it. Whatever has to be removed at some time is
+an item in the sparse index of open things, in a partition of its own and with
+the time in the place of the last change: one query finds what is due.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from clearstem.facts import Location
+from clearstem.jobs import Job, JobState
+from clearstem.records import Item, from_item, to_item
+from clearstem.table_keys import AFTERMATH, EVENT, EXPIRY, JOB, TOMBSTONE, job_key, source_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_DUE: Final = "DUE"
+# As long as Step Functions keeps the names of executions, and nobody asks later.
+_TOMBSTONE_LASTS: Final = timedelta(days=90)
+_BATCH: Final = 25  # BatchWriteItem takes that many
+# Who deletes a job must have seen its last state: it may be retried meanwhile.
+_UNCHANGED: Final = "version = :seen"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was deleted of a job, and when.
+
+    Attributes
+    ----------
+    state : JobState
+        How the job had ended.
+    files : int
+        Objects taken from the buckets: recording, artifacts and tracks.
+    size_bytes : int
+        Of all of them.
+    source_kept : bool
+        Whether the recording stays, since other jobs work on it.
+    record_kept : bool
+        Whether only the files were deleted.
+    """
+
+    job_id: str
+    owner: str
+    recipe_name: str
+    state: JobState
+    created_at: datetime
+    deleted_at: datetime
+    files: int
+    size_bytes: int
+    source_kept: bool
+    record_kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A job to be looked at when its time has come.
+
+    Attributes
+    ----------
+    updated_at : datetime
+        When that is; named for the index it stands in.
+    source, destination : Location
+        Where the job's recording and its tracks lie, or lay.
+    """
+
+    job_id: str
+    updated_at: datetime
+    source: Location
+    destination: Location
+
+
+def source_reference(job: Job) -> Item:
+    """The item by which a recording is known to be in use."""
+    return {"pk": {"S": source_key(job.source.location)}, "sk": {"S": job_key(job.job_id)}}
+
+
+def due_item(job: Job, *, sort: str, at: datetime) -> Item:
+    """The item by which a job is found when `at` has come."""
+    due = Due(job.job_id, at, job.source.location, job.destination)
+    return to_item(due, pk=job_key(job.job_id), sk=sort, open=_DUE)
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionTable:
+    """The table's tombstones, references and dues."""
+
+    client: "DynamoDBClient"
+    table: str
+
+    def bury(self, job: Job, receipt: Receipt) -> bool:
+        """Put a receipt in the place of a job's record; False where that has changed."""
+        expiry = int((receipt.deleted_at + _TOMBSTONE_LASTS).timestamp())
+        sort = f"{TOMBSTONE}#{receipt.created_at.isoformat()}#{job.job_id}"
+        keys = {"pk": job_key(job.job_id), "sk": TOMBSTONE, "owner_sort": sort}
+        record: Any = {
+            "TableName": self.table,
+            "Key": _key(job_key(job.job_id), JOB),
+            "ConditionExpression": _UNCHANGED,
+            "ExpressionAttributeValues": {":seen": {"N": str(job.version)}},
+        }
+        stone: Any = {"TableName": self.table, "Item": to_item(receipt, **keys, ttl=expiry)}
+        try:
+            self.client.transact_write_items(TransactItems=[{"Delete": record}, {"Put": stone}])
+        except self.client.exceptions.TransactionCanceledException:
+            return False
+        return True
+
+    def receipt(self, job_id: str) -> Receipt | None:
+        """What tells of a job that was deleted; None where there is no such."""
+        answer = self.client.get_item(
+            TableName=self.table, Key=_key(job_key(job_id), TOMBSTONE), ConsistentRead=True
+        )
+        return from_item(answer["Item"], Receipt) if "Item" in answer else None
+
+    def forget(self, due: Due) -> None:
+        """Delete the log of a job whose record is gone, and what it was expected by."""
+        partition = job_key(due.job_id)
+        keys = [_key(partition, sort) for sort in self._sorts(partition, beginning=EVENT)]
+        keys.append(_key(partition, EXPIRY))
+        for first in range(0, len(keys), _BATCH):
+            asked: Any = {
+                self.table: [
+                    {"DeleteRequest": {"Key": key}} for key in keys[first : first + _BATCH]
+                ]
+            }
+            while asked:
+                asked = self.client.batch_write_item(RequestItems=asked).get("UnprocessedItems")
+
+    def release(self, due: Due) -> bool:
+        """Give up a job's claim to its recording; whether others have one."""
+        partition = source_key(due.source)
+        self.client.delete_item(TableName=self.table, Key=_key(partition, job_key(due.job_id)))
+        return next(self._sorts(partition, beginning=job_key("")), None) is not None
+
+    def remind(self, job: Job, *, at: datetime) -> Due:
+        """Have a job looked at once more after its files were deleted."""
+        item = due_item(job, sort=AFTERMATH, at=at)
+        self.client.put_item(TableName=self.table, Item=item)
+        return from_item(item, Due)
+
+    def due(self, *, before: datetime) -> Iterator[tuple[str, Due]]:
+        """What is due, with its sort key, the oldest first."""
+        pages = self.client.get_paginator("query").paginate(
+            TableName=self.table,
+            IndexName="by_open",
+            KeyConditionExpression="#open = :due AND updated_at < :before",
+            ExpressionAttributeNames={"#open": "open"},
+            ExpressionAttributeValues={
+                ":due": {"S": _DUE},
+                ":before": {"S": before.isoformat()},
+            },
+        )
+        for page in pages:
+            for found in page["Items"]:
+                answer = self.client.get_item(
+                    TableName=self.table, Key={"pk": found["pk"], "sk": found["sk"]}
+                )
+                due = from_item(answer["Item"], Due) if "Item" in answer else None
+                # The index is behind the item it names, which may have been put off.
+                if due is not None and due.updated_at < before:
+                    yield found["sk"]["S"], due
+
+    def settle(self, due: Due, *, sort: str) -> None:
+        """Take a due off the list, unless it was put off meanwhile."""
+        try:
+            self.client.delete_item(
+                TableName=self.table,
+                Key=_key(job_key(due.job_id), sort),
+                ConditionExpression="updated_at = :seen",
+                ExpressionAttributeValues={":seen": {"S": due.updated_at.isoformat()}},
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return
+
+    def _sorts(self, partition: str, *, beginning: str) -> Iterator[str]:
+        pages = self.client.get_paginator("query").paginate(
+            TableName=self.table,
+            KeyConditionExpression="pk = :partition AND begins_with(sk, :beginning)",
+            ExpressionAttributeValues={
+                ":partition": {"S": partition},
+                ":beginning": {"S": beginning},
+            },
+            ProjectionExpression="sk",
+            ConsistentRead=True,
+        )
+        return (item["sk"]["S"] for page in pages for item in page["Items"])
+
+
+def _key(partition: str, sort: str) -> Item:
+    return {"pk": {"S": partition}, "sk": {"S": sort}}

@@ -1,0 +1,29 @@
+"""Under which keys the one table holds what belongs to a job.
+
+docs/architecture.md lists them all.
+"""
+
+from typing import Final
+
+from clearstem.facts import Location
+
+JOB: Final = "JOB"
+EVENT: Final = "EVENT#"
+TOMBSTONE: Final = "TOMBSTONE"
+EXPIRY: Final = "DUE#EXPIRY"
+AFTERMATH: Final = "DUE#AFTERMATH"
+
+
+def job_key(job_id: str) -> str:
+    """The partition of everything that belongs to one job."""
+    return f"JOB#{job_id}"
+
+
+def source_key(location: Location) -> str:
+    """The partition of the jobs that work on one recording."""
+    return f"SOURCE#{location.bucket}/{location.key}"
+
+
+def event_sort(number: int) -> str:
+    """The sort key of a log's entry: text that sorts as the numbers do."""
+    return f"{EVENT}{number:010d}"
