@@ -13,15 +13,19 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
     │   │   ├── InvalidOption
     │   │   └── UrlRefused
     │   ├── Unauthorized            401
+    │   ├── InsufficientScope       403
     │   ├── NotFound                404
     │   │   ├── JobNotFound
     │   │   ├── TrackNotFound
     │   │   ├── UploadNotFound
-    │   │   └── KeyNotFound
+    │   │   ├── KeyNotFound
+    │   │   ├── WebhookNotFound
+    │   │   └── DeliveryNotFound
     │   ├── Conflict                409
     │   │   ├── JobExists
     │   │   ├── IllegalTransition
-    │   │   └── NotFinished
+    │   │   ├── NotFinished
+    │   │   └── KeyReused
     │   ├── TooLarge                413
     │   └── TooManyRequests         429
     ├── EngineUnavailable           503   a separator was asked for that is not there
@@ -99,6 +103,12 @@ class Unauthorized(RequestError):
     http_status = 401
 
 
+class InsufficientScope(RequestError):
+    """A caller who is known, and may not do this; the message names the scope it takes."""
+
+    http_status = 403
+
+
 class NotFound(RequestError):
     """Something that is not there, or not the caller's."""
 
@@ -121,6 +131,14 @@ class KeyNotFound(NotFound):
     """No API key with that prefix."""
 
 
+class WebhookNotFound(NotFound):
+    """No such webhook of this owner."""
+
+
+class DeliveryNotFound(NotFound):
+    """No such event was sent to this webhook, or the log does not go back to it."""
+
+
 class Conflict(RequestError):
     """The request does not fit the state of things."""
 
@@ -137,6 +155,20 @@ class IllegalTransition(Conflict):
 
 class NotFinished(Conflict):
     """Results asked for before the job has any."""
+
+
+class KeyReused(Conflict):
+    """An idempotency key that stands for another request, or for one still under way.
+
+    Attributes
+    ----------
+    retry_after_s : int or None
+        Seconds after which the one under way may be over; None: this key stays taken.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class TooLarge(RequestError):

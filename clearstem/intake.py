@@ -32,6 +32,7 @@ from clearstem.recipes import SEPARATE, Recipe
 from clearstem.settings import Settings
 from clearstem.track_store import ObjectWriter, PresignedUpload, TrackStore
 from clearstem.uploads import Upload, UploadTable
+from clearstem.webhook_endpoints import check_callback
 
 DROP_PREFIX: Final = "drop/"
 DONE_PREFIX: Final = "done/"
@@ -95,7 +96,12 @@ class Intake:
         )
 
     def submit_upload(
-        self, upload: Upload, options: Options, *, output_url: str | None = None
+        self,
+        upload: Upload,
+        options: Options,
+        *,
+        output_url: str | None = None,
+        callback_url: str | None = None,
     ) -> Job:
         """Make a job of an upload whose bytes have come; the options say of which recipe.
 
@@ -104,11 +110,13 @@ class Intake:
         UploadNotFound, EmptyFile, TooLarge, ContentMismatch
             There are no bytes, or not such as can be worked on.
         UrlRefused
-            The result is to be put to an address that is not called.
+            The result is to be put, or events are to be sent, to an address that
+            is not called.
         EngineUnavailable
             From the choice of the engine.
         """
         self._check_address(output_url, named="output")
+        self._check_callback(callback_url)
         job_id = self.new_id()
         return self.submit(
             job_id=job_id,
@@ -117,10 +125,17 @@ class Intake:
             destination=Location(self.settings.tracks_bucket, f"jobs/{job_id}/"),
             options=options,
             output_url=output_url,
+            callback_url=callback_url,
         )
 
     def submit_url(
-        self, url: str, options: Options, *, owner: str, output_url: str | None = None
+        self,
+        url: str,
+        options: Options,
+        *,
+        owner: str,
+        output_url: str | None = None,
+        callback_url: str | None = None,
     ) -> Job:
         """Make a job of a recording that its first stage fetches from an address.
 
@@ -131,12 +146,13 @@ class Intake:
         ------
         UrlRefused
             One of the addresses is plainly not one to be called; the message
-            says which (``input`` or ``output``) and why.
+            says which (``input``, ``output`` or ``callback_url``) and why.
         EngineUnavailable
             From the choice of the engine.
         """
         self._check_address(url, named="input")
         self._check_address(output_url, named="output")
+        self._check_callback(callback_url)
         job_id = self.new_id()
         return self.submit(
             job_id=job_id,
@@ -145,6 +161,7 @@ class Intake:
             destination=Location(self.settings.tracks_bucket, f"jobs/{job_id}/"),
             options=options,
             output_url=output_url,
+            callback_url=callback_url,
         )
 
     def submit(
@@ -156,6 +173,7 @@ class Intake:
         destination: Location,
         options: Options,
         output_url: str | None = None,
+        callback_url: str | None = None,
     ) -> Job:
         """Record a job and start it; the record comes first, so that none is lost.
 
@@ -176,6 +194,7 @@ class Intake:
                 at=self.now(),
                 download_token=self.new_id(),
                 output_url=output_url,
+                callback_url=callback_url,
             )
         )
         JobControl(
@@ -233,6 +252,10 @@ class Intake:
             for name, value in metadata.items()
             if name.startswith(_OPTION_PREFIX)
         }
+
+    def _check_callback(self, url: str | None) -> None:
+        if url is not None:
+            check_callback(url, settings=self.settings)
 
     def _check_address(self, url: str | None, *, named: str) -> None:
         if url is None:

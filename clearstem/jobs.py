@@ -103,6 +103,8 @@ class Job:
         When the owner had the results deleted; they are given out no more.
     output_url : str or None
         Where the client wants the result put as well.
+    callback_url : str or None
+        Where the client wants to be told of the job's events; see `clearstem.webhooks`.
     attempt : int
         Counts from 1 how often the job was taken up; see `retry`.
     logged : int
@@ -137,6 +139,7 @@ class Job:
     download_token: str = ""
     deleted_at: datetime | None = None
     output_url: str | None = None
+    callback_url: str | None = None
     attempt: int = 1
     logged: int = 0
     expires_at: datetime | None = None
@@ -366,6 +369,7 @@ def queued_job(
     at: datetime,
     download_token: str = "",
     output_url: str | None = None,
+    callback_url: str | None = None,
 ) -> Job:
     """A job as it enters the queue: every stage pending, nothing done.
 
@@ -390,4 +394,5 @@ def queued_job(
         stages=tuple(StageRun(name=spec.name) for spec in recipe.stages),
         download_token=download_token,
         output_url=output_url,
+        callback_url=callback_url,
     )

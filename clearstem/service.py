@@ -30,6 +30,9 @@ from clearstem.settings import Settings
 from clearstem.settling import Settler
 from clearstem.track_store import TrackStore
 from clearstem.uploads import UploadTable
+from clearstem.webhook_deliveries import DeliveryTable
+from clearstem.webhook_endpoints import EndpointTable
+from clearstem.webhooks import Announcer, Courier, OrderQueue, Post
 
 # boto3 still presigns with version 2 unless told otherwise; path addresses
 # work for AWS and for an emulator, where bucket host names do not resolve.
@@ -149,6 +152,34 @@ class Service:
             store=self.store,
             control=self.control,
             settings=self.settings,
+            now=self.now,
+        )
+
+    @property
+    def endpoints(self) -> EndpointTable:
+        """Where owners want to be told of their jobs."""
+        return EndpointTable(self.jobs.client, self.jobs.table)
+
+    @property
+    def deliveries(self) -> DeliveryTable:
+        """What was sent there, and what came of it."""
+        return DeliveryTable(self.jobs.client, self.jobs.table)
+
+    @property
+    def announcer(self) -> Announcer:
+        """What sets events on their way to webhooks."""
+        queue = OrderQueue(self.client("sqs"), self.settings.webhook_queue_url)
+        return Announcer(self.endpoints, self.deliveries, queue, now=self.now)
+
+    def courier(self, post: Post) -> Courier:
+        """What brings them there, by means of a guarded client."""
+        client, settings = self.client("sqs"), self.settings
+        return Courier(
+            self.endpoints,
+            self.deliveries,
+            queue=OrderQueue(client, settings.webhook_queue_url),
+            dead_letters=OrderQueue(client, settings.webhook_dead_letters_url),
+            post=post,
             now=self.now,
         )
 
