@@ -5,42 +5,89 @@ form has been read and found good: a broken body, a wrong option, a file that
 is no sound and a client that goes away leave no object behind.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
 from clearstem import media
 from clearstem.errors import InvalidRequest, MissingFile
 from clearstem.intake import Intake
 from clearstem.options import SeparateOptions, separate_options
+from clearstem.recipes import SEPARATE, Recipe
 from clearstem.track_store import ObjectWriter
 from clearstem.uploads import Upload
 from functions.blocking import Blocking
 from functions.multipart import FormEvent, FormReader, PartBegins, PartData, PartEnds
 
-FILE_FIELD: Final = "file"
+Read = TypeVar("Read")
+
+CALLBACK_FIELD: Final = "callback_url"
+
 # A change of thread for every 64 KiB that the socket gives would cost more
 # than the copy into this.
 _BLOCK_BYTES: Final = media.MEBIBYTE
 # Ten options are known; browsers' form libraries add a field or two.
 _MOST_FIELDS: Final = 16
-_FIELD_BYTES: Final = 1024
+_FIELD_BYTES: Final = 8192  # the longest address that is called
+
+
+@dataclass(frozen=True, slots=True)
+class Form(Generic[Read]):
+    """What a form is to hold.
+
+    Attributes
+    ----------
+    read : callable
+        Makes of the other fields what is wanted of them; raises `InvalidRequest`
+        where they are wrong.
+    file_field : str
+        The field that is the recording.
+    recipe : Recipe
+        Which formats it may have.
+    max_bytes : int or None
+        The largest recording; None is the deployment's limit.
+    """
+
+    read: Callable[[Mapping[str, str]], Read]
+    file_field: str = "file"
+    recipe: Recipe = SEPARATE
+    max_bytes: int | None = None
+
+
+def with_callback(
+    read: Callable[[Mapping[str, str]], Read],
+) -> Callable[[Mapping[str, str]], tuple[Read, str | None]]:
+    """What reads the field ``callback_url`` as well, beside what `read` makes of the others."""
+
+    def reading(fields: Mapping[str, str]) -> tuple[Read, str | None]:
+        others = {name: value for name, value in fields.items() if name != CALLBACK_FIELD}
+        return read(others), fields.get(CALLBACK_FIELD) or None
+
+    return reading
+
+
+SEPARATION_FORM: Final[Form[tuple[SeparateOptions, str | None]]] = Form(
+    with_callback(separate_options)
+)
 
 
 async def receive_form(
     body: AsyncIterable[bytes],
     *,
+    form: Form[Read],
     content_type: str,
     owner: str,
     intake: Intake,
     blocking: Blocking,
-) -> tuple[Upload, SeparateOptions]:
-    """Store the form's file and read its options.
+) -> tuple[Upload, Read]:
+    """Store the form's file and read its other fields.
 
     Returns
     -------
-    Upload, SeparateOptions
-        The stored upload, ready for `Intake.submit_upload`.
+    Upload, Read
+        The stored upload, ready for `Intake.submit_upload`, and what `form.read`
+        made of the fields.
 
     Raises
     ------
@@ -49,20 +96,27 @@ async def receive_form(
     """
     reader = FormReader(content_type)
     async with AsyncExitStack() as stack:
-        form = _Form(intake, owner=owner, blocking=blocking, stack=stack)
+        received = _Received(form, intake, owner=owner, blocking=blocking, stack=stack)
         async for chunk in body:
             for event in reader.feed(chunk):
-                await form.take(event)
+                await received.take(event)
         reader.finish()
-        return form.result()
+        return received.result()
 
 
-class _Form:
+class _Received(Generic[Read]):
     """What has come of one form so far."""
 
     def __init__(
-        self, intake: Intake, *, owner: str, blocking: Blocking, stack: AsyncExitStack
+        self,
+        form: Form[Read],
+        intake: Intake,
+        *,
+        owner: str,
+        blocking: Blocking,
+        stack: AsyncExitStack,
     ) -> None:
+        self._form = form
         self._intake = intake
         self._owner = owner
         self._blocking = blocking
@@ -86,19 +140,20 @@ class _Form:
             case PartEnds():
                 await self._end()
 
-    def result(self) -> tuple[Upload, SeparateOptions]:
-        """The upload and the options, if they are fit for a job."""
+    def result(self) -> tuple[Upload, Read]:
+        """The upload and the fields, if they are fit for a job."""
         if self._upload is None or self._writer is None:
             raise MissingFile("No filename provided")
-        media.check_head(self._writer.head, name=self._upload.file_name)
-        return self._upload, separate_options(self._fields)
+        self._check_head(self._upload, self._writer)
+        return self._upload, self._form.read(self._fields)
 
     async def _begin(self, name: str, file_name: str | None) -> None:
-        if name == FILE_FIELD:
+        if name == self._form.file_field:
             self._field = None
             await self._open(file_name)
         elif file_name is not None:
-            raise MissingFile(f"No filename provided for the field {FILE_FIELD!r}, only {name!r}")
+            wanted = self._form.file_field
+            raise MissingFile(f"No filename provided for the field {wanted!r}, only {name!r}")
         elif len(self._fields) >= _MOST_FIELDS:
             raise InvalidRequest(f"the form has more than {_MOST_FIELDS} fields")
         else:
@@ -108,9 +163,12 @@ class _Form:
         if self._upload is not None:
             raise InvalidRequest("the form has more than one file; send one file a request")
         self._upload = await self._blocking.call(
-            self._intake.announce, owner=self._owner, file_name=file_name
+            self._intake.announce,
+            owner=self._owner,
+            file_name=file_name,
+            recipe=self._form.recipe,
         )
-        writer = self._intake.writer(self._upload)
+        writer = self._intake.writer(self._upload, max_bytes=self._form.max_bytes)
         self._writer = await self._stack.enter_async_context(_opened(writer, self._blocking))
 
     async def _end(self) -> None:
@@ -131,7 +189,11 @@ class _Form:
         await self._blocking.transfer(self._writer.write, block)
         # With the first block, so that a large file that is no sound is not
         # taken in to its end.
-        media.check_head(self._writer.head, name=self._upload.file_name)
+        self._check_head(self._upload, self._writer)
+
+    def _check_head(self, upload: Upload, writer: ObjectWriter) -> None:
+        inputs = self._form.recipe.inputs
+        media.check_head(writer.head, name=upload.file_name, accepted=inputs)
 
 
 @asynccontextmanager

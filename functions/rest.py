@@ -27,6 +27,7 @@ from functions.job_reads import JobReads
 from functions.lingering import Lingering
 from functions.routes import downloads, examples
 from functions.routes import pipeline as pipeline_routes
+from functions.routes import webhooks as webhook_routes
 from functions.telemetry import Event, count, entry_point, logger
 
 _CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
@@ -75,6 +76,7 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
     app.state.reads = JobReads(service.jobs, blocking=blocking)
     app.include_router(pipeline_routes.router)
     app.include_router(downloads.router)
+    app.include_router(webhook_routes.router)
     app.add_api_route("/", _console, include_in_schema=False)
     app.add_api_route("/docs", _docs_route(docs_assets), include_in_schema=False)
     app.add_exception_handler(ClearstemError, _problem)

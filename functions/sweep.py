@@ -1,4 +1,7 @@
-"""The clock: jobs whose ending got lost are ended, or started; expired ones are deleted."""
+"""The clock: jobs whose ending got lost are ended, or started; expired ones are deleted.
+
+Webhooks whose messages got lost are queued again.
+"""
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
@@ -20,4 +23,7 @@ def handler(_: Event, __: LambdaContext) -> dict[str, int]:
         logger().info("job removed", job_id=job_id)
     if removed:
         count("JobsRemoved", removed)
-    return {"swept": swept, "removed": removed}
+    woken = sum(1 for _ in wiring.service().announcer.wake())
+    if woken:
+        count("WebhooksWoken", woken)
+    return {"swept": swept, "removed": removed, "woken": woken}

@@ -12,7 +12,7 @@ from clearstem.options import separate_options
 from clearstem.settings import Settings
 from functions.dialects import pipeline
 from functions.dialects import pipeline_documents as documents
-from functions.form_upload import receive_form
+from functions.form_upload import SEPARATION_FORM, receive_form
 from functions.routes import examples
 from functions.routes.calls import CurrentCall
 from functions.telemetry import logger
@@ -65,6 +65,9 @@ class JobRequest(BaseModel):
     decompose: str | None = Field(default=None, examples=["accompaniment"])
     hpss_kernel: int | None = Field(default=None, examples=[31])
     hpss_margin: float | None = Field(default=None, examples=[1.0])
+    callback_url: str | None = Field(
+        default=None, description="Is told of the job's events by signed webhooks."
+    )
 
 
 @router.get(
@@ -110,14 +113,15 @@ async def process(request: Request, call: CurrentCall) -> JSONResponse:
     """
     _refuse_large(request, limit=call.service.settings.max_upload_bytes)
     intake = call.service.intake
-    upload, options = await receive_form(
+    upload, (options, callback_url) = await receive_form(
         request.stream(),
+        form=SEPARATION_FORM,
         content_type=request.headers.get("content-type", ""),
         owner=call.owner,
         intake=intake,
         blocking=call.blocking,
     )
-    job = await call.blocking.call(intake.submit_upload, upload, options)
+    job = await call.blocking.call(intake.submit_upload, upload, options, callback_url=callback_url)
     logger().info("job submitted", job_id=job.job_id, size_bytes=job.source.size_bytes)
     return JSONResponse(pipeline.job_document(job))
 
@@ -201,9 +205,11 @@ async def uploads(body: UploadRequest, call: CurrentCall) -> JSONResponse:
 )
 async def start_job(body: JobRequest, call: CurrentCall) -> JSONResponse:
     """Make a job of what was sent to storage; answers 200 and the job, as `/process` does."""
-    options = separate_options(body.model_dump(exclude={"upload_id"}))
+    options = separate_options(body.model_dump(exclude={"upload_id", "callback_url"}))
     upload = await call.blocking.call(call.service.uploads.get, body.upload_id, owner=call.owner)
-    job = await call.blocking.call(call.service.intake.submit_upload, upload, options)
+    job = await call.blocking.call(
+        call.service.intake.submit_upload, upload, options, callback_url=body.callback_url
+    )
     logger().info("job submitted", job_id=job.job_id, size_bytes=job.source.size_bytes)
     return JSONResponse(pipeline.job_document(job))
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-_SMALL = ("authorizer", "websocket", "push", "drop", "settle", "sweep")
+_SMALL = ("authorizer", "websocket", "push", "drop", "settle", "sweep", "dispatch", "webhook")
 _CHECK = """
 import sys
 import functions.{name} as module
