@@ -20,6 +20,7 @@ from infra.live import LiveApi, push_changes
 from infra.rest_api import RestApi
 from infra.stages import RecipeMachine, StageTasks
 from infra.storage import Storage
+from infra.webhooks import COURIER_TIMEOUT_S, WebhookQueues, dispatch_changes
 
 # Presigned URLs and keys carry the authority; a page's origin adds none.
 _CORS_ORIGINS: Final = ("*",)
@@ -58,10 +59,12 @@ class Service(cdk.Stack):
             for recipe in RECIPES.values()
         }
         self._live = LiveApi(self, "Live")
+        self._webhooks = WebhookQueues(self, "Webhooks")
         self._create_functions()
         self._connect_triggers()
         self._rest_api = RestApi(self, "Rest", function=self._rest, authorizer=self._authorizer)
         self._grant_storage()
+        self._grant_webhooks()
         self._grant_executions()
         self._grant_batch()
         self._name_outputs()
@@ -115,6 +118,8 @@ class Service(cdk.Stack):
             "CLEARSTEM_WEBSOCKET_URL": self._websocket_url(),
             "CLEARSTEM_KEYLESS_OWNER": self._keyless_owner.value_as_string,
             "CLEARSTEM_CORS_ORIGINS": ",".join(_CORS_ORIGINS),
+            "CLEARSTEM_WEBHOOK_QUEUE_URL": self._webhooks.orders.queue_url,
+            "CLEARSTEM_WEBHOOK_DEAD_LETTERS_URL": self._webhooks.given_up.queue_url,
             # API Gateway ends bodies at 6 MB: tracks go by a redirect to storage.
             "CLEARSTEM_STREAM_DOWNLOADS": "",
         }
@@ -156,6 +161,7 @@ class Service(cdk.Stack):
         self._push_lost = DeadLetters(self, "PushDeadLetters")
         self._drop_lost = DeadLetters(self, "DropDeadLetters")
         self._settle_lost = DeadLetters(self, "SettleDeadLetters")
+        self._dispatch_lost = DeadLetters(self, "DispatchDeadLetters")
         # The gateway gives up after 29 s; a whole CPU halves FastAPI's cold start.
         self._rest = function("rest", seconds=29, memory_mb=1769)
         # Nobody waits longer at a door. 512 MB: below that importing boto3 is felt.
@@ -167,10 +173,15 @@ class Service(cdk.Stack):
         self._settle = function("settle", seconds=30, lost=self._settle_lost)
         # All unfinished jobs, within the five minutes to its next turn.
         self._sweep = function("sweep", seconds=240)
+        self._dispatch = function("dispatch", seconds=60)
+        # A receiver has 15 s, and its name half of that to be looked up.
+        self._courier = function("webhook", seconds=COURIER_TIMEOUT_S)
 
     def _connect_triggers(self) -> None:
         self._live.connect(self._websocket, authorizer=self._authorizer)
         push_changes(self._storage.table, to=self._push, dead_letters=self._push_lost)
+        dispatch_changes(self._storage.table, to=self._dispatch, dead_letters=self._dispatch_lost)
+        self._webhooks.attempt_by(self._courier)
         watch_drop(self._storage.drop, function=self._drop)
         BadEndings(
             self,
@@ -216,6 +227,18 @@ class Service(cdk.Stack):
         # Push sends snapshots; the socket's own function says what was wrong with a message.
         for sender in (self._push, self._websocket):
             self._live.stage.grant_management_api_access(sender)
+
+    def _grant_webhooks(self) -> None:
+        """Who sets deliveries on their way, and who makes their attempts."""
+        table, queues = self._storage.table, self._webhooks
+        table.grant(self._dispatch, *_READ_ITEM, "dynamodb:PutItem", "dynamodb:Query")
+        # It notes what came of an attempt, and disables what answers 410.
+        table.grant(self._courier, *_CHANGE_JOB)
+        # An owner may remove his webhooks.
+        table.grant(self._rest, "dynamodb:DeleteItem")
+        for sender in (self._dispatch, self._courier, self._rest, self._sweep):
+            queues.orders.grant_send_messages(sender)
+        queues.given_up.grant_send_messages(self._courier)
 
     def _grant_executions(self) -> None:
         for machine in self._machines.values():

@@ -48,13 +48,15 @@ CHANGE = READ | {"PutItem", "UpdateItem"}
 @pytest.mark.parametrize(
     ("role", "allowed"),
     [
-        ("RestHandler", CHANGE | {"Query", "BatchGetItem"}),
+        ("RestHandler", CHANGE | {"Query", "BatchGetItem", "DeleteItem"}),
         ("AuthorizerHandler", READ | {"UpdateItem"}),
         ("WebsocketHandler", READ | {"Query", "PutItem", "DeleteItem"}),
         ("PushHandler", READ | {"Query", "DeleteItem"}),
         ("DropHandler", CHANGE),
         ("SettleHandler", CHANGE),
         ("SweepHandler", CHANGE | {"Query"}),
+        ("DispatchHandler", READ | {"Query", "PutItem"}),
+        ("WebhookHandler", CHANGE),
         ("StagesRole", CHANGE),
     ],
 )

@@ -6,9 +6,28 @@ import re
 import pytest
 
 from infra import checks, synth
-from tests.infra.reading import functions, of_type, only
+from tests.infra.reading import functions, mappings, of_type, only
 
-HANDLERS = ("rest", "authorizer", "websocket", "push", "drop", "settle", "sweep")
+HANDLERS = (
+    "rest",
+    "authorizer",
+    "websocket",
+    "push",
+    "drop",
+    "settle",
+    "sweep",
+    "dispatch",
+    "webhook",
+)
+# What every deployment leaves at its default.
+DEFAULTS = {
+    "CLEARSTEM_PROGRESS_INTERVAL_S",
+    "CLEARSTEM_RATE_BURST",
+    "CLEARSTEM_RATE_PER_S",
+    "CLEARSTEM_URL_ALLOW_LOOPBACK",
+    "CLEARSTEM_URL_IDLE_S",
+    "CLEARSTEM_URL_TOTAL_S",
+}
 
 
 def test_no_bucket_is_public_unencrypted_or_reachable_without_tls(template):
@@ -113,7 +132,7 @@ def test_deleting_the_stack_deletes_nobodys_recordings(template):
 
 def test_dead_letters_are_encrypted_kept_for_long_and_sent_by_tls_only(template):
     queues = of_type(template, "AWS::SQS::Queue")
-    assert len(queues) == 3
+    assert len(queues) == 6
     for queue in queues.values():
         assert queue["SqsManagedSseEnabled"] is True
         assert queue["MessageRetentionPeriod"] == 14 * 24 * 3600
@@ -149,10 +168,9 @@ def test_every_function_is_told_all_that_settings_reads(template, handler):
     read = set(
         re.findall(r'"(CLEARSTEM_\w+)"', (synth.ROOT / "clearstem" / "settings.py").read_text())
     )
-    # A deployment has no reason to change how often progress is written; how a network is run is
-    # the stage image's matter.
+    # How a network is run is the stage image's matter.
     of_the_image = {"CLEARSTEM_CACHE_DIR", "CLEARSTEM_SEPARATOR_PRECISION"}
-    assert read - of_the_image - {"CLEARSTEM_PROGRESS_INTERVAL_S"} <= told
+    assert read - of_the_image - DEFAULTS <= told
     assert {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "LOG_LEVEL"} <= told
 
 
@@ -249,7 +267,7 @@ def test_what_drop_and_settle_cannot_handle_is_kept(template):
 
 
 def test_the_stream_is_read_whole_and_a_poison_record_laid_aside(template):
-    mapping = only(of_type(template, "AWS::Lambda::EventSourceMapping"))
+    mapping = only(mappings(template, of="push"))
     assert mapping["StartingPosition"] == "TRIM_HORIZON"
     assert mapping["BatchSize"] == 25
     assert mapping["MaximumBatchingWindowInSeconds"] == 0
