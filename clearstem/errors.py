@@ -30,6 +30,7 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
     │   └── TooManyRequests         429
     ├── EngineUnavailable           503   a separator was asked for that is not there
     ├── Contention                  503   a record kept changing under a writer
+    ├── IssuerUnavailable           503   tokens cannot be verified, for lack of keys
     ├── UrlFailed                   502   a user's address does not give or take what it should
     │   └── UrlUnreachable                it may, if it is asked again
     └── StageError                        a stage task cannot go on
@@ -98,7 +99,7 @@ class UrlRefused(InvalidRequest):
 
 
 class Unauthorized(RequestError):
-    """No key, an unknown key or a revoked one."""
+    """No key, token or ticket, or one that is not good."""
 
     http_status = 401
 
@@ -205,6 +206,13 @@ class Contention(ClearstemError):
 
     http_status = 503
     state_name = "Clearstem.Contention"
+
+
+class IssuerUnavailable(ClearstemError):
+    """The issuer of tokens does not give the keys that they are verified by."""
+
+    http_status = 503
+    state_name = "Clearstem.IssuerUnavailable"
 
 
 class UrlFailed(ClearstemError):

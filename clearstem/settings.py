@@ -59,6 +59,11 @@ class Settings:
         and nowhere else.
     webhook_queue_url, webhook_dead_letters_url : str
         The queues of deliveries and of those given up.
+    oidc_issuer, oidc_audience, oidc_jwks_url : str
+        Whose bearer tokens are taken, for whom they must be, and where the issuer
+        publishes its keys; all empty: no tokens are taken.
+    oidc_leeway_s : float
+        How far the issuer's clock may be from ours.
     rate_per_s : float
         Requests per second that an owner may make in the long run; 0 sets no limit.
     rate_burst : int
@@ -91,6 +96,10 @@ class Settings:
     webhook_allow_loopback: bool = False
     webhook_queue_url: str = ""
     webhook_dead_letters_url: str = ""
+    oidc_issuer: str = ""
+    oidc_audience: str = ""
+    oidc_jwks_url: str = ""
+    oidc_leeway_s: float = 60.0
     rate_per_s: float = 0.0
     rate_burst: int = 200
 
@@ -129,6 +138,10 @@ class Settings:
             webhook_allow_loopback=_is_local(env.get("AWS_ENDPOINT_URL", "")),
             webhook_queue_url=env.get("CLEARSTEM_WEBHOOK_QUEUE_URL", ""),
             webhook_dead_letters_url=env.get("CLEARSTEM_WEBHOOK_DEAD_LETTERS_URL", ""),
+            oidc_issuer=env.get("CLEARSTEM_OIDC_ISSUER", ""),
+            oidc_audience=env.get("CLEARSTEM_OIDC_AUDIENCE", ""),
+            oidc_jwks_url=env.get("CLEARSTEM_OIDC_JWKS_URL", ""),
+            oidc_leeway_s=float(env.get("CLEARSTEM_OIDC_LEEWAY_S") or 60.0),
             rate_per_s=float(env.get("CLEARSTEM_RATE_PER_S") or 0.0),
             rate_burst=int(env.get("CLEARSTEM_RATE_BURST") or 200),
         )
