@@ -21,6 +21,7 @@ from clearstem import models
 from clearstem.client import Client, is_final
 from clearstem.errors import ClearstemError
 from clearstem.options import EngineChoice
+from clearstem.scopes import ALL_SCOPES, Scope
 from clearstem.service import Service, utc_now
 from clearstem.settings import Settings
 from clearstem.terminal import JobBars, download_bar, print_result
@@ -192,10 +193,17 @@ def _print_webhook(received: Received) -> None:
 
 
 @keys_app.command("create")
-def create_key(owner: str, state: State = DEFAULT_STATE) -> None:
+def create_key(
+    owner: str,
+    scope: Annotated[
+        list[Scope], typer.Option(help="What it may be used for; everything if not given.")
+    ] = list(ALL_SCOPES),  # noqa: B006  # typer reads it and changes nothing
+    state: State = DEFAULT_STATE,
+) -> None:
     """Make an API key for an owner and print it, this once."""
     with _told_errors():
-        text, _ = _service(state).accounts.create_key(owner, at=utc_now())
+        accounts = _service(state).accounts
+        text, _ = accounts.create_key(owner, at=utc_now(), scopes=tuple(scope))
         _console.print(text, highlight=False, soft_wrap=True)
 
 

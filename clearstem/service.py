@@ -17,7 +17,9 @@ from clearstem.accounts import Accounts
 from clearstem.broadcast import Broadcast, Render
 from clearstem.connections import ConnectionTable
 from clearstem.control import JobControl
+from clearstem.entry_tickets import EntryTickets
 from clearstem.executions import Executions
+from clearstem.identity import Identity
 from clearstem.intake import Intake
 from clearstem.job_log import JobLog
 from clearstem.job_table import JobTable
@@ -28,6 +30,7 @@ from clearstem.reporting import StageReporter
 from clearstem.retention import RetentionTable
 from clearstem.settings import Settings
 from clearstem.settling import Settler
+from clearstem.tokens import KeySet, Tokens, fetch_keys
 from clearstem.track_store import TrackStore
 from clearstem.uploads import UploadTable
 from clearstem.webhook_deliveries import DeliveryTable
@@ -63,6 +66,8 @@ class Service:
     ----------
     executions : Mapping[str, Executions]
         The state machines, by the recipe's name.
+    tokens : Tokens or None
+        What verifies bearer tokens, and keeps the issuer's keys.
     client : callable
         ``client(name)`` or ``client(name, endpoint_url=…)`` makes a boto3 client.
     """
@@ -75,6 +80,7 @@ class Service:
     store: TrackStore
     executions: Mapping[str, Executions]
     client: Callable[..., Any]
+    tokens: Tokens | None = None
     now: Callable[[], datetime] = utc_now
     new_id: Callable[[], str] = new_id
 
@@ -110,7 +116,24 @@ class Service:
             store=TrackStore(client("s3")),
             executions={name: Executions(steps, arn) for name, arn in machines.items()},
             client=client,
+            tokens=_tokens(settings),
         )
+
+    @property
+    def identity(self) -> Identity:
+        """What finds out who is calling."""
+        return Identity(
+            self.accounts,
+            self.entry_tickets,
+            tokens=self.tokens,
+            keyless_owner=self.settings.keyless_owner,
+            now=self.now,
+        )
+
+    @property
+    def entry_tickets(self) -> EntryTickets:
+        """What lets browsers' sockets and event streams in."""
+        return EntryTickets(self.jobs.client, self.jobs.table)
 
     @property
     def intake(self) -> Intake:
@@ -203,3 +226,16 @@ class Service:
             monotonic=monotonic,
             interval_s=self.settings.progress_interval_s,
         )
+
+
+def _tokens(settings: Settings) -> Tokens | None:
+    url = settings.oidc_jwks_url
+    # Without any one of them a token of anybody's, or for anybody, would do.
+    if not (settings.oidc_issuer and settings.oidc_audience and url):
+        return None
+    return Tokens(
+        settings.oidc_issuer,
+        settings.oidc_audience,
+        KeySet(lambda: fetch_keys(url)),
+        leeway_s=settings.oidc_leeway_s,
+    )

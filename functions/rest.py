@@ -27,6 +27,7 @@ from functions.job_reads import JobReads
 from functions.lingering import Lingering
 from functions.routes import downloads, examples
 from functions.routes import pipeline as pipeline_routes
+from functions.routes import tickets as ticket_routes
 from functions.routes import webhooks as webhook_routes
 from functions.telemetry import Event, count, entry_point, logger
 
@@ -43,7 +44,8 @@ main, main_harmonic and main_percussive.
 WebSocket API's own address with `?job_id={job_id}`) sends the document of `GET /job/{job_id}` at
 once and then at every change, and closes after the last. A connection to `/v1/wss` watches what it
 asks for by messages: `{"action": "subscribe", "job_id": "…"}`. A client that cannot send the header
-`x-api-key`, as a browser's WebSocket, gives its key as the query parameter `api_key`.
+`x-api-key`, as a browser's WebSocket, asks `POST /tickets` for a ticket and gives it as the query
+parameter `ticket`; it is good once, for a minute.
 
 **Errors** have the body `{"detail": "…"}`. All routes of the API allow calls from other origins as
 the deployment decides.
@@ -77,6 +79,7 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
     app.include_router(pipeline_routes.router)
     app.include_router(downloads.router)
     app.include_router(webhook_routes.router)
+    app.include_router(ticket_routes.router)
     app.add_api_route("/", _console, include_in_schema=False)
     app.add_api_route("/docs", _docs_route(docs_assets), include_in_schema=False)
     app.add_exception_handler(ClearstemError, _problem)

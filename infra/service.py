@@ -73,6 +73,14 @@ class Service(cdk.Stack):
         self._keyless_owner = self._parameter(
             "KeylessOwner", "Who calls without a key; empty: a key is always needed."
         )
+        self._oidc = {
+            name: self._parameter(name, description)
+            for name, description in (
+                ("OidcIssuer", "Whose bearer tokens are taken; empty: nobody's."),
+                ("OidcAudience", "For whom those tokens must be."),
+                ("OidcJwksUrl", "Where the issuer publishes its keys, by https."),
+            )
+        }
         self._separator_model = self._parameter(
             "SeparatorModel", "Model whose weights are baked into the stage images; empty: none."
         )
@@ -118,6 +126,9 @@ class Service(cdk.Stack):
             "CLEARSTEM_WEBSOCKET_URL": self._websocket_url(),
             "CLEARSTEM_KEYLESS_OWNER": self._keyless_owner.value_as_string,
             "CLEARSTEM_CORS_ORIGINS": ",".join(_CORS_ORIGINS),
+            "CLEARSTEM_OIDC_ISSUER": self._oidc["OidcIssuer"].value_as_string,
+            "CLEARSTEM_OIDC_AUDIENCE": self._oidc["OidcAudience"].value_as_string,
+            "CLEARSTEM_OIDC_JWKS_URL": self._oidc["OidcJwksUrl"].value_as_string,
             "CLEARSTEM_WEBHOOK_QUEUE_URL": self._webhooks.orders.queue_url,
             "CLEARSTEM_WEBHOOK_DEAD_LETTERS_URL": self._webhooks.given_up.queue_url,
             # API Gateway ends bodies at 6 MB: tracks go by a redirect to storage.
@@ -196,8 +207,8 @@ class Service(cdk.Stack):
         storage, table = self._storage, self._storage.table
         listed = "dynamodb:Query"
         table.grant(self._rest, *_CHANGE_JOB, listed, "dynamodb:BatchGetItem")
-        # It notes when a key was last used.
-        table.grant(self._authorizer, *_READ_ITEM, "dynamodb:UpdateItem")
+        # It notes when a key was last used, and uses tickets up.
+        table.grant(self._authorizer, *_READ_ITEM, "dynamodb:UpdateItem", "dynamodb:DeleteItem")
         for watcher in (self._websocket, self._push):
             table.grant(watcher, *_READ_ITEM, listed, "dynamodb:DeleteItem")
         table.grant(self._websocket, "dynamodb:PutItem")
@@ -234,7 +245,7 @@ class Service(cdk.Stack):
         table.grant(self._dispatch, *_READ_ITEM, "dynamodb:PutItem", "dynamodb:Query")
         # It notes what came of an attempt, and disables what answers 410.
         table.grant(self._courier, *_CHANGE_JOB)
-        # An owner may remove his webhooks.
+        # An owner may remove his webhooks, and use a ticket.
         table.grant(self._rest, "dynamodb:DeleteItem")
         for sender in (self._dispatch, self._courier, self._rest, self._sweep):
             queues.orders.grant_send_messages(sender)

@@ -98,7 +98,7 @@ def test_authorizer_lets_a_key_pass_to_the_whole_rest_api(deployed: Service) -> 
     event = recorded("authorizer_rest")
     event["headers"]["x-api-key"] = text
     policy = call(authorizer.handler, event)
-    assert policy["context"] == {"owner": "alice"}
+    assert policy["context"] == {"owner": "alice", "scopes": "admin jobs:read jobs:write"}
     assert policy["usageIdentifierKey"] == "alice"
     statement = policy["policyDocument"]["Statement"][0]
     assert statement["Effect"] == "Allow"
@@ -138,7 +138,7 @@ def test_a_socket_of_the_audo_dialect_needs_a_key_whoever_calls_without_one(
     event = recorded("authorizer_websocket")
     event["headers"] = {}
     event["queryStringParameters"] = {"job_id": "1", "dialect": "pipeline"}
-    assert call(authorizer.handler, event)["context"] == {"owner": "local"}
+    assert call(authorizer.handler, event)["context"]["owner"] == "local"
     event["queryStringParameters"]["dialect"] = "audo"
     with pytest.raises(Exception, match=r"^Unauthorized$"):
         call(authorizer.handler, event)

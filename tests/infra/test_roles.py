@@ -49,7 +49,7 @@ CHANGE = READ | {"PutItem", "UpdateItem"}
     ("role", "allowed"),
     [
         ("RestHandler", CHANGE | {"Query", "BatchGetItem", "DeleteItem"}),
-        ("AuthorizerHandler", READ | {"UpdateItem"}),
+        ("AuthorizerHandler", READ | {"UpdateItem", "DeleteItem"}),
         ("WebsocketHandler", READ | {"Query", "PutItem", "DeleteItem"}),
         ("PushHandler", READ | {"Query", "DeleteItem"}),
         ("DropHandler", CHANGE),

@@ -21,6 +21,7 @@ HANDLERS = (
 )
 # What every deployment leaves at its default.
 DEFAULTS = {
+    "CLEARSTEM_OIDC_LEEWAY_S",
     "CLEARSTEM_PROGRESS_INTERVAL_S",
     "CLEARSTEM_RATE_BURST",
     "CLEARSTEM_RATE_PER_S",
@@ -188,7 +189,16 @@ def test_parameters_are_all_optional_and_outputs_complete(template):
     assert {
         name: spec["Default"] for name, spec in template["Parameters"].items()
     } == dict.fromkeys(
-        ("KeylessOwner", "SeparatorModel", "DenoiserModel", "ModelsDir", "WebSocketManagementUrl"),
+        (
+            "KeylessOwner",
+            "OidcIssuer",
+            "OidcAudience",
+            "OidcJwksUrl",
+            "SeparatorModel",
+            "DenoiserModel",
+            "ModelsDir",
+            "WebSocketManagementUrl",
+        ),
         "",
     )
     assert set(template["Outputs"]) == {
