@@ -13,7 +13,7 @@ from typing import Final
 from clearstem import media
 from clearstem.accounts import check_owner
 from clearstem.addresses import check_address, file_name_of
-from clearstem.control import JobControl
+from clearstem.control import NOT_STARTED, JobControl
 from clearstem.denoisers import engine_for
 from clearstem.errors import (
     ClearstemError,
@@ -52,6 +52,9 @@ class Intake:
         The time, in UTC.
     new_id : callable
         A fresh UUID in text form.
+    new_job_id : callable or None
+        Ids that were reserved for the jobs of one request: one that is taken was
+        taken by the same request before.
     """
 
     settings: Settings
@@ -61,6 +64,7 @@ class Intake:
     executions: Mapping[str, Executions]
     now: Callable[[], datetime]
     new_id: Callable[[], str]
+    new_job_id: Callable[[], str] | None = None
 
     def announce(self, *, owner: str, file_name: str | None, recipe: Recipe = SEPARATE) -> Upload:
         """Make room for one recording, of a kind that the recipe reads.
@@ -117,7 +121,7 @@ class Intake:
         """
         self._check_address(output_url, named="output")
         self._check_callback(callback_url)
-        job_id = self.new_id()
+        job_id = (self.new_job_id or self.new_id)()
         return self.submit(
             job_id=job_id,
             owner=upload.owner,
@@ -153,7 +157,7 @@ class Intake:
         self._check_address(url, named="input")
         self._check_address(output_url, named="output")
         self._check_callback(callback_url)
-        job_id = self.new_id()
+        job_id = (self.new_job_id or self.new_id)()
         return self.submit(
             job_id=job_id,
             owner=owner,
@@ -180,27 +184,44 @@ class Intake:
         Raises
         ------
         JobExists
-            The id is taken; nothing is started anew.
+            The id is taken, and was not reserved for this request; nothing is
+            started anew.
         """
-        job = self.jobs.create(
-            queued_job(
-                job_id=job_id,
-                owner=owner,
-                recipe=options.recipe,
-                source=source,
-                destination=destination,
-                options=options,
-                engine=engine_for(options, settings=self.settings),
-                at=self.now(),
-                download_token=self.new_id(),
-                output_url=output_url,
-                callback_url=callback_url,
+        try:
+            job = self.jobs.create(
+                queued_job(
+                    job_id=job_id,
+                    owner=owner,
+                    recipe=options.recipe,
+                    source=source,
+                    destination=destination,
+                    options=options,
+                    engine=engine_for(options, settings=self.settings),
+                    at=self.now(),
+                    download_token=self.new_id(),
+                    output_url=output_url,
+                    callback_url=callback_url,
+                )
             )
-        )
-        JobControl(
-            jobs=self.jobs, store=self.store, executions=self.executions, now=self.now
-        ).begin(job)
+        except JobExists:
+            if self.new_job_id is None:
+                raise
+            return self._made_before(job_id)
+        self._control.begin(job)
         return job
+
+    def _made_before(self, job_id: str) -> Job:
+        """The job that an earlier try of this request made; started now, if it never was."""
+        job = self.jobs.get(job_id)
+        if job.failure is not None and job.failure.name == NOT_STARTED:
+            return self._control.retry(job_id)
+        return job
+
+    @property
+    def _control(self) -> JobControl:
+        return JobControl(
+            jobs=self.jobs, store=self.store, executions=self.executions, now=self.now
+        )
 
     def submit_drop(self, location: Location, *, event_id: str) -> Job | None:
         """Make a job of an object dropped under ``drop/OWNER/``.

@@ -19,6 +19,7 @@ from clearstem.connections import ConnectionTable
 from clearstem.control import JobControl
 from clearstem.entry_tickets import EntryTickets
 from clearstem.executions import Executions
+from clearstem.idempotency import IdempotencyTable
 from clearstem.identity import Identity
 from clearstem.intake import Intake
 from clearstem.job_log import JobLog
@@ -68,6 +69,8 @@ class Service:
         The state machines, by the recipe's name.
     tokens : Tokens or None
         What verifies bearer tokens, and keeps the issuer's keys.
+    new_job_id : callable or None
+        Reserved ids for the jobs of one request; see `clearstem.idempotency`.
     client : callable
         ``client(name)`` or ``client(name, endpoint_url=…)`` makes a boto3 client.
     """
@@ -81,6 +84,7 @@ class Service:
     executions: Mapping[str, Executions]
     client: Callable[..., Any]
     tokens: Tokens | None = None
+    new_job_id: Callable[[], str] | None = None
     now: Callable[[], datetime] = utc_now
     new_id: Callable[[], str] = new_id
 
@@ -146,7 +150,13 @@ class Service:
             executions=self.executions,
             now=self.now,
             new_id=self.new_id,
+            new_job_id=self.new_job_id,
         )
+
+    @property
+    def idempotency(self) -> IdempotencyTable:
+        """What answers repeated requests."""
+        return IdempotencyTable(self.jobs.client, self.jobs.table)
 
     @property
     def limits(self) -> RateLimits:

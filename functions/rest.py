@@ -18,11 +18,18 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from mangum import Mangum
 from starlette.requests import ClientDisconnect
 
-from clearstem.errors import ClearstemError, Contention, InvalidRequest, TooManyRequests
+from clearstem.errors import (
+    ClearstemError,
+    Contention,
+    InvalidRequest,
+    KeyReused,
+    TooManyRequests,
+)
 from clearstem.service import Service
 from functions import dialects, wiring
 from functions.blocking import Blocking
 from functions.dialects import pipeline
+from functions.idempotency import REPLAYED, Idempotent
 from functions.job_reads import JobReads
 from functions.lingering import Lingering
 from functions.routes import downloads, examples
@@ -46,6 +53,10 @@ once and then at every change, and closes after the last. A connection to `/v1/w
 asks for by messages: `{"action": "subscribe", "job_id": "…"}`. A client that cannot send the header
 `x-api-key`, as a browser's WebSocket, asks `POST /tickets` for a ticket and gives it as the query
 parameter `ticket`; it is good once, for a minute.
+
+**Retries** of any POST are safe with the header `Idempotency-Key`: within 24 hours the same request
+with the same key gets the same answer and does nothing again; another request with that key, or one
+that comes while the first is still under way, is a 409.
 
 **Errors** have the body `{"detail": "…"}`. All routes of the API allow calls from other origins as
 the deployment decides.
@@ -86,12 +97,13 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _fault)
+    app.add_middleware(Idempotent, problem=_problem)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(service.settings.cors_origins),
         allow_methods=["*"],
         allow_headers=["*"],
-        expose_headers=["Content-Disposition", "Content-Range", "ETag", "Retry-After"],
+        expose_headers=["Content-Disposition", "Content-Range", "ETag", "Retry-After", REPLAYED],
     )
     app.add_middleware(Lingering)
     return app
@@ -143,7 +155,7 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 
 def _retry_after_s(error: ClearstemError) -> int | None:
-    if isinstance(error, TooManyRequests):
+    if isinstance(error, TooManyRequests | KeyReused):
         return error.retry_after_s
     return 1 if isinstance(error, Contention) else None
 

@@ -1,6 +1,6 @@
 """What every route needs: the core, the threads for it, and who is calling."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -82,6 +82,9 @@ async def _call(
     owner = caller.owner
     if service.settings.rate_per_s > 0 and not _uploads(request.url.path):
         await blocking.call(service.limits.take, owner, at=service.now())
+    reserved = getattr(request.state, "job_ids", None)
+    if reserved is not None:
+        service = replace(service, new_job_id=reserved)
     return Call(service, blocking, request.app.state.reads, owner)
 
 
