@@ -8,6 +8,7 @@ from typing_extensions import TypedDict  # pydantic asks for this one below Pyth
 
 from clearstem.entry_tickets import LIFETIME
 from functions.routes import examples
+from functions.routes import webhook_examples as shown_as
 from functions.routes.calls import CurrentCall
 
 router: Final = APIRouter(tags=["service"])
@@ -28,7 +29,7 @@ class TicketDocument(TypedDict):
     "/tickets",
     summary="Get a ticket for one WebSocket or event stream",
     response_model=TicketDocument,
-    responses=_REFUSED,
+    responses={200: examples.answer(shown_as.TICKET), **_REFUSED},
 )
 async def ticket(call: CurrentCall) -> JSONResponse:
     """Give a ticket for the query parameter `ticket`; it is good once, for a minute."""

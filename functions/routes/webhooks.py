@@ -17,6 +17,7 @@ from clearstem.webhook_endpoints import (
 from clearstem.webhook_secrets import Secrets, new_secret
 from functions.dialects import webhooks as documents
 from functions.routes import examples
+from functions.routes import webhook_examples as shown_as
 from functions.routes.calls import Call, CurrentCall
 
 router: Final = APIRouter(prefix="/webhooks", tags=["webhooks"])
@@ -58,7 +59,7 @@ class RedeliverRequest(BaseModel):
     max_body_size=_JSON_BYTES,
     summary="Register an address that is told of all jobs",
     response_model=documents.NewWebhookDocument,
-    responses=_REFUSED,
+    responses={200: examples.answer(shown_as.NEW_WEBHOOK), **_REFUSED},
 )
 async def register(body: WebhookRequest, call: CurrentCall) -> JSONResponse:
     """Register an address; its secret is in the answer."""
@@ -80,7 +81,7 @@ async def register(body: WebhookRequest, call: CurrentCall) -> JSONResponse:
     "",
     summary="The caller's webhooks",
     response_model=documents.WebhooksDocument,
-    responses=_REFUSED,
+    responses={200: examples.answer(shown_as.WEBHOOKS), **_REFUSED},
 )
 async def listed(call: CurrentCall) -> JSONResponse:
     """List what the caller registered, without secrets."""
@@ -91,8 +92,8 @@ async def listed(call: CurrentCall) -> JSONResponse:
 @router.get(
     "/{webhook_id}",
     summary="A webhook with its secret",
-    response_model=documents.SecretDocument,
-    responses=_NO_WEBHOOK,
+    response_model=documents.NewWebhookDocument | documents.SecretDocument,
+    responses={200: examples.answer(shown_as.NEW_WEBHOOK), **_NO_WEBHOOK},
 )
 async def shown(webhook_id: str, call: CurrentCall) -> JSONResponse:
     """Show a webhook and its secret; `callbacks` is what signs jobs' `callback_url`s."""
@@ -124,7 +125,7 @@ async def removed(webhook_id: str, call: CurrentCall) -> Response:
     "/{webhook_id}/rotate",
     summary="Give a webhook a new secret",
     response_model=documents.SecretDocument,
-    responses=_NO_WEBHOOK,
+    responses={200: examples.answer(shown_as.SECRET), **_NO_WEBHOOK},
 )
 async def rotated(webhook_id: str, call: CurrentCall) -> JSONResponse:
     """Sign with a new secret, and for 24 h with the one before it as well."""
@@ -138,7 +139,7 @@ async def rotated(webhook_id: str, call: CurrentCall) -> JSONResponse:
     "/{webhook_id}/deliveries",
     summary="What was sent to a webhook, newest first",
     response_model=documents.DeliveriesDocument,
-    responses=_NO_WEBHOOK,
+    responses={200: examples.answer(shown_as.DELIVERIES), **_NO_WEBHOOK},
 )
 async def deliveries(
     webhook_id: str,
@@ -163,7 +164,7 @@ async def deliveries(
     max_body_size=_JSON_BYTES,
     summary="Send an event to a webhook once more",
     response_model=documents.DeliveryDocument,
-    responses=_NO_WEBHOOK,
+    responses={200: examples.answer(shown_as.DELIVERY), **_NO_WEBHOOK},
 )
 async def redelivered(webhook_id: str, body: RedeliverRequest, call: CurrentCall) -> JSONResponse:
     """Send an event again, under the same id, with the whole schedule of attempts."""

@@ -156,3 +156,16 @@ def test_another_owners_webhooks_are_as_unknown_as_none(service: Service) -> Non
             assert answer.status_code == 404
         assert api.get("/webhooks", headers=headers[1]).json() == {"webhooks": []}
         assert api.get("/webhooks").status_code == 401
+
+
+def test_the_examples_have_the_fields_of_real_documents(api: TestClient, service: Service) -> None:
+    from functions.routes import webhook_examples as examples
+
+    made = register(api)
+    assert list(examples.NEW_WEBHOOK) == list(made)
+    announced(service)
+    path = f"/webhooks/{made['webhook_id']}"
+    assert list(examples.WEBHOOK) == list(api.get("/webhooks").json()["webhooks"][0])
+    assert list(examples.DELIVERY) == list(api.get(f"{path}/deliveries").json()["deliveries"][0])
+    assert list(examples.SECRET) == list(api.post(f"{path}/rotate").json())
+    assert list(examples.TICKET) == list(api.post("/tickets").json())
