@@ -28,6 +28,7 @@ NAMES = (
     "memory",
     "denoise",
     "denoise_quality",
+    "watchers",
 )
 REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 _HEAD = """# Benchmarks

@@ -46,19 +46,23 @@ class Broadcast:
 
     def tell_watchers(self, job_id: str) -> int:
         """Send the job's state to all who watch it; answers how many were reached."""
+        watchers = self.connections.watchers(job_id)
+        if not watchers:
+            return 0  # most changes: the job need not be read
         try:
             job = self.jobs.get(job_id)
         except JobNotFound:
             return 0
-        watchers = self.connections.watchers(job_id)
-        return sum(self._send(connection, job) for connection in watchers)
+        ahead = self.jobs.jobs_ahead(job)
+        return sum(self._send(connection, job, ahead) for connection in watchers)
 
     def tell(self, connection: Connection, *, job_id: str) -> bool:
         """Send the job's state to one connection; whether it was reached."""
         try:
-            return self._send(connection, self.jobs.get(job_id))
+            job = self.jobs.get(job_id)
         except JobNotFound:
             return False
+        return self._send(connection, job, self.jobs.jobs_ahead(job))
 
     def say(self, connection_id: str, frame: str) -> bool:
         """Send a frame to one connection; whether it was reached.
@@ -76,8 +80,8 @@ class Broadcast:
         self.connections.close(connection_id)
         return False
 
-    def _send(self, connection: Connection, job: Job) -> bool:
-        frame = self.render[connection.dialect](job, self.jobs.jobs_ahead(job))
+    def _send(self, connection: Connection, job: Job, ahead: int) -> bool:
+        frame = self.render[connection.dialect](job, ahead)
         reached = self.say(connection.connection_id, frame)
         if reached and job.state.is_final and connection.job_id == job.job_id:
             # It was opened for this job alone, and there is nothing more to say.

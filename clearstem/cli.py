@@ -18,9 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from clearstem import models
+from clearstem.cli_jobs import JobCommands
 from clearstem.client import Client, is_final
 from clearstem.errors import ClearstemError
-from clearstem.options import EngineChoice
+from clearstem.options import DenoiserChoice, EngineChoice
 from clearstem.scopes import ALL_SCOPES, Scope
 from clearstem.service import Service, utc_now
 from clearstem.settings import Settings
@@ -61,6 +62,7 @@ Url = Annotated[
 Key = Annotated[str, typer.Option(envvar="CLEARSTEM_KEY", help="API key, where one is needed.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the tracks.")]
 Engine = Annotated[EngineChoice, typer.Option(help="Separator; auto takes the best there is.")]
+Denoiser = Annotated[DenoiserChoice, typer.Option(help="Denoiser; auto takes the best there is.")]
 Format = Annotated[OutputFormat, typer.Option("--format", help="File format of the tracks.")]
 ModelName = Annotated[str, typer.Argument(help="As `models list` shows it.")]
 State = Annotated[Path, typer.Option("--state", help="Folder the local server keeps its state in.")]
@@ -102,6 +104,30 @@ def separate(
     """Separate a recording into nine tracks and write them, with report.json, to a folder."""
     with _told_errors(), Client(url, key=key or None) as client:
         _separate(client, file, output=output, engine=engine, output_format=output_format)
+
+
+@app.command()
+def denoise(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+    output: Output = Path("out"),
+    engine: Denoiser = DenoiserChoice.AUTO,
+    output_format: Annotated[
+        str, typer.Option("--format", help="File format; else the recording's own.")
+    ] = "",
+    strength: Annotated[
+        float, typer.Option(min=1, max=100, help="How much of the noise goes, in percent.")
+    ] = 100.0,
+    level: Annotated[
+        float | None, typer.Option(help="Loudness to bring it to, in LUFS; else it stays.")
+    ] = None,
+    url: Url = _DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Take the noise off a recording, audio or video, and write it to a folder."""
+    options = {"engine": engine.value, "format": output_format, "strength": f"{strength:g}"}
+    options |= {} if level is None else {"target_lufs": f"{level:g}"}
+    with _told_errors(), Client(url, key=key or None) as client:
+        _follow(client, client.denoise(file, options), output=output)
 
 
 @app.command()
@@ -319,10 +345,13 @@ def _own_song(folder: Path) -> Path:
 def _separate(
     client: Client, file: Path, *, output: Path, engine: EngineChoice, output_format: OutputFormat
 ) -> None:
-    job: dict[str, Any] = client.separate(
-        file, {"engine": engine.value, "format": output_format.value}
-    )
-    _console.print(f"job {job['job_id']}: {file.name}")
+    job = client.separate(file, {"engine": engine.value, "format": output_format.value})
+    _follow(client, job, output=output)
+
+
+def _follow(client: Client, job: dict[str, Any], *, output: Path) -> None:
+    """Show a job until it is over, then write its tracks and report.json to a folder."""
+    _console.print(f"job {job['job_id']}: {job['file_name']}")
     with JobBars(_console, job) as bars:
         for seen in client.watch(job["job_id"]):
             bars.show(seen)
@@ -348,6 +377,9 @@ def _told_errors() -> Iterator[None]:
         _fail(f"no server answers at {exc.request.url}; start one with: clearstem up")
     except (ClearstemError, httpx.HTTPError, OSError) as exc:
         _fail(str(exc))
+
+
+JobCommands(_console, told_errors=_told_errors).add_to(app)
 
 
 def _fail(message: str) -> None:

@@ -7,7 +7,7 @@ asking again.
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -73,10 +73,53 @@ class Client:
 
     def separate(self, file: Path, options: Mapping[str, str]) -> Document:
         """Send a recording and start its separation; answers the job."""
-        with file.open("rb") as stream:
-            return self._call(
-                "POST", "/process", files={"file": (file.name, stream)}, data=dict(options)
-            )
+        return self._process(file, options, recipe="separate")
+
+    def denoise(self, file: Path, options: Mapping[str, str]) -> Document:
+        """Send a recording, audio or video, and start its noise removal; answers the job."""
+        return self._process(file, options, recipe="denoise")
+
+    def jobs(
+        self, *, status: str = "", recipe: str = "", labels: Iterable[str] = (), limit: int = 20
+    ) -> Iterator[Document]:
+        """The caller's newest jobs that are like that, `limit` at the most.
+
+        Parameters
+        ----------
+        labels : iterable of str
+            Each ``name:value``; a job has to bear them all.
+        """
+        asked = {"status": status, "recipe": recipe, "label": list(labels), "limit": limit}
+        query: dict[str, Any] = {name: value for name, value in asked.items() if value}
+        left = limit
+        while left:
+            page = self._call("GET", "/jobs", params=query)
+            for job in page["jobs"][:left]:
+                left -= 1
+                yield job
+            if page["next_cursor"] is None:
+                return
+            query["cursor"] = page["next_cursor"]
+
+    def cancel(self, job_id: str) -> Document:
+        """Stop a job; answers it as it is then."""
+        return self._call("POST", f"/job/{job_id}/cancel")
+
+    def retry(self, job_id: str) -> Document:
+        """Take a failed job up again; answers it as it is then."""
+        return self._call("POST", f"/job/{job_id}/retry")
+
+    def delete(self, job_id: str) -> Document:
+        """Delete a job with all its files; answers the receipt."""
+        return self._call("DELETE", f"/job/{job_id}")
+
+    def events(self, job_id: str, *, after: int = 0) -> Iterator[Document]:
+        """What happened to a job so far, behind the event of that number."""
+        more = True
+        while more:
+            page = self._call("GET", f"/job/{job_id}/events", params={"after": after})
+            yield from page["events"]
+            after, more = page["last"], page["more"]
 
     def watch(self, job_id: str) -> Iterator[Document]:
         """The job's states as they come, up to the final one."""
@@ -95,6 +138,13 @@ class Client:
             for chunk in answer.iter_bytes():
                 file.write(chunk)
         partial.replace(to)
+
+    def _process(self, file: Path, options: Mapping[str, str], *, recipe: str) -> Document:
+        with file.open("rb") as stream:
+            files = {"file": (file.name, stream)}
+            return self._call(
+                "POST", "/process", params={"recipe": recipe}, files=files, data=dict(options)
+            )
 
     def _pushed(self, job_id: str) -> Iterator[Document]:
         scheme, *rest = urlsplit(f"{self._url}/v1/wss/job/{job_id}")

@@ -76,6 +76,25 @@ class ConnectionTable:
         )
         return tuple(from_item(i, Connection) for page in pages for i in page["Items"])
 
+    def stir(self, job_id: str, *, at: datetime) -> None:
+        """Have the job's state told to its watchers again, though nothing changed.
+
+        A touch of each subscription goes down the table's stream as a new one does.
+        """
+        for connection in self.watchers(job_id):
+            key = _key(job_key(job_id), connection.connection_id)
+            try:
+                self.client.update_item(
+                    TableName=self.table,
+                    Key=key,
+                    UpdateExpression="SET stirred_at = :at",
+                    # One that closed meanwhile must not be there again.
+                    ConditionExpression="attribute_exists(pk)",
+                    ExpressionAttributeValues={":at": {"S": at.isoformat()}},
+                )
+            except self.client.exceptions.ConditionalCheckFailedException:
+                continue
+
     def close(self, connection_id: str) -> None:
         """Forget a connection and all it watched; a second time does nothing."""
         pages = self.client.get_paginator("query").paginate(

@@ -11,6 +11,7 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
     │   │   ├── UnsupportedFormat
     │   │   ├── ContentMismatch
     │   │   ├── InvalidOption
+    │   │   ├── TooLong
     │   │   └── UrlRefused
     │   ├── Unauthorized            401
     │   ├── InsufficientScope       403
@@ -25,6 +26,8 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
     │   │   ├── JobExists
     │   │   ├── IllegalTransition
     │   │   ├── NotFinished
+    │   │   ├── NotInParts
+    │   │   ├── PartsMissing
     │   │   └── KeyReused
     │   ├── TooLarge                413
     │   └── TooManyRequests         429
@@ -41,6 +44,7 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
         │   ├── AudioOutOfRange
         │   ├── NonFiniteOutput
         │   ├── CeilingNotHeld
+        │   ├── PictureNotHeld
         │   ├── LengthChanged
         │   ├── MissingWeights
         │   ├── WrongChecksum
@@ -92,6 +96,23 @@ class ContentMismatch(InvalidRequest):
 
 class InvalidOption(InvalidRequest):
     """An option outside its range; the message gives value and range."""
+
+
+class TooLong(InvalidRequest):
+    """A recording that lasts longer than is taken.
+
+    Attributes
+    ----------
+    duration_s, limit_s : float
+        What its header says it lasts, and what it may.
+    """
+
+    def __init__(self, *, duration_s: float, limit_s: float) -> None:
+        super().__init__(
+            f"the recording lasts {duration_s / 60:.2f} minutes; the limit is {limit_s / 60:g}"
+        )
+        self.duration_s = duration_s
+        self.limit_s = limit_s
 
 
 class UrlRefused(InvalidRequest):
@@ -156,6 +177,14 @@ class IllegalTransition(Conflict):
 
 class NotFinished(Conflict):
     """Results asked for before the job has any."""
+
+
+class NotInParts(Conflict):
+    """Parts asked for of an upload that has none."""
+
+
+class PartsMissing(Conflict):
+    """An upload in parts that was to be completed before all had come."""
 
 
 class KeyReused(Conflict):
@@ -283,6 +312,12 @@ class CeilingNotHeld(PermanentStageError):
     """No gain was found with which every encoded track stays under the ceiling."""
 
     state_name = "Clearstem.CeilingNotHeld"
+
+
+class PictureNotHeld(PermanentStageError):
+    """A container cannot hold the video's pictures; the message names those that can."""
+
+    state_name = "Clearstem.PictureNotHeld"
 
 
 class LengthChanged(PermanentStageError):

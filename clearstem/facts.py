@@ -32,6 +32,8 @@ class Source:
         0 until it has been fetched.
     url : str or None
         The address it comes from, where the client gave one instead of a file.
+    duration_s : float or None
+        What its header says it lasts; None where it does not say, or nobody asked.
     """
 
     location: Location
@@ -39,6 +41,7 @@ class Source:
     extension: str
     size_bytes: int
     url: str | None = None
+    duration_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ All end in one `Intake.submit`, which checks, records and starts a job.
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Final
@@ -15,27 +15,36 @@ from clearstem.accounts import check_owner
 from clearstem.addresses import check_address, file_name_of
 from clearstem.control import NOT_STARTED, JobControl
 from clearstem.denoisers import engine_for
+from clearstem.durations import stored_duration_s
 from clearstem.errors import (
     ClearstemError,
     EmptyFile,
     InvalidRequest,
     JobExists,
     TooLarge,
+    TooLong,
     UrlRefused,
 )
 from clearstem.executions import Executions
 from clearstem.facts import Location, Source
+from clearstem.job_filter import JobFilter
 from clearstem.job_table import JobTable
-from clearstem.jobs import Job, queued_job
-from clearstem.options import Options, separate_options
+from clearstem.jobs import Job, JobState, queued_job
+from clearstem.options import DenoiseOptions, Options, separate_options
+from clearstem.part_uploads import SINGLE_PUT_BYTES, PartPlan
+from clearstem.quotes import LOOKED_AT, Quote, quoted
 from clearstem.recipes import SEPARATE, Recipe
+from clearstem.retention import RetentionTable
 from clearstem.settings import Settings
+from clearstem.terms import NO_TERMS, Terms
 from clearstem.track_store import ObjectWriter, PresignedUpload, TrackStore
 from clearstem.uploads import Upload, UploadTable
 from clearstem.webhook_endpoints import check_callback
 
 DROP_PREFIX: Final = "drop/"
 DONE_PREFIX: Final = "done/"
+# Lossy encoders pad: a recording of just the longest length has a header that says more.
+_PADDING_S: Final = 0.1
 # Object metadata with this prefix are options of the job: x-amz-meta-clearstem-format.
 _OPTION_PREFIX: Final = "clearstem-"
 
@@ -66,20 +75,37 @@ class Intake:
     new_id: Callable[[], str]
     new_job_id: Callable[[], str] | None = None
 
-    def announce(self, *, owner: str, file_name: str | None, recipe: Recipe = SEPARATE) -> Upload:
+    def announce(
+        self,
+        *,
+        owner: str,
+        file_name: str | None,
+        recipe: Recipe = SEPARATE,
+        size_bytes: int | None = None,
+    ) -> Upload:
         """Make room for one recording, of a kind that the recipe reads.
+
+        Parameters
+        ----------
+        size_bytes : int or None
+            Its size, where it is known: above `SINGLE_PUT_BYTES` it comes in parts.
 
         Raises
         ------
         MissingFile, UnsupportedFormat
             From the file name.
+        EmptyFile, TooLarge
+            From the size.
         """
         name = media.file_name(file_name)
         extension = media.extension(name, accepted=recipe.inputs)
         upload_id = self.new_id()
         key = f"uploads/{owner}/{upload_id}/source.{extension}"
         location = Location(self.settings.uploads_bucket, key)
-        upload = Upload(upload_id, owner, name, extension, location)
+        if size_bytes is not None:
+            self._check_size(size_bytes, name=name)
+        plan = self._plan(location, extension=extension, size_bytes=size_bytes or 0)
+        upload = Upload(upload_id, owner, name, extension, location, plan)
         self.uploads.announce(upload, at=self.now())
         return upload
 
@@ -91,13 +117,34 @@ class Intake:
             max_bytes=self.settings.max_upload_bytes if max_bytes is None else max_bytes,
         )
 
-    def presign(self, upload: Upload) -> PresignedUpload:
-        """Links by which the client sends the upload straight to storage."""
+    def presign(
+        self, upload: Upload, *, size_bytes: int | None = None, sha256: str | None = None
+    ) -> PresignedUpload:
+        """Links by which the client sends the upload straight to storage.
+
+        Parameters
+        ----------
+        size_bytes, sha256 : int or None, str or None
+            What the PUT is signed for, as far as it is known; the hash in base64.
+        """
         return self.store.presign_upload(
             upload.location,
             content_type=media.content_type(upload.extension),
             max_bytes=self.settings.max_upload_bytes,
+            size_bytes=size_bytes,
+            sha256=sha256,
         )
+
+    def put_link(self, upload: Upload, *, size_bytes: int) -> str:
+        """A link that takes the upload by a PUT of exactly that size.
+
+        Raises
+        ------
+        EmptyFile, TooLarge
+            From the size.
+        """
+        self._check_size(size_bytes, name=upload.file_name)
+        return self.store.presign_put(upload.location, size_bytes=size_bytes)
 
     def submit_upload(
         self,
@@ -106,6 +153,7 @@ class Intake:
         *,
         output_url: str | None = None,
         callback_url: str | None = None,
+        terms: Terms = NO_TERMS,
     ) -> Job:
         """Make a job of an upload whose bytes have come; the options say of which recipe.
 
@@ -113,6 +161,9 @@ class Intake:
         ------
         UploadNotFound, EmptyFile, TooLarge, ContentMismatch
             There are no bytes, or not such as can be worked on.
+        TooLong
+            The header tells more than the options' `max_duration_s`; where it
+            tells nothing, the first stage finds out.
         UrlRefused
             The result is to be put, or events are to be sent, to an address that
             is not called.
@@ -125,11 +176,15 @@ class Intake:
         return self.submit(
             job_id=job_id,
             owner=upload.owner,
-            source=self._source(upload.location, name=upload.file_name, recipe=options.recipe),
+            source=self._timed(
+                self._source(upload.location, name=upload.file_name, recipe=options.recipe),
+                options=options,
+            ),
             destination=Location(self.settings.tracks_bucket, f"jobs/{job_id}/"),
             options=options,
             output_url=output_url,
             callback_url=callback_url,
+            terms=terms,
         )
 
     def submit_url(
@@ -178,6 +233,7 @@ class Intake:
         options: Options,
         output_url: str | None = None,
         callback_url: str | None = None,
+        terms: Terms = NO_TERMS,
     ) -> Job:
         """Record a job and start it; the record comes first, so that none is lost.
 
@@ -187,22 +243,10 @@ class Intake:
             The id is taken, and was not reserved for this request; nothing is
             started anew.
         """
+        job = self._queued(job_id, owner, source, destination, options, output_url)
+        job = replace(job, callback_url=callback_url)
         try:
-            job = self.jobs.create(
-                queued_job(
-                    job_id=job_id,
-                    owner=owner,
-                    recipe=options.recipe,
-                    source=source,
-                    destination=destination,
-                    options=options,
-                    engine=engine_for(options, settings=self.settings),
-                    at=self.now(),
-                    download_token=self.new_id(),
-                    output_url=output_url,
-                    callback_url=callback_url,
-                )
-            )
+            job = self.jobs.create(self._settled(terms, owner=owner).of(job, at=job.created_at))
         except JobExists:
             if self.new_job_id is None:
                 raise
@@ -221,6 +265,29 @@ class Intake:
     def _control(self) -> JobControl:
         return JobControl(
             jobs=self.jobs, store=self.store, executions=self.executions, now=self.now
+        )
+
+    def quote(self, upload: Upload, options: Options) -> Quote:
+        """What a job of an upload would take; nothing is made.
+
+        Raises
+        ------
+        RequestError, EngineUnavailable
+            As `submit_upload` would.
+        """
+        source = self._timed(
+            self._source(upload.location, name=upload.file_name, recipe=options.recipe),
+            options=options,
+        )
+        nowhere = Location(self.settings.tracks_bucket, "")
+        job = self._queued(self.new_id(), upload.owner, source, nowhere, options, None)
+        over = JobFilter(frozenset({JobState.SUCCEEDED}), job.recipe_name)
+        past = self.jobs.history(upload.owner, limit=LOOKED_AT, only=over).jobs
+        return quoted(
+            job,
+            audio_s=source.duration_s or stored_duration_s(self.store, source.location),
+            jobs_ahead=self.jobs.jobs_waiting(job.recipe_name),
+            past=past,
         )
 
     def submit_drop(self, location: Location, *, event_id: str) -> Job | None:
@@ -278,6 +345,45 @@ class Intake:
         if url is not None:
             check_callback(url, settings=self.settings)
 
+    def _queued(
+        self,
+        job_id: str,
+        owner: str,
+        source: Source,
+        destination: Location,
+        options: Options,
+        output_url: str | None,
+    ) -> Job:
+        return queued_job(
+            job_id=job_id,
+            owner=owner,
+            recipe=options.recipe,
+            source=source,
+            destination=destination,
+            options=options,
+            engine=engine_for(options, settings=self.settings),
+            at=self.now(),
+            download_token=self.new_id(),
+            source_token=self.new_id(),
+            output_url=output_url,
+        )
+
+    def _settled(self, terms: Terms, *, owner: str) -> Terms:
+        """The terms with what the owner has settled where they say nothing."""
+        if terms.kept_hours is not None:
+            return terms
+        retention = RetentionTable(self.jobs.client, self.jobs.table)
+        return replace(terms, kept_hours=retention.owners_hours(owner))
+
+    def _timed(self, source: Source, *, options: Options) -> Source:
+        """The source with what its header says it lasts, where its length matters."""
+        if not isinstance(options, DenoiseOptions) or options.max_duration_s is None:
+            return source
+        duration_s = stored_duration_s(self.store, source.location)
+        if duration_s is not None and duration_s > options.max_duration_s + _PADDING_S:
+            raise TooLong(duration_s=duration_s, limit_s=options.max_duration_s)
+        return replace(source, duration_s=duration_s)
+
     def _check_address(self, url: str | None, *, named: str) -> None:
         if url is None:
             return
@@ -297,13 +403,22 @@ class Intake:
     def _source(self, location: Location, *, name: str, recipe: Recipe) -> Source:
         extension = media.extension(name, accepted=recipe.inputs)
         size = self.store.stat(location).size_bytes
-        if size == 0:
-            raise EmptyFile(f"{name} is empty (0 bytes)")
-        if size > self.settings.max_upload_bytes:
-            limit = self.settings.max_upload_bytes / media.MEBIBYTE
-            raise TooLarge(f"{name} has {size} bytes; the limit is {limit:g} MB")
+        self._check_size(size, name=name)
         media.check_head(self.store.head(location), name=name, accepted=recipe.inputs)
         return Source(location, file_name=name, extension=extension, size_bytes=size)
+
+    def _check_size(self, size_bytes: int, *, name: str) -> None:
+        if size_bytes == 0:
+            raise EmptyFile(f"{name} is empty (0 bytes)")
+        if size_bytes > self.settings.max_upload_bytes:
+            limit = self.settings.max_upload_bytes / media.MEBIBYTE
+            raise TooLarge(f"{name} has {size_bytes} bytes; the limit is {limit:g} MB")
+
+    def _plan(self, location: Location, *, extension: str, size_bytes: int) -> PartPlan | None:
+        if size_bytes <= SINGLE_PUT_BYTES:
+            return None
+        kind = media.content_type(extension)
+        return self.store.in_parts.begin(location, size_bytes=size_bytes, content_type=kind)
 
 
 def _drop_parts(key: str) -> tuple[str, str]:

@@ -5,10 +5,10 @@ and writes the answer back on condition that nobody wrote in between; whoever
 lost the race reads again. So the transitions of `jobs` are the only rules, and
 late, repeated or reordered events meet them like any other.
 
-Keys: ``JOB#<id>`` / ``JOB`` is the record, ``JOB#<id>`` / ``EVENT#<number>`` an
-entry of its log, ``QUEUE#<recipe>`` / ``QUEUE`` the counters its place in the
-queue is told from. The entries that a change makes are written in the change's
-own transaction (`clearstem.job_events`), so the log has neither gap nor double.
+Key: ``JOB#<id>`` / ``JOB``. What a change makes besides is written in its own
+transaction: the ticket of a job that waits (`clearstem.tickets`), the entries
+of its log (`clearstem.job_events`), so that this has neither gap nor double,
+and what stands for its retention (`clearstem.retention`).
 """
 
 import base64
@@ -18,14 +18,17 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from clearstem.errors import Contention, InvalidRequest, JobExists, JobNotFound
 from clearstem.job_events import JobEvent, logged
+from clearstem.job_filter import EVERY, JobFilter
 from clearstem.jobs import Job, JobState
 from clearstem.records import Item, from_item, to_item
 from clearstem.retention import due_item, source_reference
 from clearstem.table_keys import EXPIRY, JOB, event_sort, job_key
+from clearstem.tickets import Tickets
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -48,6 +51,10 @@ _RACES: Final = frozenset({"None", "ConditionalCheckFailed", "TransactionConflic
 # An owner's jobs by time: see `_item`.
 _OWNER_SORT: Final = re.compile(r"JOB#[^#]+#(?P<job_id>[^#]+)")
 LISTABLE: Final = 100  # BatchGetItem takes that many keys
+# Of the pages of an owner's jobs that one call goes through for the ones wanted.
+_LOOKS: Final = 10
+# Of the index in one go while skipping: some 200 KB of keys, a fifth of what a query answers.
+_SKIPPED_AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +80,15 @@ class JobTable:
         JobExists
             A job of this id is stored already; it is left as it is.
         """
-        ticketed, events = logged(None, self._ticketed(job))
-        put: Any = {"Item": _item(ticketed), "ConditionExpression": _NEW}
-        beside = [*self._entries(job.job_id, events), self._put(Item=source_reference(job))]
+        ticketed = replace(job, ticket=self._tickets.issue(job.recipe_name))
+        ticketed, events = logged(None, ticketed)
+        put = self._put(Item=_item(ticketed), ConditionExpression=_NEW)
+        beside = [self._put(Item=source_reference(job)), *self._beside(None, ticketed, events)]
         for attempt in range(_ATTEMPTS):
-            if self._transacted([self._put(**put), *beside, *self._expiry(None, job)]):
+            if self._transacted([put, *beside]):
                 return ticketed
             if self.get_many([job.job_id]):
-                # The ticket was taken for nothing; let it leave the queue at once.
-                self._count(job.recipe_name, counter="departed")
+                # The number is lost; nobody counts numbers, only tickets.
                 raise JobExists(f"Job {job.job_id} exists already")
             _back_off(attempt)
         raise Contention(f"job {job.job_id} was written to under {_ATTEMPTS} attempts to make it")
@@ -115,28 +122,29 @@ class JobTable:
             changed = transition(seen)
             if changed == seen:
                 return seen
-            stored = self._replaced(seen, replace(changed, version=seen.version + 1))
-            if stored is not None:
-                return stored
+            if _waits(changed) and not _waits(seen):
+                changed = replace(changed, ticket=self._tickets.issue(seen.recipe_name))
+            changed, events = logged(seen, replace(changed, version=seen.version + 1))
+            if self._replaced(seen, changed, events):
+                return changed
             _back_off(attempt)
         raise Contention(f"job {job_id} changed under {_ATTEMPTS} attempts to write it")
 
     def jobs_ahead(self, job: Job) -> int:
-        """How many jobs of its recipe leave the queue before this one.
+        """How many jobs of its recipe wait in front of this one, exactly."""
+        return self._tickets.ahead(job) if _waits(job) else 0
 
-        Two counters tell it, not a look at the queue: exact while jobs leave in
-        the order they came; each that leaves out of turn (cancelled, say) makes
-        it one less for those before it, and right again once they are gone.
-        """
-        if job.state is not JobState.QUEUED:
-            return 0
-        answer = self.client.get_item(
-            TableName=self.table, Key=_queue_key(job.recipe_name), ConsistentRead=True
-        )
-        departed = int(answer.get("Item", {}).get("departed", {"N": "0"})["N"])
-        return max(0, job.ticket - 1 - departed)
+    def jobs_waiting(self, recipe_name: str) -> int:
+        """How many jobs of a recipe wait: those that a new one would have ahead of it."""
+        return self._tickets.waiting(recipe_name)
 
-    def history(self, owner: str, *, limit: int, cursor: str | None = None) -> Page:
+    def jobs_behind(self, recipe_name: str, *, ticket: int, limit: int) -> tuple[str, ...]:
+        """The ids of the jobs, at most so many, that wait next behind a ticket."""
+        return self._tickets.behind(recipe_name, ticket, limit=limit)
+
+    def history(
+        self, owner: str, *, limit: int, cursor: str | None = None, only: JobFilter = EVERY
+    ) -> Page:
         """An owner's jobs, newest first.
 
         Parameters
@@ -145,23 +153,61 @@ class JobTable:
             1 to 100.
         cursor : str or None
             `Page.cursor` of the page before.
+        only : JobFilter
+            Which of them. Where few are wanted of many, a page may hold fewer
+            than `limit`, or none, and yet have a next one: one call looks at
+            a thousand jobs and no more.
         """
         if not 1 <= limit <= LISTABLE:
             raise InvalidRequest(f"limit {limit} is outside 1 to {LISTABLE}")
-        start: Any = {"ExclusiveStartKey": _decoded(cursor, owner=owner)} if cursor else {}
-        answer = self.client.query(
-            TableName=self.table,
-            IndexName="by_owner",
-            KeyConditionExpression="#owner = :owner AND begins_with(owner_sort, :jobs)",
-            ExpressionAttributeNames={"#owner": "owner"},
-            ExpressionAttributeValues={":owner": {"S": owner}, ":jobs": {"S": "JOB#"}},
-            ScanIndexForward=False,
-            Limit=limit,
-            **start,
+        place: Any = _decoded(cursor, owner=owner) if cursor else None
+        found: list[Job] = []
+        for _ in range(_LOOKS):
+            start = {"ExclusiveStartKey": place} if place else {}
+            at_once = LISTABLE if only.looks_inside else limit
+            answer = self.client.query(**self._owned(owner, only), Limit=at_once, **start)
+            for key, job in self._keyed(answer["Items"]):
+                if only.matches(job):
+                    found.append(job)
+                if len(found) == limit:
+                    more = key != answer["Items"][-1] or "LastEvaluatedKey" in answer
+                    return Page(tuple(found), cursor=_encoded(key) if more else None)
+            place = answer.get("LastEvaluatedKey")
+            if place is None:
+                return Page(tuple(found), cursor=None)
+        return Page(tuple(found), cursor=_encoded(place))
+
+    def _keyed(self, keys: Any) -> Iterator[tuple[Item, Job]]:
+        """The jobs of an index's keys, with them; what is gone is left out."""
+        jobs = {j.job_id: j for j in self._many([{"pk": k["pk"], "sk": k["sk"]} for k in keys])}
+        for key in keys:
+            job = jobs.get(key["pk"]["S"].removeprefix(job_key("")))
+            if job is not None:
+                yield key, job
+
+    def history_from(
+        self, owner: str, *, offset: int, limit: int | None
+    ) -> Iterator[tuple[Job, ...]]:
+        """An owner's jobs, newest first, some at a time.
+
+        What is skipped is skipped in the index, without reading the jobs.
+
+        Parameters
+        ----------
+        offset : int
+            How many to skip, 0 or more.
+        limit : int or None
+            How many to give at the most; None gives all.
+        """
+        end = None if limit is None else offset + limit
+        page_size = min(end or _SKIPPED_AT_ONCE, _SKIPPED_AT_ONCE)
+        pages = self.client.get_paginator("query").paginate(
+            **self._owned(owner), PaginationConfig={"PageSize": page_size}
         )
-        jobs = self._many([{"pk": i["pk"], "sk": i["sk"]} for i in answer["Items"]])
-        last = answer.get("LastEvaluatedKey")
-        return Page(jobs=jobs, cursor=_encoded(last) if last else None)
+        found = ({"pk": i["pk"], "sk": i["sk"]} for page in pages for i in page["Items"])
+        wanted = islice(found, offset, end)
+        while keys := list(islice(wanted, LISTABLE)):
+            yield self._many(keys)
 
     def unfinished(self, recipe_name: str, *, before: datetime) -> Iterator[Job]:
         """Jobs that are not over and have not changed since `before`, oldest first."""
@@ -182,37 +228,68 @@ class JobTable:
                 if not job.state.is_final and job.updated_at < before:
                     yield job
 
-    def _replaced(self, seen: Job, changed: Job) -> Job | None:
-        """What is stored then; None where somebody wrote in between."""
-        returned = _waits(changed) and not _waits(seen)
-        changed, events = logged(seen, self._ticketed(changed) if returned else changed)
+    @property
+    def _tickets(self) -> Tickets:
+        return Tickets(self.client, self.table)
+
+    def _owned(self, owner: str, only: JobFilter = EVERY) -> Any:
+        """The query for an owner's jobs of a time, newest first."""
+        first, last = only.bounds
+        return {
+            "TableName": self.table,
+            "IndexName": "by_owner",
+            "KeyConditionExpression": "#owner = :owner AND owner_sort BETWEEN :first AND :last",
+            "ExpressionAttributeNames": {"#owner": "owner"},
+            "ExpressionAttributeValues": {
+                ":owner": {"S": owner},
+                ":first": {"S": first},
+                ":last": {"S": last},
+            },
+            "ScanIndexForward": False,
+        }
+
+    def _replaced(self, seen: Job, changed: Job, events: tuple[JobEvent, ...]) -> bool:
         put: Any = {
             "Item": _item(changed),
             "ConditionExpression": _UNCHANGED,
             "ExpressionAttributeValues": {":seen": {"N": str(seen.version)}},
         }
-        beside = [*self._entries(seen.job_id, events), *self._expiry(seen, changed)]
-        if _waits(seen) and not _waits(changed):
-            # In one transaction, or a crash in between would leave everyone's
-            # place in the queue wrong for ever.
-            beside.append(self._departure(seen.recipe_name))
-        if self._transacted([self._put(**put), *beside]) if beside else self._stored(put):
-            return changed
-        if returned:
-            # Its ticket was taken for nothing.
-            self._count(seen.recipe_name, counter="departed")
-        return None
-
-    def _ticketed(self, job: Job) -> Job:
-        return replace(job, ticket=self._count(job.recipe_name, counter="issued"))
-
-    def _stored(self, put: Any) -> bool:
+        beside = self._beside(seen, changed, events)
+        if beside:
+            return self._transacted([self._put(**put), *beside])
         errors = self.client.exceptions
         try:
             self.client.put_item(TableName=self.table, **put)
         except (errors.ConditionalCheckFailedException, errors.TransactionConflictException):
             return False
         return True
+
+    def _beside(self, seen: Job | None, changed: Job, events: tuple[JobEvent, ...]) -> list[Any]:
+        """What is written with a record, in one transaction.
+
+        A crash in between would leave everyone's place in the queue wrong for
+        ever, or a hole in the log.
+        """
+        keys = [{"pk": job_key(changed.job_id), "sk": event_sort(e.number)} for e in events]
+        parts = [self._put(Item=to_item(e, **key)) for e, key in zip(events, keys, strict=True)]
+        waited = seen is not None and _waits(seen)
+        if _waits(changed) and not waited:
+            parts.append(self._tickets.taken(changed))
+        elif seen is not None and waited and not _waits(changed):
+            parts.append(self._tickets.given_back(seen))
+        if changed.expires_at != (seen.expires_at if seen else None):
+            parts.append(self._expiry(changed))
+        return parts
+
+    def _expiry(self, job: Job) -> Any:
+        """What has the job found when its time is over; nothing where it has no end."""
+        if job.expires_at is not None:
+            return self._put(Item=due_item(job, sort=EXPIRY, at=job.expires_at))
+        key = {"pk": {"S": job_key(job.job_id)}, "sk": {"S": EXPIRY}}
+        return {"Delete": {"TableName": self.table, "Key": key}}
+
+    def _put(self, **put: Any) -> Any:
+        return {"Put": {"TableName": self.table, **put}}
 
     def _transacted(self, items: list[Any]) -> bool:
         try:
@@ -223,52 +300,6 @@ class JobTable:
                 raise
             return False
         return True
-
-    def _put(self, **put: Any) -> Any:
-        return {"Put": {"TableName": self.table, **put}}
-
-    def _entries(self, job_id: str, events: tuple[JobEvent, ...]) -> list[Any]:
-        keys = [{"pk": job_key(job_id), "sk": event_sort(event.number)} for event in events]
-        return [
-            self._put(Item=to_item(event, **key)) for event, key in zip(events, keys, strict=True)
-        ]
-
-    def _expiry(self, seen: Job | None, changed: Job) -> list[Any]:
-        """What has the job found, by `clearstem.retention`, when its time is over."""
-        if changed.expires_at == (seen.expires_at if seen else None):
-            return []
-        if changed.expires_at is not None:
-            return [self._put(Item=due_item(changed, sort=EXPIRY, at=changed.expires_at))]
-        key = {"pk": {"S": job_key(changed.job_id)}, "sk": {"S": EXPIRY}}
-        return [{"Delete": {"TableName": self.table, "Key": key}}]
-
-    def _departure(self, recipe_name: str) -> Any:
-        update = {
-            "TableName": self.table,
-            "Key": _queue_key(recipe_name),
-            "UpdateExpression": "ADD departed :one",
-            "ExpressionAttributeValues": {":one": {"N": "1"}},
-        }
-        return {"Update": update}
-
-    def _count(self, recipe_name: str, *, counter: str) -> int:
-        for attempt in range(_ATTEMPTS):
-            try:
-                answer = self.client.update_item(
-                    TableName=self.table,
-                    Key=_queue_key(recipe_name),
-                    UpdateExpression="ADD #counter :one",
-                    ExpressionAttributeNames={"#counter": counter},
-                    ExpressionAttributeValues={":one": {"N": "1"}},
-                    ReturnValues="UPDATED_NEW",
-                )
-            except self.client.exceptions.TransactionConflictException:
-                # A job is leaving the queue this very moment; botocore does not
-                # repeat this error.
-                _back_off(attempt)
-            else:
-                return int(answer["Attributes"][counter]["N"])
-        raise Contention(f"the queue of {recipe_name} changed under {_ATTEMPTS} attempts")
 
     def _many(self, keys: list[Item]) -> tuple[Job, ...]:
         found: dict[str, Job] = {}
@@ -291,10 +322,6 @@ def _back_off(attempt: int) -> None:
 
 def _key(job_id: str) -> Item:
     return {"pk": {"S": job_key(job_id)}, "sk": {"S": JOB}}
-
-
-def _queue_key(recipe_name: str) -> Item:
-    return {"pk": {"S": f"QUEUE#{recipe_name}"}, "sk": {"S": "QUEUE"}}
 
 
 def _item(job: Job) -> Item:

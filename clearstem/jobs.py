@@ -101,19 +101,19 @@ class Job:
         where the job has no such address.
     deleted_at : datetime or None
         When the owner had the results deleted; they are given out no more.
-    output_url : str or None
-        Where the client wants the result put as well.
-    callback_url : str or None
-        Where the client wants to be told of the job's events; see `clearstem.webhooks`.
+    output_url, callback_url : str or None
+        Where the client wants the result put as well, and to be told of its events.
     attempt : int
         Counts from 1 how often the job was taken up; see `retry`.
     logged : int
         Events in its log.
     expires_at : datetime or None
-        When it is deleted with all its files; None: its files end with their
-        bucket's lifecycle, and the record stays.
+        When it is deleted with all its files; None: they end by their bucket's rules.
     labels : Mapping[str, str]
-        What its owner calls it by.
+        Its owner's.
+    source_token : str
+        The same as `download_token`, of the recording that was handed in: who
+        is given the result is not given that.
     """
 
     job_id: str
@@ -144,6 +144,7 @@ class Job:
     logged: int = 0
     expires_at: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    source_token: str = ""
 
     @property
     def recipe(self) -> Recipe:
@@ -171,6 +172,11 @@ class Job:
     def track(self, name: str) -> Track | None:
         """The output of exactly that name, or None."""
         return next((t for t in self.tracks if t.name == name), None)
+
+    @property
+    def duration_s(self) -> float | None:
+        """How long the source is: as decoded, else as its header says; None if unknown."""
+        return self.source.duration_s if self.audio is None else self.audio.duration_s
 
     @property
     def result(self) -> Track | None:
@@ -290,24 +296,18 @@ class Job:
         return replace(self, state=JobState.CANCELLED, updated_at=self._not_before(at))
 
     def retry(self, *, at: datetime) -> "Job":
-        """Queue a failed job again, to go on from the stage that failed.
-
-        What other stages did and found out stands. A job that did not fail, or
-        whose results were deleted, has nothing to go on with: `IllegalTransition`.
-        """
+        """Queue a failed job again, to go on from there; any other is an `IllegalTransition`."""
         if self.state is not JobState.FAILED:
             raise IllegalTransition(f"the job is {self.state}; only a failed job is retried")
         if self.deleted_at is not None:
             raise IllegalTransition("the job's results were deleted; it is not retried")
-        stages = tuple(
-            run if run.state is StageState.SUCCEEDED else StageRun(run.name, error=run.error)
-            for run in self.stages
-        )
+        done = StageState.SUCCEEDED
+        again = (r if r.state is done else StageRun(r.name, error=r.error) for r in self.stages)
         return replace(
             self,
             state=JobState.QUEUED,
             attempt=self.attempt + 1,
-            stages=stages,
+            stages=tuple(again),
             failure=None,
             updated_at=self._not_before(at),
         )
@@ -368,6 +368,7 @@ def queued_job(
     engine: Engine,
     at: datetime,
     download_token: str = "",
+    source_token: str = "",
     output_url: str | None = None,
     callback_url: str | None = None,
 ) -> Job:
@@ -393,6 +394,7 @@ def queued_job(
         engine=engine,
         stages=tuple(StageRun(name=spec.name) for spec in recipe.stages),
         download_token=download_token,
+        source_token=source_token,
         output_url=output_url,
         callback_url=callback_url,
     )

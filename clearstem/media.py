@@ -55,6 +55,7 @@ _CONTENT_TYPES: Final = {
     "mov": "video/quicktime",
     "mkv": "video/x-matroska",
     "webm": "video/webm",
+    "wmv": "video/x-ms-wmv",
 }
 
 # What else servers call them, and what is read and never written.
@@ -89,7 +90,7 @@ DENOISE_INPUTS: Final = (
     *VIDEO_INPUTS,
     *("flv", "wmv", "asf", "mpeg", "mpg"),
 )
-VIDEO_OUTPUTS: Final = ("mp4", "mov", "m4v", "mkv", "webm")
+VIDEO_OUTPUTS: Final = ("mp4", "mov", "m4v", "mkv", "webm", "wmv")
 DENOISE_OUTPUTS: Final = (*SEPARATE_OUTPUTS, *VIDEO_OUTPUTS)
 
 # What a recording becomes whose own format is read but not written: nothing is
@@ -98,8 +99,9 @@ _SUBSTITUTES: Final = {
     **dict.fromkeys(("aiff", "amr"), "wav"),
     **dict.fromkeys(("aac", "wma"), "m4a"),
     "opus": "ogg",
-    # Of the containers written, Matroska alone takes every kind of picture.
-    **dict.fromkeys(("avi", "flv", "wmv", "asf", "mpeg", "mpg"), "mkv"),
+    "asf": "wmv",
+    # Matroska takes nearly every kind of picture.
+    **dict.fromkeys(("avi", "flv", "mpeg", "mpg"), "mkv"),
 }
 
 
@@ -168,6 +170,18 @@ def extension(name: str, *, accepted: tuple[str, ...]) -> str:
             f"(accepted: {', '.join('.' + e for e in accepted)})"
         )
     return found.removeprefix(".")
+
+
+def with_extension(name: str, asked: str, *, accepted: tuple[str, ...]) -> str:
+    """A file name that ends in the extension asked for, with or without a dot.
+
+    It takes the place of an extension that is among `accepted`, and else comes
+    behind the name: what follows a dot need not be one ("Vol. 2 live").
+    """
+    wanted = asked.lower().removeprefix(".")
+    suffix = PurePosixPath(name).suffix
+    known = suffix.lower().removeprefix(".") in accepted
+    return f"{name.removesuffix(suffix) if known else name}.{wanted}"
 
 
 def check_head(head: bytes, *, name: str, accepted: tuple[str, ...] = SEPARATE_INPUTS) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 
 from clearstem.errors import InvalidOption
 from clearstem.media import DENOISE_OUTPUTS, SEPARATE_OUTPUTS
-from clearstem.recipes import DENOISE, RESIDUAL, SEPARATE, Recipe
+from clearstem.recipes import DENOISE, RECIPES, RESIDUAL, SEPARATE, Recipe
 
 
 class EngineChoice(StrEnum):
@@ -179,6 +179,18 @@ def _check_range(name: str, value: float, bounds: tuple[float, float], *, unit: 
 _Given = str | float
 
 
+def recipe_named(name: str) -> Recipe:
+    """The recipe of that name; `InvalidOption` if there is none."""
+    if name not in RECIPES:
+        raise InvalidOption(f"recipe {name[:40]!r} is not one of {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def read_options(recipe: Recipe, given: Mapping[str, _Given | None]) -> Options:
+    """The options of a job by that recipe; see `separate_options`."""
+    return separate_options(given) if recipe is SEPARATE else denoise_options(given)
+
+
 def separate_options(given: Mapping[str, _Given | None]) -> SeparateOptions:
     """Options from loosely typed fields (a form, a JSON body, object metadata).
 
@@ -190,13 +202,31 @@ def separate_options(given: Mapping[str, _Given | None]) -> SeparateOptions:
     InvalidOption
         A value out of its range or a name that is no option.
     """
+    return SeparateOptions(**_read(given, _SEPARATE_READERS))
+
+
+def denoise_options(given: Mapping[str, _Given | None]) -> DenoiseOptions:
+    """The same for a noise reduction; without a target loudness the level stays."""
+    return DenoiseOptions(**_read(given, _DENOISE_READERS))
+
+
+def _read(given: Mapping[str, _Given | None], readers: Mapping[str, "_Reader"]) -> dict[str, Any]:
     fields = {name: value for name, value in given.items() if value not in (None, "")}
-    unknown = sorted(set(fields) - set(_READERS))
+    unknown = sorted(set(fields) - set(readers))
     if unknown:
-        known = ", ".join(_READERS)
-        raise InvalidOption(f"unknown option {unknown[0]!r}: {known} are known")
-    read = {_FIELDS.get(name, name): _READERS[name](name, fields[name]) for name in fields}
-    return SeparateOptions(**read)
+        raise InvalidOption(f"unknown option {unknown[0]!r}: {', '.join(readers)} are known")
+    return {readers[name].field or name: readers[name](name, fields[name]) for name in fields}
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """How an option is read, and its field where that has another name."""
+
+    read: Callable[[str, _Given], Any]
+    field: str = ""
+
+    def __call__(self, name: str, value: _Given) -> Any:
+        return self.read(name, value)
 
 
 def _extension(_name: str, value: _Given) -> str:
@@ -235,18 +265,22 @@ def _one_of(kind: type[StrEnum]) -> Callable[[str, _Given], StrEnum]:
 
 
 _SWITCHES: Final = {"true": True, "false": False, "1": True, "0": False}
-# What each option is read with, by the name that clients know it by.
-_READERS: Final[Mapping[str, Callable[[str, _Given], Any]]] = {
-    "engine": _one_of(EngineChoice),
-    "format": _extension,
-    "target_lufs": _number,
-    "ceiling_dbtp": _number,
-    "gain": _one_of(Gain),
-    "limit": _switch,
-    "residual": _switch,
-    "decompose": _one_of(Decompose),
-    "hpss_kernel": _whole,
-    "hpss_margin": _number,
+# By the names that clients know options by.
+_SEPARATE_READERS: Final[Mapping[str, _Reader]] = {
+    "engine": _Reader(_one_of(EngineChoice)),
+    "format": _Reader(_extension, "output_format"),
+    "target_lufs": _Reader(_number),
+    "ceiling_dbtp": _Reader(_number),
+    "gain": _Reader(_one_of(Gain)),
+    "limit": _Reader(_switch),
+    "residual": _Reader(_switch),
+    "decompose": _Reader(_one_of(Decompose)),
+    "hpss_kernel": _Reader(_whole),
+    "hpss_margin": _Reader(_number),
 }
-# Options whose field has another name.
-_FIELDS: Final = {"format": "output_format"}
+_DENOISE_READERS: Final[Mapping[str, _Reader]] = {
+    "engine": _Reader(_one_of(DenoiserChoice)),
+    "format": _Reader(_extension, "output_extension"),
+    "strength": _Reader(_number),
+    "target_lufs": _Reader(_number, "auto_level_lufs"),
+}

@@ -94,17 +94,41 @@ class Removal:
                 return receipt
         raise Contention(f"job {job_id} changed under {_ATTEMPTS} attempts to delete it")
 
+    def receipt(self, job_id: str, *, owner: str) -> Receipt:
+        """The receipt of an owner's deleted job; `JobNotFound` also where it is another's."""
+        receipt = self._told(job_id)
+        if receipt.owner != owner:
+            raise JobNotFound("Job not found")
+        return receipt
+
     def sweep(self) -> Iterator[str]:
-        """Delete the jobs whose time is over, look after those removed; yields their ids."""
+        """Delete the jobs whose time is over, look after those removed; yields their ids.
+
+        Raises
+        ------
+        ExceptionGroup
+            At the end, of what went wrong: one job that cannot be removed must
+            not keep all others from it, turn after turn.
+        """
+        faults: list[Exception] = []
         for sort, due in self.retention.due(before=self.now()):
-            if sort == EXPIRY:
-                self._expire(due)
-            elif sort == AFTERMATH:
-                self._erase(due)
-                if self.retention.receipt(due.job_id) is not None:
-                    self.retention.forget(due)
-            self.retention.settle(due, sort=sort)
-            yield due.job_id
+            try:
+                self._meet(due, sort=sort)
+            except Exception as exc:  # noqa: BLE001  # raised below, with all others
+                faults.append(exc)
+            else:
+                yield due.job_id
+        if faults:
+            raise ExceptionGroup(f"{len(faults)} jobs could not be removed", faults)
+
+    def _meet(self, due: Due, *, sort: str) -> None:
+        if sort == EXPIRY:
+            self._expire(due)
+        elif sort == AFTERMATH:
+            self._erase(due)
+            if self.retention.receipt(due.job_id) is not None:
+                self.retention.forget(due)
+        self.retention.settle(due, sort=sort)
 
     def _expire(self, due: Due) -> None:
         try:

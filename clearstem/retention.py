@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Any, Final
 from clearstem.facts import Location
 from clearstem.jobs import Job, JobState
 from clearstem.records import Item, from_item, to_item
-from clearstem.table_keys import AFTERMATH, EVENT, EXPIRY, JOB, TOMBSTONE, job_key, source_key
+from clearstem.table_keys import (
+    AFTERMATH,
+    EVENT,
+    EXPIRY,
+    JOB,
+    RETENTION,
+    TOMBSTONE,
+    job_key,
+    owner_key,
+    source_key,
+)
+from clearstem.terms import Terms
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -92,6 +103,30 @@ class RetentionTable:
 
     client: "DynamoDBClient"
     table: str
+
+    def owners_hours(self, owner: str) -> float | None:
+        """How long an owner's jobs are kept where they say nothing of it; None: for ever."""
+        key = _key(owner_key(owner), RETENTION)
+        # Consistent: what an owner has just settled holds for his next job.
+        answer = self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True)
+        kept = answer.get("Item", {}).get("kept_hours")
+        return None if kept is None else float(kept["N"])
+
+    def keep(self, owner: str, *, hours: float | None) -> None:
+        """Settle how long an owner's jobs to come are kept; None keeps them for ever.
+
+        Raises
+        ------
+        InvalidOption
+            The hours are out of range.
+        """
+        hours = Terms(kept_hours=hours).kept_hours
+        key = _key(owner_key(owner), RETENTION)
+        if hours is None:
+            self.client.delete_item(TableName=self.table, Key=key)
+        else:
+            item: Any = {**key, "kept_hours": {"N": repr(float(hours))}}
+            self.client.put_item(TableName=self.table, Item=item)
 
     def bury(self, job: Job, receipt: Receipt) -> bool:
         """Put a receipt in the place of a job's record; False where that has changed."""

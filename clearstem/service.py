@@ -159,12 +159,6 @@ class Service:
         return IdempotencyTable(self.jobs.client, self.jobs.table)
 
     @property
-    def limits(self) -> RateLimits:
-        """How often each owner may call."""
-        per_s, burst = self.settings.rate_per_s, self.settings.rate_burst
-        return RateLimits(self.jobs.client, self.jobs.table, per_s=per_s, burst=burst)
-
-    @property
     def log(self) -> JobLog:
         """What happened to jobs."""
         return JobLog(self.jobs.client, self.jobs.table)
@@ -177,11 +171,16 @@ class Service:
         )
 
     @property
+    def retention(self) -> RetentionTable:
+        """How long jobs are kept, and what is left of those that were not."""
+        return RetentionTable(self.jobs.client, self.jobs.table)
+
+    @property
     def removal(self) -> Removal:
         """What deletes jobs, and what has outlived its time."""
         return Removal(
             jobs=self.jobs,
-            retention=RetentionTable(self.jobs.client, self.jobs.table),
+            retention=self.retention,
             store=self.store,
             control=self.control,
             settings=self.settings,
@@ -215,6 +214,12 @@ class Service:
             post=post,
             now=self.now,
         )
+
+    @property
+    def limits(self) -> RateLimits:
+        """How often each owner may call."""
+        per_s, burst = self.settings.rate_per_s, self.settings.rate_burst
+        return RateLimits(self.jobs.client, self.jobs.table, per_s=per_s, burst=burst)
 
     @property
     def settler(self) -> Settler:

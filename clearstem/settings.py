@@ -1,5 +1,6 @@
 """What a deployment decides: the only reader of the environment."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,6 +49,9 @@ class Settings:
         by a redirect to storage (API Gateway ends bodies at 6 MB).
     progress_interval_s : float
         Least time between two progress writes of a stage.
+    event_stream_s : float
+        The longest that one event stream is kept open; a function on AWS must
+        end it before its own time is up.
     url_allow_loopback : bool
         Whether users' addresses may be ``http`` and may lead to this machine: for
         tests of the local twin, never for a deployment.
@@ -90,6 +94,7 @@ class Settings:
     cors_origins: tuple[str, ...] = ("*",)
     stream_downloads: bool = False
     progress_interval_s: float = 2.0
+    event_stream_s: float = math.inf
     url_allow_loopback: bool = False
     url_total_s: float = 900.0
     url_idle_s: float = 30.0
@@ -132,6 +137,7 @@ class Settings:
             cors_origins=_list(env.get("CLEARSTEM_CORS_ORIGINS") or "*"),
             stream_downloads=env.get("CLEARSTEM_STREAM_DOWNLOADS", "") == "1",
             progress_interval_s=float(env.get("CLEARSTEM_PROGRESS_INTERVAL_S") or 2.0),
+            event_stream_s=float(env.get("CLEARSTEM_EVENT_STREAM_S") or math.inf),
             url_allow_loopback=env.get("CLEARSTEM_URL_ALLOW_LOOPBACK", "") == "1",
             url_total_s=float(env.get("CLEARSTEM_URL_TOTAL_S") or 900.0),
             url_idle_s=float(env.get("CLEARSTEM_URL_IDLE_S") or 30.0),

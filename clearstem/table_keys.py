@@ -12,11 +12,17 @@ EVENT: Final = "EVENT#"
 TOMBSTONE: Final = "TOMBSTONE"
 EXPIRY: Final = "DUE#EXPIRY"
 AFTERMATH: Final = "DUE#AFTERMATH"
+RETENTION: Final = "RETENTION"
 
 
 def job_key(job_id: str) -> str:
     """The partition of everything that belongs to one job."""
     return f"JOB#{job_id}"
+
+
+def owner_key(owner: str) -> str:
+    """The partition of what an owner has settled for all jobs to come."""
+    return f"OWNER#{owner}"
 
 
 def source_key(location: Location) -> str:

@@ -54,8 +54,10 @@ def print_result(console: Console, job: dict[str, Any], *, folder: Path) -> None
     """Say what was written, by which engine, and what the user should know of it."""
     engine, loudness = job["engine"], job["loudness"]
     label = " (a preview, not a finished separation)" if engine["preview"] else ""
-    console.print(f"separated by {engine['name']} {engine['model']}{label}: {engine['reason']}")
-    console.print(_loudness_line(loudness))
+    done = "separated" if job["recipe"] == "separate" else "noise removed"
+    console.print(f"{done} by {engine['name']} {engine['model']}{label}: {engine['reason']}")
+    if loudness is not None:
+        console.print(_loudness_line(loudness, job["recipe"]))
     table = Table("track", "loudness", "true peak", "size")
     for track in job["tracks"]:
         table.add_row(
@@ -67,13 +69,17 @@ def print_result(console: Console, job: dict[str, Any], *, folder: Path) -> None
     console.print(table)
     for note in job["notes"]:
         console.print(f"note: {note}", highlight=False)
-    console.print(f"{len(job['tracks'])} tracks and report.json are in {folder.resolve()}/")
+    count = len(job["tracks"])
+    tracks = "1 track" if count == 1 else f"{count} tracks"
+    console.print(f"{tracks} and report.json are in {folder.resolve()}/")
 
 
-def _loudness_line(loudness: dict[str, Any]) -> str:
+def _loudness_line(loudness: dict[str, Any], recipe: str) -> str:
     main = _number(loudness["main_lufs"], "LUFS")
-    every = " for every track" if loudness["gain"] == "common" else ""
-    line = f"main is at {main} (gain {loudness['gain_db']:+.1f} dB{every}"
+    several = recipe == "separate"
+    every = " for every track" if several and loudness["gain"] == "common" else ""
+    what = "main" if several else "it"
+    line = f"{what} is at {main} (gain {loudness['gain_db']:+.1f} dB{every}"
     if loudness["held_back_by"]:
         ceiling = _number(loudness["ceiling_dbtp"], "dBTP")
         target = _number(loudness["target_lufs"], "LUFS")

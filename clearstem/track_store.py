@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from clearstem.errors import TooLarge, TrackNotFound, UploadNotFound
 from clearstem.facts import Location
 from clearstem.media import HEAD_BYTES, MEBIBYTE
+from clearstem.part_uploads import PartUploads
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -53,6 +54,11 @@ class TrackStore:
     """The buckets, through one S3 client signed with version 4."""
 
     client: "S3Client"
+
+    @property
+    def in_parts(self) -> PartUploads:
+        """Uploads that come in parts."""
+        return PartUploads(self.client)
 
     def stat(self, location: Location) -> Stored:
         """Size and metadata of an object; `UploadNotFound` if there is none."""
@@ -131,17 +137,32 @@ class TrackStore:
         )
 
     def presign_upload(
-        self, location: Location, *, content_type: str, max_bytes: int
+        self,
+        location: Location,
+        *,
+        content_type: str,
+        max_bytes: int,
+        size_bytes: int | None = None,
+        sha256: str | None = None,
     ) -> PresignedUpload:
         """Links that take one upload of at most `max_bytes`, for an hour.
 
-        The size of a PUT cannot be bounded by its signature; what is too large
-        is refused when a job is asked for.
+        A PUT cannot be bounded, but it can be signed for an exact size and
+        content: the headers to send say which. Without a size, what is too
+        large is refused when a job is asked for.
+
+        Parameters
+        ----------
+        sha256 : str or None
+            Of the file, in base64: storage refuses any other.
         """
-        params = {"Bucket": location.bucket, "Key": location.key, "ContentType": content_type}
-        put = self.client.generate_presigned_url(
-            "put_object", Params=params, ExpiresIn=_UPLOAD_LINK_S
-        )
+        exact: dict[str, Any] = {"ContentType": content_type}
+        headers = {"Content-Type": content_type}
+        if size_bytes is not None:
+            exact["ContentLength"] = size_bytes
+            headers["Content-Length"] = str(size_bytes)
+        if sha256 is not None:
+            exact["ChecksumSHA256"] = headers["x-amz-checksum-sha256"] = sha256
         conditions: list[Any] = [
             ["content-length-range", 1, max_bytes],
             {"Content-Type": content_type},
@@ -154,11 +175,22 @@ class TrackStore:
             ExpiresIn=_UPLOAD_LINK_S,
         )
         return PresignedUpload(
-            put_url=put,
-            put_headers={"Content-Type": content_type},
+            put_url=self._put_link(location, exact),
+            put_headers=headers,
             post_url=post["url"],
             post_fields=post["fields"],
             expires_in_s=_UPLOAD_LINK_S,
+        )
+
+    def presign_put(self, location: Location, *, size_bytes: int) -> str:
+        """A link for a PUT of exactly that size and of any type, for an hour."""
+        return self._put_link(location, {"ContentLength": size_bytes})
+
+    def _put_link(self, location: Location, exact: dict[str, Any]) -> str:
+        return self.client.generate_presigned_url(
+            "put_object",
+            Params={"Bucket": location.bucket, "Key": location.key, **exact},
+            ExpiresIn=_UPLOAD_LINK_S,
         )
 
     def writer(self, location: Location, *, content_type: str, max_bytes: int) -> "ObjectWriter":

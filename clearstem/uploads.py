@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from clearstem.errors import UploadNotFound
 from clearstem.facts import Location
+from clearstem.part_uploads import PartPlan
 from clearstem.records import from_item, to_item
 
 if TYPE_CHECKING:
@@ -17,17 +18,26 @@ if TYPE_CHECKING:
 
 # Uploads expire from their bucket after a week; an announcement lives as long.
 _LIFETIME: Final = timedelta(days=7)
+# A UUID's text. DynamoDB refuses keys of more than 2 KB in words of its own.
+_LONGEST_ID: Final = 36
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A recording that was sent, or is about to be."""
+    """A recording that was sent, or is about to be.
+
+    Attributes
+    ----------
+    parts : PartPlan or None
+        How it is cut, where it is to come in parts.
+    """
 
     upload_id: str
     owner: str
     file_name: str
     extension: str
     location: Location
+    parts: PartPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,8 @@ class UploadTable:
 
     def get(self, upload_id: str, *, owner: str) -> Upload:
         """An owner's upload; `UploadNotFound` also where it is another's."""
+        if len(upload_id) > _LONGEST_ID:
+            raise UploadNotFound(f"no upload {upload_id[:_LONGEST_ID]}…")
         key = {"pk": {"S": f"UPLOAD#{upload_id}"}, "sk": {"S": "UPLOAD"}}
         # Consistent: a small file is sent, and a job asked for, within milliseconds.
         answer = self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True)

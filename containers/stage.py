@@ -33,7 +33,15 @@ from clearstem.errors import (
     StorageUnavailable,
 )
 from clearstem.facts import StageResult
-from clearstem.recipes import COMPOSITION, DECOMPOSITION, NORMALIZATION, SEPARATION
+from clearstem.recipes import (
+    COMPOSITION,
+    DECOMPOSITION,
+    ENCODING,
+    EXTRACTION,
+    NOISE_REDUCTION,
+    NORMALIZATION,
+    SEPARATION,
+)
 from clearstem.reporting import StageReporter
 from clearstem.service import Service
 from containers.workspace import Manifest, Workspace
@@ -44,6 +52,9 @@ _MODULES: Final = {
     DECOMPOSITION: "containers.stages.decomposition",
     COMPOSITION: "containers.stages.composition",
     NORMALIZATION: "containers.stages.normalization",
+    EXTRACTION: "containers.stages.extraction",
+    NOISE_REDUCTION: "containers.stages.noise_reduction",
+    ENCODING: "containers.stages.encoding",
 }
 _LIBRARIES: Final = ("numpy", "scipy", "numba", "soundfile", "av", "soxr")
 

@@ -5,6 +5,9 @@ API Gateway keeps for a key is right for every other path as well, and with
 the owner and his scopes, which the other functions read from the request's
 context. Which scope a request takes is the API's to say, in its own words; a
 socket's is said here, since its function would only hear of it once it is open.
+What needs no key passes without an owner; so does, in a dialect whose refusal
+has a body of its own that API Gateway cannot write, a call with a wrong key: the
+API's function refuses it.
 """
 
 from typing import Any, Final
@@ -22,18 +25,23 @@ from functions.telemetry import Event, entry_point, logger
 
 # API Gateway answers 401 to this very text, and 500 to any other.
 _REFUSAL: Final = "Unauthorized"
+_NOBODY: Final = "-"  # no owner: names begin with a letter or digit
 
 
 @entry_point
 def handler(event: Event, _: LambdaContext) -> dict[str, Any]:
     """Let who is known pass, or refuse with 401; a socket without leave to look with 403."""
     request = APIGatewayAuthorizerRequestEvent(event)
+    if not _opens_socket(request) and dialects.is_open(request.path):
+        return _policy(None, method_arn=request.method_arn)
     try:
         caller = wiring.service().identity.identify(
             _credentials(request), keyed=_always_keyed(request)
         )
     except errors.Unauthorized as exc:
         logger().info("call refused", path=event.get("path"))  # sockets have none
+        if _refused_behind(request):
+            return _policy(None, method_arn=request.method_arn)
         raise Exception(_REFUSAL) from exc  # the text is the interface
     return _policy(caller, method_arn=request.method_arn, effect=_effect(request, caller))
 
@@ -63,21 +71,29 @@ def _always_keyed(request: APIGatewayAuthorizerRequestEvent) -> bool:
     return dialects.needs_key(dialect)
 
 
+def _refused_behind(request: APIGatewayAuthorizerRequestEvent) -> bool:
+    if _opens_socket(request):
+        return False
+    return dialects.refuses_by_itself(dialects.dialect_of(request.path))
+
+
 def _opens_socket(request: APIGatewayAuthorizerRequestEvent) -> bool:
     return bool(request.request_context.get("eventType") == "CONNECT")
 
 
-def _policy(caller: Caller, *, method_arn: str, effect: str) -> dict[str, Any]:
+def _policy(caller: Caller | None, *, method_arn: str, effect: str = "Allow") -> dict[str, Any]:
     api, stage = method_arn.split("/")[:2]
     statement = {
         "Action": "execute-api:Invoke",
         "Effect": effect,
         "Resource": f"{api}/{stage}/*",
     }
-    return {
-        "principalId": caller.owner,
+    policy = {
+        "principalId": caller.owner if caller else _NOBODY,
         "policyDocument": {"Version": "2012-10-17", "Statement": [statement]},
-        # API Gateway passes on texts and numbers only.
-        "context": {"owner": caller.owner, "scopes": " ".join(sorted(caller.scopes))},
-        "usageIdentifierKey": caller.owner,
     }
+    if caller is None:
+        return policy
+    # API Gateway passes on texts and numbers only.
+    context = {"owner": caller.owner, "scopes": " ".join(sorted(caller.scopes))}
+    return {**policy, "context": context, "usageIdentifierKey": caller.owner}

@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 from clearstem import media
 from clearstem.errors import InvalidRequest, MissingFile
 from clearstem.intake import Intake
-from clearstem.options import SeparateOptions, separate_options
+from clearstem.options import Options, read_options
 from clearstem.recipes import SEPARATE, Recipe
 from clearstem.track_store import ObjectWriter
 from clearstem.uploads import Upload
@@ -47,12 +47,15 @@ class Form(Generic[Read]):
         Which formats it may have.
     max_bytes : int or None
         The largest recording; None is the deployment's limit.
+    extension : str or None
+        What the recording is, whatever its name says.
     """
 
     read: Callable[[Mapping[str, str]], Read]
     file_field: str = "file"
     recipe: Recipe = SEPARATE
     max_bytes: int | None = None
+    extension: str | None = None
 
 
 def with_callback(
@@ -67,9 +70,9 @@ def with_callback(
     return reading
 
 
-SEPARATION_FORM: Final[Form[tuple[SeparateOptions, str | None]]] = Form(
-    with_callback(separate_options)
-)
+def form_of(recipe: Recipe) -> Form[tuple[Options, str | None]]:
+    """The form with a recipe's options, by the names of the pipeline dialect, and a callback."""
+    return Form(with_callback(lambda given: read_options(recipe, given)), recipe=recipe)
 
 
 async def receive_form(
@@ -165,7 +168,7 @@ class _Received(Generic[Read]):
         self._upload = await self._blocking.call(
             self._intake.announce,
             owner=self._owner,
-            file_name=file_name,
+            file_name=self._named(file_name),
             recipe=self._form.recipe,
         )
         writer = self._intake.writer(self._upload, max_bytes=self._form.max_bytes)
@@ -190,6 +193,12 @@ class _Received(Generic[Read]):
         # With the first block, so that a large file that is no sound is not
         # taken in to its end.
         self._check_head(self._upload, self._writer)
+
+    def _named(self, file_name: str | None) -> str | None:
+        asked = self._form.extension
+        if not asked or file_name is None:
+            return file_name
+        return media.with_extension(file_name, asked, accepted=self._form.recipe.inputs)
 
     def _check_head(self, upload: Upload, writer: ObjectWriter) -> None:
         inputs = self._form.recipe.inputs

@@ -3,10 +3,14 @@
 A stream record only says that something happened; what is sent is the job as
 it is now. So one message per job and batch is enough, and records that come
 again or out of order do no harm.
+
+A job that waits changes its place when another's ticket goes: those next behind
+are told too.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
+from typing import Any, Final
 
 from aws_lambda_powertools.utilities.batch import (
     BatchProcessor,
@@ -24,9 +28,14 @@ from clearstem.broadcast import Broadcast
 from clearstem.connections import PREFIX, Connection
 from clearstem.records import from_item
 from clearstem.table_keys import JOB, job_key
+from clearstem.tickets import ticket_of
 from functions import wiring
 from functions.dialects import RENDERERS
 from functions.telemetry import Event, count, entry_point, logger
+
+# Who is further behind learns of it when he gets so near, or from the sweep: a
+# queue of thousands must not be read at every departure.
+_TOLD_BEHIND: Final = 20
 
 
 @entry_point
@@ -34,7 +43,7 @@ def handler(event: Event, context: LambdaContext) -> PartialItemFailureResponse:
     """Push what a batch of stream records is about."""
     return process_partial_response(
         event=event,
-        record_handler=_pusher(_broadcast()),
+        record_handler=_Pusher(_broadcast()).push,
         processor=BatchProcessor(event_type=EventType.DynamoDBStreams),
         context=context,
     )
@@ -45,21 +54,46 @@ def _broadcast() -> Broadcast:
     return wiring.service().broadcast(RENDERERS)
 
 
-def _pusher(broadcast: Broadcast) -> Callable[[DynamoDBRecord], None]:
-    """What handles the records of one batch."""
-    told: set[str] = set()
+@dataclass(frozen=True, slots=True)
+class _Pusher:
+    """What handles the records of one batch.
 
-    def push(record: DynamoDBRecord) -> None:
+    Attributes
+    ----------
+    told : set of str
+        Jobs whose watchers know all that the batch brings.
+    """
+
+    broadcast: Broadcast
+    told: set[str] = field(default_factory=set)
+
+    def push(self, record: DynamoDBRecord) -> None:
         if record.event_name is DynamoDBRecordEventName.REMOVE:
-            return
-        image = record.raw_event["dynamodb"]["NewImage"]
+            self._move_up(record.raw_event["dynamodb"]["Keys"])
+        else:
+            self._tell(record.raw_event["dynamodb"]["NewImage"])
+
+    def _tell(self, image: dict[str, Any]) -> None:
         job_id = image["pk"]["S"].removeprefix(job_key(""))
         if image["sk"]["S"].startswith(PREFIX) and image["pk"]["S"].startswith(job_key("")):
-            count("SnapshotsSent", broadcast.tell(from_item(image, Connection), job_id=job_id))
-        elif image["sk"]["S"] == JOB and job_id not in told:
-            count("SnapshotsSent", broadcast.tell_watchers(job_id))
-            # Only now: what failed is tried again by the job's next record.
-            told.add(job_id)
-            logger().debug("watchers told", job_id=job_id)
+            reached = self.broadcast.tell(from_item(image, Connection), job_id=job_id)
+            count("SnapshotsSent", reached)
+        elif image["sk"]["S"] == JOB:
+            self._tell_watchers(job_id)
 
-    return push
+    def _move_up(self, key: dict[str, Any]) -> None:
+        ticket = ticket_of(key)
+        if ticket is None:
+            return
+        recipe_name, number = ticket
+        jobs = self.broadcast.jobs
+        for job_id in jobs.jobs_behind(recipe_name, ticket=number, limit=_TOLD_BEHIND):
+            self._tell_watchers(job_id)
+
+    def _tell_watchers(self, job_id: str) -> None:
+        if job_id in self.told:
+            return
+        count("SnapshotsSent", self.broadcast.tell_watchers(job_id))
+        # Only now: what failed is tried again by the job's next record.
+        self.told.add(job_id)
+        logger().debug("watchers told", job_id=job_id)

@@ -29,19 +29,28 @@ from clearstem.service import Service
 from functions import dialects, wiring
 from functions.blocking import Blocking
 from functions.dialects import pipeline
+from functions.event_stream import JobFeed
 from functions.idempotency import REPLAYED, Idempotent
 from functions.job_reads import JobReads
 from functions.lingering import Lingering
-from functions.routes import downloads, examples
+from functions.routes import audo as audo_routes
+from functions.routes import downloads, examples, jobs, originals, submissions
+from functions.routes import munsit as munsit_routes
 from functions.routes import pipeline as pipeline_routes
 from functions.routes import tickets as ticket_routes
+from functions.routes import uploads as upload_routes
 from functions.routes import webhooks as webhook_routes
 from functions.telemetry import Event, count, entry_point, logger
 
 _CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
 
 _FAULT: Final = "Internal server error"
-_SUBMITTING: Final = (("POST", "/process"), ("POST", "/jobs"))
+_SUBMITTING: Final = (
+    ("POST", "/process"),
+    ("POST", "/jobs"),
+    ("POST", "/v1/remove-noise"),
+    ("POST", "/api/v1/denoise"),
+)
 
 _DESCRIPTION: Final = """\
 A recording goes in, nine tracks come out: vocals, drums, bass and other; harmonic and percussive;
@@ -87,8 +96,15 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
     app.state.service = service
     app.state.blocking = blocking = Blocking()
     app.state.reads = JobReads(service.jobs, blocking=blocking)
+    app.state.feed = JobFeed(app.state.reads)
     app.include_router(pipeline_routes.router)
+    app.include_router(submissions.router)
+    app.include_router(jobs.router)
+    app.include_router(upload_routes.router)
     app.include_router(downloads.router)
+    app.include_router(audo_routes.router)
+    app.include_router(munsit_routes.router)
+    app.include_router(originals.router)
     app.include_router(webhook_routes.router)
     app.include_router(ticket_routes.router)
     app.add_api_route("/", _console, include_in_schema=False)
@@ -103,7 +119,14 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
         allow_origins=list(service.settings.cors_origins),
         allow_methods=["*"],
         allow_headers=["*"],
-        expose_headers=["Content-Disposition", "Content-Range", "ETag", "Retry-After", REPLAYED],
+        expose_headers=[
+            "Content-Disposition",
+            "Content-Range",
+            "ETag",
+            "Retry-After",
+            "X-Upload-Id",
+            REPLAYED,
+        ],
     )
     app.add_middleware(Lingering)
     return app

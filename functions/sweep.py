@@ -1,29 +1,56 @@
-"""The clock: jobs whose ending got lost are ended, or started; expired ones are deleted.
+"""The clock: jobs whose ending got lost are ended or started, expired ones deleted.
 
-Webhooks whose messages got lost are queued again.
+And sockets on which nothing was said for long are told the last state again:
+API Gateway closes a WebSocket that is idle for ten minutes. Webhooks whose
+messages got lost are queued again.
 """
+
+from datetime import timedelta
+from typing import Final
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from clearstem.recipes import RECIPES
+from clearstem.service import Service
 from functions import wiring
 from functions.telemetry import Event, count, entry_point, logger
+
+# With five minutes from sweep to sweep no socket is silent for more than eight.
+_SILENT: Final = timedelta(minutes=3)
 
 
 @entry_point
 def handler(_: Event, __: LambdaContext) -> dict[str, int]:
     """Look once at every job that has been quiet for too long, or whose time is over."""
-    swept, removed = 0, 0
-    for job in wiring.service().settler.sweep():
+    service, swept = wiring.service(), 0
+    for job in service.settler.sweep():
         swept += 1
         logger().warning("job swept", job_id=job.job_id, state=job.state.value)
     if swept:
         count("JobsSwept", swept)
-    for job_id in wiring.service().removal.sweep():
+    _stir_silent(service)
+    return {"swept": swept, "removed": _remove_expired(service), "woken": _wake_webhooks(service)}
+
+
+def _remove_expired(service: Service) -> int:
+    removed = 0
+    for job_id in service.removal.sweep():
         removed += 1
         logger().info("job removed", job_id=job_id)
     if removed:
         count("JobsRemoved", removed)
-    woken = sum(1 for _ in wiring.service().announcer.wake())
+    return removed
+
+
+def _stir_silent(service: Service) -> None:
+    now = service.now()
+    for recipe_name in RECIPES:
+        for job in service.jobs.unfinished(recipe_name, before=now - _SILENT):
+            service.connections.stir(job.job_id, at=now)
+
+
+def _wake_webhooks(service: Service) -> int:
+    woken = sum(1 for _ in service.announcer.wake())
     if woken:
         count("WebhooksWoken", woken)
-    return {"swept": swept, "removed": removed, "woken": woken}
+    return woken

@@ -33,9 +33,16 @@ _DROPPED: Final = f"{DROP_PREFIX}*"
 _DONE: Final = f"{DONE_PREFIX}*"
 
 _READ_ITEM: Final = ("dynamodb:GetItem",)
-# A job is replaced under a condition, and leaves the queue in one transaction
-# with the counter.
-_CHANGE_JOB: Final = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")
+# A job is replaced under a condition; when it leaves the queue, its ticket is
+# deleted in the same transaction.
+_CHANGE_JOB: Final = (
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
+    "dynamodb:DeleteItem",
+)
+# The log of a job that is deleted, in batches.
+_DELETE_LOG: Final = ("dynamodb:BatchWriteItem",)
 
 
 class Service(cdk.Stack):
@@ -215,10 +222,11 @@ class Service(cdk.Stack):
         table.grant(self._sweep, listed)
         for changer in (self._drop, self._settle, self._sweep, self._tasks.role):
             table.grant(changer, *_CHANGE_JOB)
+        for remover in (self._rest, self._sweep):
+            self._grant_removal(remover)
 
         # A presigned URL can do what its signer may: the REST function signs
-        # writes to uploads and reads of results. Nothing deletes an object but
-        # the buckets' lifecycle.
+        # writes to uploads and reads of results.
         storage.uploads.grant_read(self._rest)
         storage.uploads.grant_put(self._rest)
         storage.tracks.grant_read(self._rest)
@@ -251,10 +259,25 @@ class Service(cdk.Stack):
             queues.orders.grant_send_messages(sender)
         queues.given_up.grant_send_messages(self._courier)
 
+    def _grant_removal(self, remover: ZipFunction) -> None:
+        """What `clearstem.removal` needs: to find a job's files, and to delete them."""
+        storage = self._storage
+        storage.table.grant(remover, *_DELETE_LOG)
+        buckets = (storage.uploads, storage.work, storage.tracks, storage.drop)
+        for bucket in buckets:
+            bucket.grant_delete(remover)
+        remover.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=["s3:ListBucket"], resources=[bucket.bucket_arn for bucket in buckets]
+            )
+        )
+
     def _grant_executions(self) -> None:
         for machine in self._machines.values():
             for starter in (self._rest, self._sweep):
                 machine.grant_start_execution(starter)
+                # Cancelling a job, also one that is to be deleted, ends its work.
+                machine.grant_execution(starter, "states:StopExecution")
             machine.grant_execution(self._sweep, "states:DescribeExecution")
         # What is dropped into the bucket is separated.
         self._machines[SEPARATE.name].grant_start_execution(self._drop)

@@ -1,3 +1,3 @@
 """Where the fixtures come from."""
 
-pytest_plugins = ["tests.emulator", "tests.twin", "tests.resources"]
+pytest_plugins = ["tests.emulator", "tests.twin", "tests.resources", "tests.voice"]

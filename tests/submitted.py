@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from clearstem.facts import Location, StageResult, Track
 from clearstem.jobs import Job
-from clearstem.options import SeparateOptions
-from clearstem.recipes import SEPARATE
+from clearstem.options import DenoiseOptions, SeparateOptions
+from clearstem.recipes import CLEAN, DENOISE, SEPARATE
 from clearstem.service import Service
 
 
@@ -14,6 +14,14 @@ def wav(frames: int = 400) -> bytes:
     """A short, real WAV file."""
     data = struct.pack(f"<{frames}h", *(int(8000 * ((i % 40) / 20 - 1)) for i in range(frames)))
     fields = (b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, 1, 8000, 16000, 2, 16)
+    head = struct.pack("<4sI4s4sIHHIIHH", *fields)
+    return head + b"data" + struct.pack("<I", len(data)) + data
+
+
+def long_wav(duration_s: float) -> bytes:
+    """A WAV file of silence, 8 bit at 2 kHz, that lasts so long."""
+    data = bytes([128]) * int(2000 * duration_s)
+    fields = (b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, 1, 2000, 2000, 1, 8)
     head = struct.pack("<4sI4s4sIHHIIHH", *fields)
     return head + b"data" + struct.pack("<I", len(data)) + data
 
@@ -30,6 +38,30 @@ def submit(
         return intake.submit_upload(upload, SeparateOptions())
     ids = replace(intake, new_id=lambda: job_id)
     return ids.submit_upload(upload, SeparateOptions())
+
+
+def submit_denoise(service: Service, *, owner: str, file_name: str = "talk.wav") -> Job:
+    """A queued noise reduction of an uploaded file."""
+    intake = service.intake
+    upload = intake.announce(owner=owner, file_name=file_name, recipe=DENOISE)
+    with intake.writer(upload) as writer:
+        writer.write(wav())
+    return intake.submit_upload(upload, DenoiseOptions())
+
+
+def denoised(service: Service, job: Job, *, content: bytes = b"clean") -> Job:
+    """The job with every stage of the noise reduction done and its result in storage."""
+    made = _stored(service, job, CLEAN, content)
+    for spec in DENOISE.stages:
+        result = StageResult(tracks=(made,) if spec is DENOISE.stages[-1] else ())
+        at = service.now()
+        job = service.jobs.change(
+            job.job_id,
+            lambda j, name=spec.name, result=result, at=at: j.start_stage(
+                name, at=at
+            ).complete_stage(name, result, at=at),
+        )
+    return job
 
 
 def advance(service: Service, job: Job, *, fraction: float) -> Job:

@@ -1,5 +1,8 @@
 """Tracks as the files that users get: wav, flac, mp3, ogg and m4a, written block by block.
 
+The containers of video are here too, with sound alone: whoever wants pictures beside it copies
+both streams into one file (`containers.audio.remux`).
+
 Knows what each format can hold, what is converted where it cannot, and with which settings an
 encoder keeps the length through a lossy round trip.
 """
@@ -24,6 +27,10 @@ Floats = NDArray[np.float32]
 # MPEG-1, MPEG-2 and MPEG-2.5 layer III, and MPEG-4 AAC (ISO/IEC 14496-3, table 1.18).
 _MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _AAC_RATES_HZ = (*_MP3_RATES_HZ, 64_000, 88_200, 96_000)
+# Opus decodes at 48 kHz whatever went in (RFC 7845, section 5.1).
+_OPUS_RATES_HZ = (48_000,)
+# One packet of 20 ms. FFmpeg's Matroska demuxer trims no padding of a sound that is shorter.
+_OPUS_LEAST_FRAMES = 960
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,7 @@ class _Format:
     bit_depths: tuple[int, ...] = ()
     rates_hz: tuple[int, ...] = ()
     holds_cover: bool = True
+    least_frames: int = 1
 
 
 _FORMATS: Mapping[str, _Format] = {
@@ -42,6 +50,26 @@ _FORMATS: Mapping[str, _Format] = {
     "mp3": _Format(max_channels=2, rates_hz=_MP3_RATES_HZ),
     "ogg": _Format(max_channels=8, holds_cover=False),
     "m4a": _Format(max_channels=8, rates_hz=_AAC_RATES_HZ),
+    "mp4": _Format(max_channels=8, rates_hz=_AAC_RATES_HZ),
+    "m4v": _Format(max_channels=8, rates_hz=_AAC_RATES_HZ),
+    "mov": _Format(max_channels=8, rates_hz=_AAC_RATES_HZ, holds_cover=False),
+    "mkv": _Format(max_channels=8, rates_hz=_AAC_RATES_HZ, holds_cover=False),
+    "webm": _Format(
+        max_channels=8,
+        rates_hz=_OPUS_RATES_HZ,
+        holds_cover=False,
+        least_frames=_OPUS_LEAST_FRAMES,
+    ),
+    "wmv": _Format(max_channels=8, bit_depths=(16,), holds_cover=False),
+}
+# How FFmpeg calls the muxers of AAC, and what it is told: the movie clock counts the edit list,
+# hence the length, and by default counts in ms.
+_AAC_MUXERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "m4a": ("mp4", {"brand": "M4A "}),
+    "mp4": ("mp4", {}),
+    "m4v": ("mp4", {"brand": "M4V "}),
+    "mov": ("mov", {}),
+    "mkv": ("matroska", {}),
 }
 _DEFAULT_BIT_DEPTH = 24
 
@@ -55,7 +83,8 @@ class Encoded:
     path : Path
         The file.
     format : str
-        ``wav``, ``flac``, ``mp3``, ``ogg`` or ``m4a``.
+        ``wav``, ``flac``, ``mp3``, ``ogg``, ``m4a``, ``mp4``, ``m4v``, ``mov``, ``mkv``,
+        ``webm`` or ``wmv``.
     rate_hz, channels, frames : int
         What it decodes to.
     bit_depth : int or None
@@ -87,7 +116,7 @@ def check_output(format: str, *, channels: int, bit_depth: int | None = None) ->
     Parameters
     ----------
     format : str
-        ``wav``, ``flac``, ``mp3``, ``ogg`` or ``m4a``.
+        One that `encode` writes.
     channels : int
         Of the recording.
     bit_depth : int or None
@@ -140,7 +169,8 @@ def encode(
         The file to write; overwritten.
     format : str
         ``wav`` (RF64 where it passes 4 GiB), ``flac``, ``mp3`` (320 kbit/s, or the most that
-        the rate allows), ``ogg`` (Vorbis, quality 8) or ``m4a`` (AAC, 128 kbit/s a channel).
+        the rate allows), ``ogg`` (Vorbis, quality 8), ``m4a``, ``mp4``, ``m4v``, ``mov``, ``mkv``
+        (AAC, 128 kbit/s a channel), ``webm`` (Opus, 96 kbit/s a channel) or ``wmv`` (16 bits).
     gain : float
         Linear factor on every sample.
     bit_depth : int or None
@@ -160,21 +190,24 @@ def encode(
     check_output(format, channels=recording.channels, bit_depth=bit_depth)
     known = _FORMATS[format]
     if known.bit_depths:
-        bit_depth = bit_depth or _DEFAULT_BIT_DEPTH
+        bit_depth = bit_depth or min(_DEFAULT_BIT_DEPTH, max(known.bit_depths))
     source = _at_known_rate(recording, known)
     kept_cover = cover if known.holds_cover and cover and picture_size(cover) else None
     sink = _open_sink(format, path, source, bit_depth=bit_depth, tags=tags or {}, cover=kept_cover)
     try:
         done = 0
-        for block in _blocks(source):
+        frames = max(source.frames, known.least_frames)
+        for block in _blocks(source, frames):
             sink.write(block * np.float32(gain))
             done += block.shape[1]
-            progress(done, source.frames)
+            progress(done, frames)
     finally:
         sink.close()
     if format == "mp3":
-        set_length(path, source.frames)
+        set_length(path, frames)
     conversions = []
+    if frames > source.frames:
+        conversions.append(f"{source.frames} frames filled up with silence to {frames}")
     if source.rate_hz != recording.rate_hz:
         conversions.append(
             f"{recording.rate_hz} Hz converted to {source.rate_hz} Hz: {format} has no such rate"
@@ -183,7 +216,7 @@ def encode(
         why = "it is no picture" if known.holds_cover else f"our {format} files hold none"
         conversions.append(f"cover art left out: {why}")
     return Encoded(
-        path, format, source.rate_hz, source.channels, source.frames, bit_depth, tuple(conversions)
+        path, format, source.rate_hz, source.channels, frames, bit_depth, tuple(conversions)
     )
 
 
@@ -199,9 +232,9 @@ def _at_known_rate(recording: Reader, known: _Format) -> Reader:
     return ResampledReader(recording, rate_hz=best)
 
 
-def _blocks(source: Reader) -> Iterator[Floats]:
-    for start in range(0, source.frames, BLOCK_FRAMES):
-        yield source.read(start, min(start + BLOCK_FRAMES, source.frames))
+def _blocks(source: Reader, frames: int) -> Iterator[Floats]:
+    for start in range(0, frames, BLOCK_FRAMES):
+        yield source.read(start, min(start + BLOCK_FRAMES, frames))
 
 
 def _open_sink(
@@ -225,13 +258,18 @@ def _codec(format: str, source: Reader, bit_depth: int | None) -> Codec:
         return Codec(
             "mp3", "libmp3lame", "fltp", "flt", most if source.rate_hz >= 16_000 else 64_000
         )
-    if format == "m4a":
-        # The movie clock counts the edit list, hence the length; by default it counts in ms.
-        options = {"brand": "M4A ", "movie_timescale": str(source.rate_hz)}
-        return Codec("mp4", "aac", "fltp", "flt", 128_000 * source.channels, options)
+    if format == "webm":
+        return Codec("webm", "libopus", "flt", "flt", 96_000 * source.channels)
+    if format in _AAC_MUXERS:
+        muxer, asked = _AAC_MUXERS[format]
+        clock = {"movie_timescale": str(source.rate_hz)} if muxer != "matroska" else {}
+        return Codec(muxer, "aac", "fltp", "flt", 128_000 * source.channels, {**asked, **clock})
     sample_format: Literal["s16", "s32"] = "s16" if bit_depth == 16 else "s32"
     if format == "flac":
         return Codec("flac", "flac", sample_format, sample_format)
+    if format == "wmv":
+        # ASF tells of no encoder's delay, so the sound must have none.
+        return Codec("asf", "pcm_s16le", "s16", "s16")
     options = {"rf64": "auto"}
     if bit_depth == 32:
         return Codec("wav", "pcm_f32le", "flt", "flt", muxer_options=options)

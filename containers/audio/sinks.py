@@ -5,17 +5,19 @@ two libraries with sample layouts, channel orders and traps of their own. They e
 """
 
 import io
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import av
 import numpy as np
 import soundfile
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
+from av.packet import PacketSideData, PktSideDataT
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -26,6 +28,9 @@ Floats = NDArray[np.float32]
 
 # libsndfile counts Vorbis quality downwards: 0.2 is -q8, about 256 kbit/s in stereo.
 _VORBIS_COMPRESSION = 0.2
+
+# AV_PKT_DATA_SKIP_SAMPLES, little-endian (libavcodec/packet.h).
+_SKIP = struct.Struct("<IIBB")
 
 # What libsndfile can write as Vorbis comments, by its names.
 _VORBIS_TAGS = {
@@ -120,9 +125,26 @@ class FfmpegSink:
     def close(self) -> None:
         """Let the encoder give out what it holds back, and finish the file."""
         try:
-            self._file.mux(self._sound.encode(None))
+            packets = self._sound.encode(None)
+            if packets and (self._codec.muxer, self._codec.encoder) == ("matroska", "aac"):
+                _mark_padding(packets[-1], frame_frames=self._sound.codec_context.frame_size)
+            self._file.mux(packets)
         finally:
             self._file.close()
+
+
+def _mark_padding(last: "av.Packet[AudioStream]", *, frame_frames: int) -> None:
+    """Tell the Matroska muxer what the last packet is padded with (its DiscardPadding).
+
+    FFmpeg's AAC encoder says it by the packet's duration only, which that muxer does not read.
+    """
+    padding = frame_frames - (last.duration or frame_frames)
+    if padding > 0:
+        kind = get_args(PktSideDataT).index("skip_samples")
+        # Frames to drop at the front and at the back, and two reasons that nobody reads.
+        told = cast(Any, PacketSideData)(kind, _SKIP.size)  # its stub knows no arguments
+        told.update(_SKIP.pack(0, padding, 0, 0))
+        told.to_packet(last)
 
 
 class VorbisSink:

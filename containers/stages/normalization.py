@@ -16,6 +16,7 @@ from clearstem.records import dumps
 from containers.audio.gains import Hot
 from containers.audio.normalize import Normalized, NormalizedTrack, normalize
 from containers.audio.stream import Progress
+from containers.stages.originals import cover, tags
 from containers.stages.shares import share
 from containers.workspace import Workspace
 
@@ -41,8 +42,8 @@ def run(space: Workspace, progress: Progress) -> StageResult:
         folder,
         main=MAIN,
         format=options.output_format,
-        tags=json.loads(space.artifact("tags", of=SEPARATION).read_text()),
-        cover=_cover(space),
+        tags=tags(space, of=SEPARATION),
+        cover=cover(space, of=SEPARATION),
         target_lufs=options.target_lufs,
         ceiling_dbtp=options.ceiling_dbtp,
         gain=options.gain,
@@ -71,12 +72,6 @@ def _recordings(space: Workspace, *, progress: Progress) -> dict[str, Path]:
         paths[track] = space.artifact(artifact, of=stage)
         progress(count, len(names))
     return paths
-
-
-def _cover(space: Workspace) -> bytes | None:
-    if "cover" not in space.artifacts_of(SEPARATION):
-        return None
-    return space.artifact("cover", of=SEPARATION).read_bytes()
 
 
 def _loudness(done: Normalized, options: SeparateOptions) -> Loudness:

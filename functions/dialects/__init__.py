@@ -9,7 +9,7 @@ from typing import Final
 
 from clearstem.broadcast import Render
 from clearstem.errors import ClearstemError
-from functions.dialects import audo, pipeline
+from functions.dialects import audo, munsit, pipeline
 
 DEFAULT: Final = "pipeline"
 
@@ -22,9 +22,15 @@ RENDERERS: Final[dict[str, Render]] = {
 Problem = Callable[[ClearstemError], tuple[int, Mapping[str, str]]]
 """Status and body of an error."""
 
-PROBLEMS: Final[dict[str, Problem]] = {DEFAULT: pipeline.problem_of, "audo": audo.problem}
+PROBLEMS: Final[dict[str, Problem]] = {
+    DEFAULT: pipeline.problem_of,
+    "audo": audo.problem,
+    "munsit": munsit.problem,
+}
 
-_PREFIXES: Final = {"/v1/": "audo"}
+_PREFIXES: Final = {"/v1/": "audo", "/api/v1/": "munsit"}
+# Those whose refusal of a key has a body of its own, which API Gateway cannot write.
+_REFUSING: Final = frozenset({"munsit"})
 
 
 def dialect_of(path: str) -> str:
@@ -35,3 +41,13 @@ def dialect_of(path: str) -> str:
 def needs_key(dialect: str) -> bool:
     """Whether its clients always have a key, even where others are let in without one."""
     return dialect != DEFAULT
+
+
+def refuses_by_itself(dialect: str) -> bool:
+    """Whether calls without a good key are let through, to be refused in its own words."""
+    return dialect in _REFUSING
+
+
+def is_open(path: str) -> bool:
+    """Whether a path needs no key, since nobody can guess it."""
+    return audo.is_download(path) or munsit.is_original(path)

@@ -6,11 +6,17 @@ what is wrong with a request is a 422.
 """
 
 import json
+import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, Final, TypedDict
+from urllib.parse import urlsplit
 
-from clearstem.errors import ClearstemError, InvalidOption, InvalidRequest
+from clearstem.errors import ClearstemError, InvalidOption, InvalidRequest, TrackNotFound
+from clearstem.facts import Track
 from clearstem.jobs import Job, JobState
+from clearstem.media import DENOISE_OUTPUTS
 from clearstem.options import AUTO_LEVEL_LUFS, DenoiseOptions
 
 _UNPROCESSABLE: Final = 422
@@ -38,6 +44,8 @@ def state_document(job: Job, ahead: int) -> StateDocument:
     match job.state:
         case JobState.QUEUED:
             return {"state": "queued", "jobsAhead": ahead}
+        case JobState.RUNNING if job.downloading:
+            return {"state": "downloading"}
         case JobState.RUNNING:
             return {"state": "in_progress", "percent": job.percent}
         case JobState.FAILED:
@@ -69,51 +77,113 @@ def download_path(job: Job) -> str | None:
     return f"/dl/{job.download_token}/{_FILE_PREFIX}{job.job_id}.{track.extension}"
 
 
+def is_download(path: str) -> bool:
+    """Whether a path of the API is a `download_path`, which needs no key.
+
+    The published example has no slash in front: clients put one of their own
+    before ours, or none.
+    """
+    return path.startswith(("/v1/dl/", "/v1//dl/"))
+
+
 def job_of_file(file_name: str) -> str | None:
     """The job's id in the last part of a `download_path`; None where there is none."""
     stem = file_name.partition(".")[0]
     return stem.removeprefix(_FILE_PREFIX) if stem.startswith(_FILE_PREFIX) else None
 
 
-def request_fields(body: bytes) -> Mapping[str, Any]:
-    """The JSON object of a body, whatever its Content-Type; `InvalidRequest` if it is none."""
+def downloaded(job: Job, *, path: str) -> Track:
+    """The track that lies at exactly that path, relative to the dialect's base URL.
+
+    Raises
+    ------
+    TrackNotFound
+        The job's result lies elsewhere, or there is none (any more).
+    """
+    track, known = job.result, download_path(job)
+    # In constant time: the token is all that keeps strangers out.
+    if track is None or known is None or not secrets.compare_digest(path.encode(), known.encode()):
+        raise TrackNotFound("Track not found")
+    return track
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What a request to ``/remove-noise`` asks for.
+
+    Attributes
+    ----------
+    source : str
+        The id of an upload, or a URL.
+    output_url : str or None
+        Where the result is to be put as well.
+    callback_url : str or None
+        What is to be told of the job; clearstem's own.
+    """
+
+    source: str
+    output_url: str | None
+    options: DenoiseOptions
+    callback_url: str | None = None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the source is a URL."""
+        return "://" in self.source
+
+
+def removal(body: bytes) -> Removal:
+    """Read a request, whatever its Content-Type says it is.
+
+    Raises
+    ------
+    InvalidRequest, InvalidOption
+        It is no JSON object, names no input, or a value is out of range.
+    """
+    fields = _object(body)
+    output_url = _text("output", fields.get("output"))
+    # The published examples name the input so with curl, and `input` in Python.
+    source = _text("input", fields.get("input")) or _text("fileId", fields.get("fileId"))
+    if source is None:
+        raise InvalidRequest("input: the fileId of an upload or a URL is needed")
+    return Removal(
+        source,
+        output_url,
+        _options(fields, output_url=output_url),
+        callback_url=_text("callback_url", fields.get("callback_url")),
+    )
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
     try:
         fields = json.loads(body)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise InvalidRequest(f"the body is not JSON: {exc}") from exc
     if not isinstance(fields, dict):
         raise InvalidRequest("the body is not a JSON object")
     return fields
 
 
-def asked_input(fields: Mapping[str, Any]) -> str:
-    """The id of the uploaded file, under either of its names.
-
-    Raises
-    ------
-    InvalidRequest
-        There is none, or a URL is given for input or output.
-    """
-    given = fields.get("input") or fields.get("fileId")
-    if not isinstance(given, str):
-        raise InvalidRequest("input: the fileId of an upload is needed")
-    for name, value in (("input", given), ("output", fields.get("output"))):
-        if value and (name == "output" or "://" in value):
-            raise InvalidRequest(f"{name}: URLs are not taken yet; use /upload and downloadPath")
-    return given
-
-
-def options_of(fields: Mapping[str, Any]) -> DenoiseOptions:
-    """What a request asks for; `InvalidOption` names what is out of range."""
-    extension = fields.get("outputExtension")
-    if extension is not None and not isinstance(extension, str):
-        raise InvalidOption(f"outputExtension {extension!r} is not a text")
+def _options(fields: Mapping[str, Any], *, output_url: str | None) -> DenoiseOptions:
+    extension = _text("outputExtension", fields.get("outputExtension"))
     amount = fields.get("noiseReductionAmount")
     return DenoiseOptions(
         strength=100.0 if amount is None else _number("noiseReductionAmount", amount),
-        output_extension=extension.lower().removeprefix(".") if extension else None,
+        output_extension=(
+            extension.lower().removeprefix(".") if extension else _extension_of(output_url)
+        ),
         auto_level_lufs=_level(fields.get("autoVolume")),
     )
+
+
+def _extension_of(output_url: str | None) -> str | None:
+    """What the result is put as: a presigned address is signed for one Content-Type."""
+    try:
+        path = urlsplit(output_url or "").path
+    except ValueError:
+        return None  # whether it is an address at all is told where it is used
+    suffix = PurePosixPath(path).suffix.lower().removeprefix(".")
+    return suffix if suffix in DENOISE_OUTPUTS else None
 
 
 def problem(error: ClearstemError) -> tuple[int, Mapping[str, str]]:
@@ -126,6 +196,12 @@ def _level(asked: object) -> float | None:
     if asked is None or asked is False:
         return None
     return AUTO_LEVEL_LUFS if asked is True else _number("autoVolume", asked)
+
+
+def _text(name: str, value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise InvalidRequest(f"{name} {value!r} is not a text")
+    return value or None
 
 
 def _number(name: str, value: object) -> float:

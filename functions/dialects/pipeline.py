@@ -6,43 +6,31 @@ Times are UTC without a zone, to the microsecond.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Final
 
-from clearstem import media
 from clearstem.errors import ClearstemError
 from clearstem.facts import Track
 from clearstem.job_table import Page
 from clearstem.jobs import Job, JobState, StageRun, StageState
-from clearstem.models import choose_engine
-from clearstem.options import (
-    CEILING_DBTP_RANGE,
-    HPSS_KERNEL_RANGE,
-    HPSS_MARGIN_RANGE,
-    TARGET_LUFS_RANGE,
-    Decompose,
-    EngineChoice,
-    Gain,
-    SeparateOptions,
-)
+from clearstem.part_uploads import PartPlan
 from clearstem.recipes import SEPARATE, StageSpec
-from clearstem.settings import Settings
 from clearstem.track_store import PresignedUpload
 from clearstem.uploads import Upload
 from functions.dialects.pipeline_documents import (
     AudioDocument,
-    ConfigDocument,
+    DenoisingDocument,
     EngineDocument,
     FailureDocument,
     HealthDocument,
     JobDocument,
     JobsDocument,
     LoudnessDocument,
+    PartsDocument,
     ProblemDocument,
     SeparationDocument,
-    SeparatorDocument,
     StageDocument,
     TrackDocument,
     UploadDocument,
@@ -76,59 +64,6 @@ def health() -> HealthDocument:
     }
 
 
-def config(settings: Settings) -> ConfigDocument:
-    """The body of ``/config``: limits, formats, stages, and what ``auto`` takes."""
-    size_mb = settings.max_upload_bytes / media.MEBIBYTE
-    chosen = SeparateOptions()
-    return {
-        "max_file_size_mb": int(size_mb) if size_mb.is_integer() else size_mb,
-        "supported_formats": list(SEPARATE.inputs),
-        "pipeline_stages": [
-            {"name": spec.name, "processor_type": spec.processor_type} for spec in SEPARATE.stages
-        ],
-        "separator": _separator(settings),
-        "output_formats": list(media.SEPARATE_OUTPUTS),
-        "options": {
-            "engine": list(EngineChoice),
-            "format": list(media.SEPARATE_OUTPUTS),
-            "target_lufs": list(TARGET_LUFS_RANGE),
-            "ceiling_dbtp": list(CEILING_DBTP_RANGE),
-            "gain": list(Gain),
-            "limit": [False, True],
-            "residual": [False, True],
-            "decompose": list(Decompose),
-            "hpss_kernel": list(HPSS_KERNEL_RANGE),
-            "hpss_margin": list(HPSS_MARGIN_RANGE),
-        },
-        "defaults": {
-            "engine": chosen.engine.value,
-            "format": chosen.output_format,
-            "target_lufs": chosen.target_lufs,
-            "ceiling_dbtp": chosen.ceiling_dbtp,
-            "gain": chosen.gain.value,
-            "limit": chosen.limit,
-            "residual": chosen.residual,
-            "decompose": chosen.decompose.value,
-            "hpss_kernel": chosen.hpss_kernel,
-            "hpss_margin": chosen.hpss_margin,
-        },
-    }
-
-
-def _separator(settings: Settings) -> SeparatorDocument:
-    try:
-        engine = choose_engine(EngineChoice.AUTO, settings=settings)
-    except ClearstemError as exc:
-        # A wrong setting is what the reader of /config has to see.
-        return {"engine": None, "model": None, "preview": False, "reason": str(exc)}
-    return {
-        "engine": engine.name.value,
-        "model": engine.model,
-        "preview": engine.preview,
-        "reason": engine.reason,
-    }
-
-
 def job_document(job: Job) -> JobDocument:
     """A job as ``/process``, ``/job/{id}``, WebSocket and webhooks show it."""
     specs = job.recipe.stages
@@ -140,13 +75,18 @@ def job_document(job: Job) -> JobDocument:
         "outputs": outputs(job),
         "percent": job.percent,
         "file_name": job.source.file_name,
-        "engine": _engine(job),
+        "engine": engine_document(job),
         "loudness": _loudness(job),
         "audio": _audio(job),
         "separation": _separation(job),
+        "recipe": job.recipe_name,
+        "denoising": _denoising(job),
         "tracks": [_track(job, track) for track in finished_tracks(job)],
         "notes": list(job.notes),
         "error": _failure(job),
+        "attempt": job.attempt,
+        "labels": dict(job.labels),
+        "expires_at": timestamp(job.expires_at) if job.expires_at else None,
     }
 
 
@@ -155,14 +95,36 @@ def jobs_document(page: Page) -> JobsDocument:
     return {"jobs": [job_document(job) for job in page.jobs], "next_cursor": page.cursor}
 
 
-def upload_document(upload: Upload, links: PresignedUpload, *, max_bytes: int) -> UploadDocument:
+def upload_document(
+    upload: Upload,
+    links: PresignedUpload,
+    *,
+    parts: PartsDocument | None,
+    max_bytes: int,
+) -> UploadDocument:
     """An announced upload with its links."""
     return {
         "upload_id": upload.upload_id,
         "put": {"url": links.put_url, "headers": links.put_headers},
         "post": {"url": links.post_url, "fields": links.post_fields},
+        "parts": parts,
         "expires_in_s": links.expires_in_s,
         "max_bytes": max_bytes,
+    }
+
+
+def parts_document(
+    plan: PartPlan, *, stored: Iterable[int], links: Iterable[tuple[int, str]]
+) -> PartsDocument:
+    """How far an upload in parts is."""
+    return {
+        "part_bytes": plan.part_bytes,
+        "count": plan.count,
+        "stored": sorted(stored),
+        "missing": [
+            {"number": number, "size_bytes": plan.size_of(number), "url": url}
+            for number, url in links
+        ],
     }
 
 
@@ -192,8 +154,8 @@ def outputs(job: Job) -> dict[str, str]:
 
 
 def finished_tracks(job: Job) -> list[Track]:
-    """The tracks of a completed job, in the recipe's order; of any other job, none."""
-    if job.state is not JobState.SUCCEEDED:
+    """The tracks of a completed job, in the recipe's order; none of any other, or if deleted."""
+    if job.state is not JobState.SUCCEEDED or job.deleted_at is not None:
         return []
     order = job.track_names
     return sorted(job.tracks, key=lambda track: order.index(track.name))
@@ -243,7 +205,8 @@ def _stage(spec: StageSpec, run: StageRun, *, job: Job) -> StageDocument:
     }
 
 
-def _engine(job: Job) -> EngineDocument:
+def engine_document(job: Job) -> EngineDocument:
+    """The engine that a job was promised."""
     return {
         "name": job.engine.name.value,
         "model": job.engine.model,
@@ -298,6 +261,19 @@ def _separation(job: Job) -> SeparationDocument | None:
         "versions": dict(made.versions),
         "backend": made.backend,
         "precision": made.precision,
+    }
+
+
+def _denoising(job: Job) -> DenoisingDocument | None:
+    made = job.denoising
+    if made is None:
+        return None
+    return {
+        "engine": made.engine.value,
+        "model": made.model,
+        "model_sha256": made.model_sha256,
+        "strength": made.strength,
+        "versions": dict(made.versions),
     }
 
 

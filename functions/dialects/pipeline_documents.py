@@ -62,6 +62,25 @@ class OptionsDocument(TypedDict):
     hpss_margin: list[float]
 
 
+class DenoiseOptionsDocument(TypedDict):
+    """What a client may choose for a noise removal, with the accepted values."""
+
+    engine: list[str]
+    format: list[str]
+    strength: list[float]
+    target_lufs: list[float]
+
+
+class DenoiseConfigDocument(TypedDict):
+    """What ``/config`` says of the recipe ``denoise``."""
+
+    supported_formats: list[str]
+    stages: list[StageKindDocument]
+    denoiser: SeparatorDocument
+    options: DenoiseOptionsDocument
+    defaults: dict[str, str | float | None]
+
+
 class ConfigDocument(TypedDict):
     """The body of ``/config``."""
 
@@ -72,6 +91,7 @@ class ConfigDocument(TypedDict):
     output_formats: list[str]
     options: OptionsDocument
     defaults: dict[str, str | bool | int | float]
+    denoise: DenoiseConfigDocument
 
 
 class StageDocument(TypedDict):
@@ -126,6 +146,16 @@ class SeparationDocument(TypedDict):
     precision: str
 
 
+class DenoisingDocument(TypedDict):
+    """What took the noise off."""
+
+    engine: str
+    model: str
+    model_sha256: str | None
+    strength: float
+    versions: dict[str, str]
+
+
 class TrackDocument(TypedDict):
     """One output in detail."""
 
@@ -161,9 +191,14 @@ class JobDocument(TypedDict):
     loudness: LoudnessDocument | None
     audio: AudioDocument | None
     separation: SeparationDocument | None
+    recipe: str
+    denoising: DenoisingDocument | None
     tracks: list[TrackDocument]
     notes: list[str]
     error: FailureDocument | None
+    attempt: int
+    labels: dict[str, str]
+    expires_at: str | None
 
 
 class JobsDocument(TypedDict):
@@ -187,11 +222,36 @@ class PostDocument(TypedDict):
     fields: dict[str, str]
 
 
+class PartLinkDocument(TypedDict):
+    """Where to PUT one part of a recording, and how many bytes it has."""
+
+    number: int
+    size_bytes: int
+    url: str
+
+
+class PartsDocument(TypedDict):
+    """How far an upload in parts is: what storage has, and links for what it lacks."""
+
+    part_bytes: int
+    count: int
+    stored: list[int]
+    missing: list[PartLinkDocument]
+
+
 class UploadDocument(TypedDict):
-    """Room for one recording in storage, and the two ways to fill it."""
+    """Room for one recording in storage, and the ways to fill it."""
 
     upload_id: str
     put: PutDocument
     post: PostDocument
+    parts: PartsDocument | None
     expires_in_s: int
     max_bytes: int
+
+
+class StoredDocument(TypedDict):
+    """An upload that is whole."""
+
+    upload_id: str
+    size_bytes: int

@@ -41,6 +41,13 @@ class Call:
     reads: JobReads
     owner: str
 
+    def with_next_id(self) -> "Call":
+        """The same call for one of several jobs, with the next of the ids reserved for them."""
+        if self.service.new_job_id is None:
+            return self
+        reserved = self.service.new_job_id()
+        return replace(self, service=replace(self.service, new_job_id=lambda: reserved))
+
     async def snapshot(self, job_id: str) -> Snapshot:
         """The caller's job, with its renderings.
 
@@ -99,6 +106,12 @@ def _uploads(path: str) -> bool:
 
 
 CurrentCall = Annotated[Call, Depends(_call)]
+
+
+def shared_reads(request: Request) -> JobReads:
+    """What reads jobs for requests that nobody in particular makes."""
+    reads: JobReads = request.app.state.reads
+    return reads
 
 
 async def caller_of(request: Request) -> Caller:

@@ -1,25 +1,19 @@
-"""The pipeline dialect's downloads: a track, or all tracks in one archive.
+"""The pipeline dialect's downloads: a track, or all tracks in one archive."""
 
-Where the deployment streams, bytes pass through here chunk by chunk; behind
-API Gateway, which ends answers at 6 MB, tracks are a redirect to storage.
-"""
-
-from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from clearstem import media
 from clearstem.errors import TrackNotFound
-from clearstem.facts import Track
 from clearstem.jobs import Job
 from clearstem.track_store import content_disposition
 from functions.archive import archive
 from functions.dialects import pipeline
-from functions.ranges import ByteRange, Unsatisfiable, parse_range
 from functions.routes import examples
-from functions.routes.calls import Call, CurrentCall
+from functions.routes.calls import CurrentCall
+from functions.routes.sending import send_track
 
 router: Final = APIRouter(tags=["downloads"])
 
@@ -77,63 +71,7 @@ async def download(job_id: str, track_name: str, request: Request, call: Current
     track = pipeline.find_track(job, track_name)
     if track is None:
         raise TrackNotFound("Track not found")
-    if request.method == "HEAD":
-        return Response(headers=_headers(job, track))
-    if not call.service.settings.stream_downloads:
-        return await _redirect(job, track, call=call)
-    return await _streamed(job, track, request=request, call=call)
-
-
-def _headers(job: Job, track: Track) -> dict[str, str]:
-    return {
-        "Content-Type": media.content_type(track.extension),
-        "Content-Length": str(track.size_bytes),
-        "Content-Disposition": content_disposition(pipeline.track_file_name(job, track)),
-        "Accept-Ranges": "bytes",
-        "ETag": f'"{track.sha256}"',
-    }
-
-
-async def _redirect(job: Job, track: Track, *, call: Call) -> Response:
-    url = await call.blocking.call(
-        call.service.store.presign_download,
-        track.location,
-        file_name=pipeline.track_file_name(job, track),
-        content_type=media.content_type(track.extension),
-    )
-    return RedirectResponse(url, status_code=307)
-
-
-async def _streamed(job: Job, track: Track, *, request: Request, call: Call) -> Response:
-    headers = _headers(job, track)
-    try:
-        wanted = _wanted(request.headers, track=track)
-    except Unsatisfiable:
-        return JSONResponse(
-            pipeline.problem(f"the track has {track.size_bytes} bytes"),
-            status_code=416,
-            headers={"Content-Range": f"bytes */{track.size_bytes}"},
-        )
-    if wanted is None:
-        return StreamingResponse(await _opened(track, None, call=call), headers=headers)
-    headers["Content-Length"] = str(wanted.size_bytes)
-    headers["Content-Range"] = f"bytes {wanted.first}-{wanted.last}/{track.size_bytes}"
-    return StreamingResponse(
-        await _opened(track, wanted, call=call), status_code=206, headers=headers
-    )
-
-
-def _wanted(headers: Mapping[str, str], *, track: Track) -> ByteRange | None:
-    if headers.get("if-range", f'"{track.sha256}"') != f'"{track.sha256}"':
-        return None
-    return parse_range(headers.get("range"), size_bytes=track.size_bytes)
-
-
-async def _opened(track: Track, wanted: ByteRange | None, *, call: Call) -> AsyncIterator[bytes]:
-    first, last = (wanted.first, wanted.last) if wanted else (0, None)
-    return await call.blocking.opened(
-        call.service.store.chunks(track.location, first=first, last=last)
-    )
+    return await send_track(track, request, file_name=pipeline.track_file_name(job, track))
 
 
 def _no_archive(job: Job) -> JSONResponse:

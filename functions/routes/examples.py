@@ -64,6 +64,27 @@ CONFIG: Final[documents.ConfigDocument] = {
         "hpss_kernel": 31,
         "hpss_margin": 1.0,
     },
+    "denoise": {
+        "supported_formats": ["wav", "mp3", "flac", "ogg", "m4a", "mp4", "mov", "mkv", "webm"],
+        "stages": [
+            {"name": "extraction", "processor_type": "extractor"},
+            {"name": "noise_reduction", "processor_type": "denoiser"},
+            {"name": "encoding", "processor_type": "audio_processing"},
+        ],
+        "denoiser": {
+            "engine": "neural",
+            "model": "dtln",
+            "preview": False,
+            "reason": "the files of dtln are in the models folder",
+        },
+        "options": {
+            "engine": ["auto", "spectral", "neural", "voice"],
+            "format": ["wav", "flac", "mp3", "ogg", "m4a", "mp4", "mov", "m4v", "mkv", "webm"],
+            "strength": [1.0, 100.0],
+            "target_lufs": [-40.0, -5.0],
+        },
+        "defaults": {"engine": "auto", "format": None, "strength": 100.0, "target_lufs": None},
+    },
 }
 
 OUTPUTS: Final = {name: f"/download/{JOB_ID}/{name}.wav" for name in _TRACKS}
@@ -101,9 +122,14 @@ QUEUED_JOB: Final[documents.JobDocument] = {
     "loudness": None,
     "audio": None,
     "separation": None,
+    "recipe": "separate",
+    "denoising": None,
     "tracks": [],
     "notes": [],
     "error": None,
+    "attempt": 1,
+    "labels": {},
+    "expires_at": None,
 }
 
 COMPLETED_JOB: Final[documents.JobDocument] = {
@@ -168,8 +194,27 @@ UPLOAD: Final[documents.UploadDocument] = {
         "url": "https://uploads.example/",
         "fields": {"Content-Type": "audio/wav", "key": "uploads/…", "policy": "…"},
     },
+    "parts": None,
     "expires_in_s": 3600,
     "max_bytes": 524288000,
+}
+
+PARTS: Final[documents.PartsDocument] = {
+    "part_bytes": 16777216,
+    "count": 3,
+    "stored": [1, 3],
+    "missing": [
+        {
+            "number": 2,
+            "size_bytes": 16777216,
+            "url": "https://uploads.example/uploads/…?partNumber=2&X-Amz-Signature=…",
+        }
+    ],
+}
+
+STORED: Final[documents.StoredDocument] = {
+    "upload_id": "5b0c7e86-2f5e-4d8f-9a57-0f9a4f1f1c3e",
+    "size_bytes": 41943040,
 }
 
 PROCESS_BODY: Final[dict[str, Any]] = {
@@ -229,3 +274,24 @@ def problem(detail: str, *, description: str) -> dict[str, Any]:
         "model": documents.ProblemDocument,
         "content": {"application/json": {"example": {"detail": detail}}},
     }
+
+
+NEEDS_KEY: Final[dict[int | str, dict[str, Any]]] = {
+    401: problem("Invalid or missing API key", description="No key, or a wrong one"),
+    429: problem("more than 20 requests a second; …", description="Too often; see Retry-After"),
+}
+NO_JOB: Final[dict[int | str, dict[str, Any]]] = {
+    **NEEDS_KEY,
+    404: problem("Job not found", description="No such job of this owner"),
+}
+BAD_INPUT: Final[dict[int | str, dict[str, Any]]] = {
+    **NEEDS_KEY,
+    400: problem("No filename provided", description="Nothing to make a job of"),
+    413: problem("File is larger than the limit of 500 MB", description="Too large"),
+    503: problem("the weights of htdemucs … are missing", description="No such engine"),
+}
+NO_PARTS: Final[dict[int | str, dict[str, Any]]] = {
+    **NEEDS_KEY,
+    404: problem("no upload …", description="No such upload of this owner"),
+    409: problem("2 of 8 parts are missing: 3, 7", description="Not in parts, or not yet"),
+}

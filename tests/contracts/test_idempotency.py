@@ -235,3 +235,63 @@ def test_a_job_that_could_not_be_started_is_started_by_the_next_try(
         assert (again.status_code, again.json()["job_id"]) == (200, made)
         assert core.jobs.get(made).state is not JobState.FAILED
         assert job_ids(api) == [made]
+
+
+def test_in_the_audo_dialect_an_upload_and_its_job_are_made_once(
+    api: TestClient, core: Service
+) -> None:
+    key = core.accounts.create_key("ada", at=core.now())[0]
+    headers = {"x-api-key": key, "Idempotency-Key": "k1"}
+    sent = [
+        api.post("/v1/upload", files={"file": ("a.wav", wav())}, headers=headers) for _ in range(2)
+    ]
+    assert sent[0].status_code == 200, sent[0].text
+    assert sent[0].json() == sent[1].json()
+    asked = {"input": sent[0].json()["fileId"], "outputExtension": None, "autoVolume": False}
+    headers["Idempotency-Key"] = "k2"
+    made = [api.post("/v1/remove-noise", json=asked, headers=headers) for _ in range(2)]
+    assert made[0].json() == made[1].json() != {}
+    assert len(core.jobs.history("ada", limit=10).jobs) == 1
+    other = api.post("/v1/remove-noise", json={**asked, "autoVolume": True}, headers=headers)
+    assert (other.status_code, list(other.json())) == (409, ["detail"])
+
+
+def test_in_the_munsit_dialect_a_recording_is_taken_once(api: TestClient, core: Service) -> None:
+    key = core.accounts.create_key("ada", at=core.now())[0]
+    headers = {"x-api-key": key, "Idempotency-Key": "k1"}
+
+    def send(content: bytes) -> Any:
+        form = {"audio": ("a.wav", content)}
+        return api.post("/api/v1/denoise", files=form, headers=headers)
+
+    first, again = send(wav()), send(wav())
+    assert first.status_code == 200, first.text
+    assert first.json() == again.json()
+    assert len(core.jobs.history("ada", limit=10).jobs) == 1
+    other = send(wav(401))
+    assert other.status_code == 409
+    assert set(other.json()) == {"errorCode", "errorMessage"}
+
+
+def test_a_batch_that_is_tried_again_after_a_crash_makes_no_job_twice(
+    api: TestClient, core: Service, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clearstem.idempotency import IdempotencyTable
+
+    def die(*_: object) -> None:
+        raise RuntimeError("the power went")
+
+    jobs = []
+    for number in range(8):
+        upload = core.intake.announce(owner="local", file_name=f"{number}.wav")
+        with core.intake.writer(upload) as writer:
+            writer.write(wav(400 + number))
+        jobs.append({"upload_id": upload.upload_id})
+    headers = {"Idempotency-Key": "k1"}
+    with monkeypatch.context() as patched:
+        patched.setattr(IdempotencyTable, "keep", die)
+        assert api.post("/jobs/batch", json={"jobs": jobs}, headers=headers).status_code == 500
+    clock.ahead = timedelta(seconds=61)
+    again = api.post("/jobs/batch", json={"jobs": jobs}, headers=headers).json()["results"]
+    assert [result["job"]["file_name"] for result in again] == [f"{n}.wav" for n in range(8)]
+    assert len(job_ids(api)) == 8

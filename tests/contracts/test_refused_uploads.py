@@ -1,41 +1,22 @@
 """Refusals as real clients meet them, over real sockets."""
 
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import requests
-import uvicorn
 
 from clearstem.service import Service
 from functions.rest import create_app
+from tests.serving import served
 
 MEBIBYTE = 1024 * 1024
-
-
-@contextmanager
-def served(service: Service) -> Iterator[str]:
-    config = uvicorn.Config(create_app(service), port=0, log_level="warning", lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture
 def url(service: Service) -> Iterator[str]:
     settings = replace(service.settings, max_upload_bytes=2 * MEBIBYTE)
-    with served(replace(service, settings=settings)) as address:
+    with served(create_app(replace(service, settings=settings))) as address:
         yield address
 
 

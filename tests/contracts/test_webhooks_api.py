@@ -169,3 +169,15 @@ def test_the_examples_have_the_fields_of_real_documents(api: TestClient, service
     assert list(examples.DELIVERY) == list(api.get(f"{path}/deliveries").json()["deliveries"][0])
     assert list(examples.SECRET) == list(api.post(f"{path}/rotate").json())
     assert list(examples.TICKET) == list(api.post("/tickets").json())
+
+
+def test_a_job_of_the_other_dialects_has_its_callback_too(
+    api: TestClient, service: Service
+) -> None:
+    headers = {"x-api-key": service.accounts.create_key("ada", at=service.now())[0]}
+    sent = api.post("/v1/upload", files={"file": ("a.wav", wav())}, headers=headers).json()
+    asked = {"input": sent["fileId"], "callback_url": URL}
+    audo = api.post("/v1/remove-noise", json=asked, headers=headers).json()["jobId"]
+    form = {"files": {"audio": ("a.wav", wav())}, "data": {"callback_url": URL}}
+    munsit = api.post("/api/v1/denoise", **form, headers=headers).json()["jobId"]
+    assert [service.jobs.get(job).callback_url for job in (audo, munsit)] == [URL, URL]

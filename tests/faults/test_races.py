@@ -194,17 +194,14 @@ def test_those_ahead_are_counted_exactly_as_the_front_of_the_queue_leaves(servic
         assert [service.jobs.jobs_ahead(j) for j in some] == [queue.index(j) for j in some]
 
 
-def test_out_of_turn_departures_make_the_count_smaller_never_larger(service):
+def test_those_ahead_are_counted_exactly_as_jobs_leave_out_of_turn(service):
     rng = random.Random(2)
     queue = submitted(service.jobs, 40)
     gone = rng.sample(queue, 15)
     take_out(service.jobs, gone, rng)
     left = [job for job in queue if job not in gone]
     told = in_parallel(lambda j=job: service.jobs.jobs_ahead(j) for job in left)
-    assert all(0 <= ahead <= truth for truth, ahead in enumerate(told))
-    # Of the last in the queue everyone who left was ahead.
-    newest = service.jobs.create(a_job("newest"))
-    assert service.jobs.jobs_ahead(newest) == len(left)
+    assert told == list(range(len(left)))
 
 
 def test_the_count_is_right_when_jobs_come_and_go_at_the_same_time(service):

@@ -144,6 +144,16 @@ def test_a_socket_of_the_audo_dialect_needs_a_key_whoever_calls_without_one(
         call(authorizer.handler, event)
 
 
+def test_authorizer_lets_everyone_to_an_address_that_nobody_guesses(deployed: Service) -> None:
+    event = recorded("authorizer_rest")
+    for path in ("/v1/dl/token/file.mp3", "/v1//dl/token/file.mp3"):
+        event["path"] = path
+        policy = call(authorizer.handler, event)
+        # Without an owner: whatever else the path led to would be refused.
+        assert policy["policyDocument"]["Statement"][0]["Effect"] == "Allow"
+        assert "context" not in policy
+
+
 def test_authorizer_honours_a_keyless_owner_and_still_refuses_a_wrong_key(
     deployed: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

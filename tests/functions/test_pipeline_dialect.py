@@ -20,7 +20,7 @@ from clearstem.jobs import Job, queued_job
 from clearstem.options import SeparateOptions
 from clearstem.recipes import SEPARATE, EngineName
 from clearstem.settings import Settings
-from functions.dialects import RENDERERS, pipeline
+from functions.dialects import RENDERERS, pipeline, pipeline_config
 
 JOB_ID = "a1b2c3d4-e5f6-4789-8abc-1a2b3c4d5e6f"
 CREATED = datetime(2024, 1, 15, 10, 30, 45, 123456, UTC)
@@ -194,7 +194,7 @@ def test_health_and_configuration_are_the_published_documents() -> None:
     assert json.dumps(pipeline.health()) == (
         '{"status": "healthy", "version": "1.0.0", "pipeline_stages": 4}'
     )
-    config = pipeline.config(SETTINGS)
+    config = pipeline_config.config(SETTINGS)
     first_fields = dict(list(config.items())[:3])
     assert json.dumps(first_fields) == json.dumps(
         {
@@ -211,14 +211,14 @@ def test_health_and_configuration_are_the_published_documents() -> None:
 
 
 def test_configuration_says_which_engine_auto_takes_and_why() -> None:
-    separator = pipeline.config(SETTINGS)["separator"]
+    separator = pipeline_config.config(SETTINGS)["separator"]
     assert separator["engine"] == "spectral"
     assert separator["preview"] is True
     assert "clearstem models fetch htdemucs" in separator["reason"]
 
 
 def test_configuration_tells_of_a_model_that_nobody_knows() -> None:
-    separator = pipeline.config(replace(SETTINGS, separator_model="nodemucs"))["separator"]
+    separator = pipeline_config.config(replace(SETTINGS, separator_model="nodemucs"))["separator"]
     assert separator["engine"] is None
     assert "nodemucs" in separator["reason"]
 

@@ -42,19 +42,20 @@ def test_no_role_may_do_everything_with_a_service(template):
 
 
 READ = {"GetItem"}
-CHANGE = READ | {"PutItem", "UpdateItem"}
+CHANGE = READ | {"PutItem", "UpdateItem", "DeleteItem"}
+DELETE = {"BatchWriteItem"}
 
 
 @pytest.mark.parametrize(
     ("role", "allowed"),
     [
-        ("RestHandler", CHANGE | {"Query", "BatchGetItem", "DeleteItem"}),
+        ("RestHandler", CHANGE | DELETE | {"Query", "BatchGetItem", "DeleteItem"}),
         ("AuthorizerHandler", READ | {"UpdateItem", "DeleteItem"}),
         ("WebsocketHandler", READ | {"Query", "PutItem", "DeleteItem"}),
         ("PushHandler", READ | {"Query", "DeleteItem"}),
         ("DropHandler", CHANGE),
         ("SettleHandler", CHANGE),
-        ("SweepHandler", CHANGE | {"Query"}),
+        ("SweepHandler", CHANGE | DELETE | {"Query"}),
         ("DispatchHandler", READ | {"Query", "PutItem"}),
         ("WebhookHandler", CHANGE),
         ("StagesRole", CHANGE),
@@ -89,7 +90,24 @@ def test_a_role_reads_and_writes_the_objects_of_its_task(template, role, reads, 
     found = actions(template, role, service="s3")
     assert {where for action, where in found if action == "GetObject*"} - _whole == reads
     assert {where for action, where in found if action == "PutObject"} - _whole == writes
-    assert not any(action.startswith("Delete") for action, _ in found)
+
+
+@pytest.mark.parametrize(
+    ("role", "deletes"),
+    [
+        ("RestHandler", {"Uploads/*", "Work/*", "Tracks/*", "Drop/*"}),
+        ("SweepHandler", {"Uploads/*", "Work/*", "Tracks/*", "Drop/*"}),
+        ("DropHandler", set()),
+        ("StagesRole", set()),
+        ("AuthorizerHandler", set()),
+        ("WebsocketHandler", set()),
+        ("PushHandler", set()),
+        ("SettleHandler", set()),
+    ],
+)
+def test_only_what_removes_jobs_deletes_objects(template, role, deletes):
+    found = actions(template, role, service="s3")
+    assert {where for action, where in found if action.startswith("Delete")} == deletes
 
 
 # A bucket itself, beside what lies in it: listing, or a missing key is a 403.
@@ -99,14 +117,16 @@ _whole = {"Uploads", "Work", "Tracks", "Drop"}
 @pytest.mark.parametrize(
     ("role", "allowed"),
     [
-        ("RestHandler", {"StartExecution"}),
+        ("RestHandler", {"StartExecution", "StopExecution"}),
         ("DropHandler", {"StartExecution"}),
-        ("SweepHandler", {"StartExecution", "DescribeExecution"}),
+        ("SweepHandler", {"StartExecution", "StopExecution", "DescribeExecution"}),
         ("SettleHandler", set()),
         ("StagesRole", set()),
     ],
 )
-def test_only_what_makes_jobs_starts_executions(template, role, allowed):
+def test_only_what_makes_jobs_starts_executions_and_only_what_ends_them_stops_any(
+    template, role, allowed
+):
     assert {action for action, _ in actions(template, role, service="states")} == allowed
 
 

@@ -21,6 +21,7 @@ HANDLERS = (
 )
 # What every deployment leaves at its default.
 DEFAULTS = {
+    "CLEARSTEM_EVENT_STREAM_S",
     "CLEARSTEM_OIDC_LEEWAY_S",
     "CLEARSTEM_PROGRESS_INTERVAL_S",
     "CLEARSTEM_RATE_BURST",

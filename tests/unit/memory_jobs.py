@@ -17,7 +17,6 @@ class MemoryJobs:
     stored: dict[str, Job] = field(default_factory=dict)
     log: dict[str, list[JobEvent]] = field(default_factory=dict)
     issued: int = 0
-    departed: int = 0
 
     def create(self, job: Job) -> Job:
         if job.job_id in self.stored:
@@ -36,8 +35,6 @@ class MemoryJobs:
             return seen
         if changed.state is JobState.QUEUED and seen.state is not JobState.QUEUED:
             changed = self._ticketed(changed)
-        if seen.state is JobState.QUEUED and changed.state is not JobState.QUEUED:
-            self.departed += 1
         return self._store(seen, replace(changed, version=seen.version + 1))
 
     def _ticketed(self, job: Job) -> Job:
@@ -59,4 +56,9 @@ class MemoryJobs:
     def jobs_ahead(self, job: Job) -> int:
         if job.state is not JobState.QUEUED:
             return 0
-        return max(0, job.ticket - 1 - self.departed)
+        return sum(
+            other.state is JobState.QUEUED
+            and other.recipe_name == job.recipe_name
+            and other.ticket < job.ticket
+            for other in self.stored.values()
+        )

@@ -7,9 +7,12 @@ import base64
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from botocore.stub import Stubber
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from clearstem.errors import (
     Contention,
@@ -205,36 +208,77 @@ def test_two_who_take_a_job_from_the_queue_count_once(table):
     assert table.jobs_ahead(table.create(a_job("last"))) == 1
 
 
-def test_a_ticket_that_meets_a_departure_under_way_is_taken_a_moment_later(aws):
-    # DynamoDB refuses a plain write to an item in somebody's transaction, and
-    # botocore does not repeat it; the emulator has no such moment.
+def cancelled_for(*codes: str) -> dict[str, Any]:
+    """What a cancelled transaction says of each of its items."""
+    return {"modeled_fields": {"CancellationReasons": [{"Code": code} for code in codes]}}
+
+
+def test_a_submission_that_meets_another_transaction_is_made_a_moment_later(aws):
+    # DynamoDB cancels one of two transactions on an item; the emulator has no such moment.
     client = aws.client("dynamodb")
     with Stubber(client) as answers:
-        answers.add_client_error("update_item", "TransactionConflictException")
         answers.add_response("update_item", {"Attributes": {"issued": {"N": "7"}}})
+        reasons = cancelled_for("TransactionConflict", "None")
+        answers.add_client_error("transact_write_items", "TransactionCanceledException", **reasons)
+        answers.add_response("batch_get_item", {"Responses": {TABLE: []}})
         answers.add_response("transact_write_items", {})
         assert JobTable(client, TABLE).create(a_job()).ticket == 7
         answers.assert_no_pending_responses()
 
 
-def test_a_queue_that_is_always_taken_is_contention(aws):
+def test_a_transaction_that_fails_for_good_is_not_tried_again(aws):
     client = aws.client("dynamodb")
     with Stubber(client) as answers:
-        for _ in range(8):
-            answers.add_client_error("update_item", "TransactionConflictException")
-        with pytest.raises(Contention, match="queue of separate"):
+        answers.add_response("update_item", {"Attributes": {"issued": {"N": "7"}}})
+        reasons = cancelled_for("ValidationError", "None")
+        answers.add_client_error("transact_write_items", "TransactionCanceledException", **reasons)
+        with pytest.raises(client.exceptions.TransactionCanceledException):
             JobTable(client, TABLE).create(a_job())
 
 
-@pytest.mark.parametrize(
-    ("call", "error", "transition"),
-    [
-        ("put_item", "TransactionConflictException", slightly_on),
-        ("put_item", "ConditionalCheckFailedException", slightly_on),
-        ("transact_write_items", "TransactionCanceledException", lambda job: job.cancel(at=at(9))),
-    ],
+def test_the_next_in_the_queue_are_known_by_name(table):
+    queue = [table.create(a_job(f"job-{n}")) for n in range(5)]
+    table.change("job-2", lambda job: job.cancel(at=at(1)))
+    behind = table.jobs_behind("separate", ticket=queue[0].ticket, limit=2)
+    assert behind == ("job-1", "job-3")
+    assert table.jobs_behind("separate", ticket=queue[-1].ticket, limit=2) == ()
+    assert table.jobs_behind("denoise", ticket=0, limit=2) == ()
+
+
+LEAVING = {
+    "start": started,
+    "cancel": lambda job: job.cancel(at=at(1)),
+    "fail": lambda job: job.fail(Failure(None, "X", "?"), at=at(1)),
+    "finish": lambda job: after(job, *STAGES),
+}
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_a_write_that_is_refused_for_the_moment_is_tried_again(table, aws, call, error, transition):
+@given(steps=st.lists(st.tuples(st.sampled_from(["submit", *LEAVING]), st.integers(0, 9))))
+def test_whatever_comes_and_goes_in_whatever_order_those_ahead_are_counted(jobs, steps):
+    submitted: list[str] = []
+    for step, which in steps:
+        if step == "submit":
+            submitted.append(jobs.create(a_job(str(uuid4()))).job_id)
+        elif submitted:
+            jobs.change(submitted[which % len(submitted)], LEAVING[step])
+    stored = [jobs.get(job_id) for job_id in submitted]
+    waiting = [job for job in stored if job.state is JobState.QUEUED]
+    told = {job.job_id: jobs.jobs_ahead(job) for job in stored}
+    for job in waiting:
+        jobs.change(job.job_id, LEAVING["cancel"])  # the next example finds an empty queue
+    assert [told[job.job_id] for job in waiting] == list(range(len(waiting)))
+    assert all(told[job.job_id] == 0 for job in stored if job not in waiting)
+
+
+@pytest.mark.parametrize(
+    "error", ["TransactionConflictException", "ConditionalCheckFailedException"]
+)
+def test_a_write_that_is_refused_for_the_moment_is_tried_again(table, aws, error):
     table.create(a_job())
     table.change(JOB_ID, started)
     client = aws.client("dynamodb")
@@ -243,29 +287,12 @@ def test_a_write_that_is_refused_for_the_moment_is_tried_again(table, aws, call,
     )
     with Stubber(client) as answers:
         answers.add_response("get_item", {"Item": record["Item"]})
-        answers.add_client_error(call, error)
+        answers.add_client_error("put_item", error)
         answers.add_response("get_item", {"Item": record["Item"]})
-        answers.add_response(call, {})
-        job = JobTable(client, TABLE).change(JOB_ID, transition)
+        answers.add_response("put_item", {})
+        job = JobTable(client, TABLE).change(JOB_ID, slightly_on)
         answers.assert_no_pending_responses()
     assert job.version == 2
-
-
-def test_a_transaction_refused_for_good_is_no_lost_race(table, aws):
-    table.create(a_job())
-    client = aws.client("dynamodb")
-    with Stubber(client) as answers:
-        record = table.client.get_item(
-            TableName=TABLE, Key={"pk": {"S": f"JOB#{JOB_ID}"}, "sk": {"S": "JOB"}}
-        )
-        answers.add_response("get_item", {"Item": record["Item"]})
-        answers.add_client_error(
-            "transact_write_items",
-            "TransactionCanceledException",
-            modeled_fields={"CancellationReasons": [{"Code": "ValidationError"}]},
-        )
-        with pytest.raises(client.exceptions.TransactionCanceledException):
-            JobTable(client, TABLE).change(JOB_ID, started)
 
 
 def test_the_history_is_an_owners_own_newest_first(table):

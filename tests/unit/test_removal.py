@@ -199,3 +199,18 @@ def test_a_time_that_is_put_off_is_put_off(service, expires):
     assert list(later(service, timedelta(days=2)).sweep()) == []
     swept = list(later(service, timedelta(days=10)).sweep())
     assert swept == ([] if expires is None else [job.job_id])
+
+
+def test_a_job_that_cannot_be_removed_keeps_no_other_from_it(service):
+    stray, other = done(service), done(service)
+    expires = service.now() + timedelta(hours=1)
+    nowhere = Location(service.settings.tracks_bucket, "jobs/")
+    service.jobs.change(stray.job_id, lambda j: replace(j, expires_at=expires, destination=nowhere))
+    service.jobs.change(
+        other.job_id, lambda j: replace(j, expires_at=expires + timedelta(minutes=1))
+    )
+    swept = later(service, timedelta(hours=2)).sweep()
+    assert next(swept) == other.job_id
+    with pytest.raises(ExceptionGroup, match="1 jobs could not be removed"):
+        next(swept)
+    assert service.jobs.get(stray.job_id).result is None

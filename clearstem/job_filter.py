@@ -1,0 +1,93 @@
+"""Which of an owner's jobs a list is to show. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from clearstem.errors import InvalidRequest
+from clearstem.jobs import Job, JobState
+from clearstem.recipes import RECIPES
+
+# A state by its own name, and by those that the pipeline dialect has for it.
+_STATES: Final[Mapping[str, frozenset[JobState]]] = {
+    **{state.value: frozenset({state}) for state in JobState},
+    "processing": frozenset({JobState.QUEUED, JobState.RUNNING}),
+    "completed": frozenset({JobState.SUCCEEDED}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """What a job has to be like.
+
+    Attributes
+    ----------
+    states : frozenset of JobState
+        Empty: any.
+    recipe_name : str or None
+        None: any.
+    labels : Mapping[str, str]
+        Each of them, with just that value.
+    since, until : datetime or None
+        When it was submitted: from `since` on, before `until`.
+    """
+
+    states: frozenset[JobState] = frozenset()
+    recipe_name: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether jobs have to be read to be chosen; their time is in their key."""
+        return bool(self.states or self.recipe_name or self.labels)
+
+    def matches(self, job: Job) -> bool:
+        """Whether the job is one of those, its time apart."""
+        return (
+            (not self.states or job.state in self.states)
+            and self.recipe_name in (None, job.recipe_name)
+            and all(job.labels.get(name) == value for name, value in self.labels.items())
+        )
+
+    @property
+    def bounds(self) -> tuple[str, str]:
+        """The least and the greatest sort key of jobs submitted in that time."""
+        # "$" is the character after "#": beyond every time.
+        first = f"JOB#{self.since.isoformat()}" if self.since else "JOB#"
+        return first, f"JOB#{self.until.isoformat()}" if self.until else "JOB$"
+
+
+EVERY: Final = JobFilter()
+
+
+def job_filter(
+    *,
+    status: str | None = None,
+    recipe: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> JobFilter:
+    """A filter from what a caller wrote.
+
+    Raises
+    ------
+    InvalidRequest
+        A status or a recipe that there is not.
+    """
+    if status is not None and status not in _STATES:
+        raise InvalidRequest(f"status {status!r} is not one of {', '.join(_STATES)}")
+    if recipe is not None and recipe not in RECIPES:
+        raise InvalidRequest(f"recipe {recipe!r} is not one of {', '.join(RECIPES)}")
+    states = _STATES[status] if status else frozenset[JobState]()
+    return JobFilter(states, recipe, labels or {}, since=_utc(since), until=_utc(until))
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    # Keys hold UTC; this API writes times without a zone and means UTC by them.
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,0 +1,72 @@
+"""What a job would take, told before it is made: from what jobs like it took.
+
+No table of speeds stands here: machines, engines and models differ, and the
+owner's own finished jobs of the same engine were measured on the very machines
+that the next one will run on. Where there are none, there is no estimate.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+from clearstem.jobs import Job
+from clearstem.recipes import Recipe
+
+# Medians over that many; older jobs tell of older versions.
+LOOKED_AT: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """An estimate for a job that was not made.
+
+    Attributes
+    ----------
+    job : Job
+        As it would enter the queue.
+    audio_s : float or None
+        How long the recording is, where its header tells.
+    stage_s : Mapping[str, float]
+        Estimated work by stage, in seconds; empty where there is nothing to
+        tell it from. What it costs is a matter of the stages' machines.
+    jobs_ahead : int
+        How many jobs wait before it would.
+    based_on : int
+        How many finished jobs the estimate is from.
+    """
+
+    job: Job
+    audio_s: float | None
+    stage_s: Mapping[str, float]
+    jobs_ahead: int
+    based_on: int
+
+    @property
+    def seconds(self) -> float | None:
+        """Estimated work in all, waiting apart."""
+        return sum(self.stage_s.values()) if self.stage_s else None
+
+
+def quoted(job: Job, *, audio_s: float | None, jobs_ahead: int, past: Iterable[Job]) -> Quote:
+    """The estimate for a job from those that are over; the ones unlike it are left out."""
+    alike = [(old, old.audio.duration_s) for old in past if old.audio and _is_like(old, job)]
+    stage_s: dict[str, float] = {}
+    if audio_s is not None and alike:
+        stage_s = {name: audio_s * _pace(name, alike) for name in _stages(job.recipe)}
+    return Quote(job, audio_s, stage_s, jobs_ahead, based_on=len(alike))
+
+
+def _is_like(old: Job, job: Job) -> bool:
+    engine = old.engine
+    same = (engine.name, engine.model) == (job.engine.name, job.engine.model)
+    return same and old.recipe_name == job.recipe_name
+
+
+def _stages(recipe: Recipe) -> list[str]:
+    return [spec.name for spec in recipe.stages]
+
+
+def _pace(stage: str, alike: list[tuple[Job, float]]) -> float:
+    """Seconds of work to a second of sound."""
+    return median((old.stage(stage).duration_s or 0.0) / length_s for old, length_s in alike)

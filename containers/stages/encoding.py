@@ -1,0 +1,204 @@
+"""Stage ``encoding``: the clean sound at its level, as the file that the user gets.
+
+A video's pictures are copied out of the original; they were never touched. The levels that
+are told are those of the encoded sound, decoded again.
+"""
+
+import importlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Protocol
+
+from clearstem.facts import AudioFormat, Location, Loudness, StageResult, Track
+from clearstem.media import VIDEO_OUTPUTS, content_type, denoised_extension
+from clearstem.options import DenoiseOptions
+from clearstem.recipes import CLEAN, EXTRACTION, NOISE_REDUCTION
+from containers.audio.encode import encode
+from containers.audio.gains import Hot
+from containers.audio.measure import measure_encoded
+from containers.audio.normalize import CEILING_DBTP, Normalized, normalize
+from containers.audio.remux import remux
+from containers.audio.stream import Progress, Recording
+from containers.stages.originals import cover, tags
+from containers.stages.outcome import Outcome, outcome_of
+from containers.stages.shares import share
+from containers.workspace import Workspace
+
+# Formats of integers, and the depths they are written with.
+_DEPTHS: Final = {"wav": (16, 24, 32), "flac": (16, 24)}
+
+
+class _Remote(Protocol):
+    """What this stage uses of `containers.remote`."""
+
+    def deliver(self, space: Workspace, path: Path, *, content_type: str) -> str | None:
+        """Put a file to the job's output address; None, or a note on why it is not there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """The result on local disk, and what is known of its sound."""
+
+    path: Path
+    frames: int
+    true_peak_dbtp: float | None
+    loudness_lufs: float | None
+    notes: tuple[str, ...]
+    loudness: Loudness | None = None
+
+
+def run(space: Workspace, progress: Progress) -> StageResult:
+    """Put the track ``clean`` in the job's destination, and where its client wants it too."""
+    clean = space.artifact(CLEAN, of=NOISE_REDUCTION)
+    original = _original(space)
+    outcome = outcome_of(space, original) if original else Outcome(_extension(space), False)
+    until = 0.7 if outcome.has_pictures else 0.9
+    done = _sound(space, clean, outcome, progress=share(progress, 0.05, until))
+    if original and outcome.has_pictures:
+        done = _with_pictures(original, done, outcome, progress=share(progress, until, 0.9))
+    track = _delivered(space, done, outcome)
+    late = _put_to_client(space, done.path)
+    notes = (*outcome.notes, *done.notes, *late)
+    return StageResult(loudness=done.loudness, tracks=(track,), notes=notes)
+
+
+def _extension(space: Workspace) -> str:
+    asked = space.options(DenoiseOptions).output_extension
+    return denoised_extension(space.job.source.extension, asked=asked)
+
+
+def _original(space: Workspace) -> Path | None:
+    """The original, fetched only where the result may show its pictures."""
+    return space.source() if _extension(space) in VIDEO_OUTPUTS else None
+
+
+def _sound(space: Workspace, clean: Path, outcome: Outcome, *, progress: Progress) -> _Encoded:
+    """The sound alone in the result's format."""
+    folder = space.scratch / "encoded"
+    folder.mkdir()
+    target = space.options(DenoiseOptions).auto_level_lufs
+    if target is None:
+        return _as_it_is(space, clean, folder, outcome, progress=progress)
+    return _leveled(space, clean, folder, outcome, target_lufs=target, progress=progress)
+
+
+def _as_it_is(
+    space: Workspace, clean: Path, folder: Path, outcome: Outcome, *, progress: Progress
+) -> _Encoded:
+    with Recording.open(clean) as recording:
+        encoded = encode(
+            recording,
+            folder / f"{CLEAN}.{outcome.extension}",
+            format=outcome.extension,
+            bit_depth=_bit_depth(outcome.extension, space.job.audio),
+            tags=tags(space, of=EXTRACTION),
+            cover=_cover(space, outcome),
+            progress=share(progress, 0.0, 0.6),
+        )
+    levels = measure_encoded(encoded, progress=share(progress, 0.6, 1.0))
+    return _Encoded(
+        encoded.path,
+        levels.frames,
+        levels.true_peak_dbtp,
+        levels.loudness_lufs,
+        encoded.conversions,
+    )
+
+
+def _leveled(
+    space: Workspace,
+    clean: Path,
+    folder: Path,
+    outcome: Outcome,
+    *,
+    target_lufs: float,
+    progress: Progress,
+) -> _Encoded:
+    done = normalize(
+        {CLEAN: clean},
+        folder,
+        main=CLEAN,
+        format=outcome.extension,
+        bit_depth=_bit_depth(outcome.extension, space.job.audio),
+        tags=tags(space, of=EXTRACTION),
+        cover=_cover(space, outcome),
+        target_lufs=target_lufs,
+        ceiling_dbtp=CEILING_DBTP,
+        # A voice's peaks stand 15 to 20 dB above its loudness: turned down by them, hardly any
+        # recording of speech would reach the level that was asked for.
+        hot=Hot.LIMITED,
+        progress=progress,
+    )
+    track = done.tracks[CLEAN]
+    limited = (f"peaks limited by up to {track.limited_db:.1f} dB",) if track.limited_db else ()
+    return _Encoded(
+        track.path,
+        track.frames,
+        track.true_peak_dbtp,
+        track.loudness_lufs,
+        (*done.conversions, *limited),
+        _loudness(done),
+    )
+
+
+def _loudness(done: Normalized) -> Loudness:
+    return Loudness(
+        source_lufs=done.source_lufs,
+        main_lufs=done.main_lufs,
+        target_lufs=done.target_lufs,
+        ceiling_dbtp=done.ceiling_dbtp,
+        gain_db=done.gain_db,
+        held_back_by=done.held_back_by,
+        limited=bool(done.tracks[CLEAN].limited_db),
+    )
+
+
+def _cover(space: Workspace, outcome: Outcome) -> bytes | None:
+    """The cover for a file of sound alone; with pictures it is copied as they are."""
+    return None if outcome.has_pictures else cover(space, of=EXTRACTION)
+
+
+def _bit_depth(extension: str, source: AudioFormat | None) -> int | None:
+    """The source's depth, or the next that the format has; None where it has none."""
+    depths = _DEPTHS.get(extension)
+    if depths is None or source is None or source.bit_depth is None:
+        return None
+    wanted = source.bit_depth
+    return next((depth for depth in depths if depth >= wanted), depths[-1])
+
+
+def _with_pictures(
+    original: Path, sound: _Encoded, outcome: Outcome, *, progress: Progress
+) -> _Encoded:
+    into = sound.path.with_name(f"{CLEAN}-with-pictures.{outcome.extension}")
+    notes = remux(original, sound.path, into, container=outcome.extension, progress=progress)
+    sound.path.unlink()
+    into.replace(sound.path)
+    return replace(sound, notes=(*sound.notes, *notes))
+
+
+def _delivered(space: Workspace, done: _Encoded, outcome: Outcome) -> Track:
+    destination = space.job.destination
+    place = Location(destination.bucket, f"{destination.key}{CLEAN}.{outcome.extension}")
+    artifact = space.put(CLEAN, done.path, frames=done.frames, to=place)
+    return Track(
+        name=CLEAN,
+        location=place,
+        extension=outcome.extension,
+        frames=done.frames,
+        size_bytes=artifact.size_bytes,
+        sha256=artifact.sha256,
+        true_peak_dbtp=done.true_peak_dbtp,
+        loudness_lufs=done.loudness_lufs,
+    )
+
+
+def _put_to_client(space: Workspace, path: Path) -> tuple[str, ...]:
+    if space.job.output_url is None:
+        return ()
+    # Only such a job needs an HTTP client.
+    remote: _Remote = importlib.import_module("containers.remote")
+    kind = content_type(path.suffix.removeprefix("."))
+    note = remote.deliver(space, path, content_type=kind)
+    return (note,) if note else ()

@@ -1,0 +1,81 @@
+"""Stage ``extraction``: the sound of a recording, decoded once for all.
+
+What comes by an address is fetched first. Pictures stay where they are: the last stage
+copies them out of the original, and whether it will be able to is looked at here, before
+anything is worked on.
+"""
+
+import importlib
+from pathlib import Path
+from typing import Protocol
+
+from clearstem.errors import AudioOutOfRange
+from clearstem.facts import StageResult
+from clearstem.options import DenoiseOptions
+from containers.audio.encode import check_output
+from containers.audio.source import Source
+from containers.audio.stream import Decoded, DecodeLimits, Progress, decode
+from containers.stages.originals import audio_format, keep_labels
+from containers.stages.outcome import outcome_of
+from containers.stages.shares import share
+from containers.workspace import Workspace
+
+
+class _Remote(Protocol):
+    """What this stage uses of `containers.remote`."""
+
+    def fetch_source(self, space: Workspace, progress: Progress, /) -> object:
+        """Put the source where `Workspace.source` finds it."""
+        ...
+
+
+def run(space: Workspace, progress: Progress) -> StageResult:
+    """Keep ``sound``, ``tags`` and, as the case may be, ``cover``."""
+    fetched = _fetch(space, progress=share(progress, 0.0, 0.4))
+    original = space.source()
+    _check_outcome(space, original)
+    path = space.scratch / "sound.wav"
+    begun = 0.4 if fetched else 0.05
+    decoded = _decode(space, original, path, progress=share(progress, begun, 0.9))
+    space.keep("sound", path, frames=decoded.format.frames)
+    keep_labels(space, decoded)
+    return StageResult(audio=audio_format(decoded), notes=decoded.warnings)
+
+
+def _fetch(space: Workspace, *, progress: Progress) -> bool:
+    """Bring in what a client gave the address of; whether there was anything to bring in."""
+    source = space.job.source
+    if source.url is None or source.size_bytes:
+        return False
+    # Only such a job needs an HTTP client.
+    remote: _Remote = importlib.import_module("containers.remote")
+    remote.fetch_source(space, progress)
+    return True
+
+
+def _check_outcome(space: Workspace, original: Path) -> None:
+    """Refuse now what the last stage could not write."""
+    outcome = outcome_of(space, original)
+    with Source(original) as source:
+        check_output(outcome.extension, channels=source.channels)
+
+
+def _decode(space: Workspace, original: Path, into: Path, *, progress: Progress) -> Decoded:
+    chosen = space.options(DenoiseOptions).max_duration_s
+    longest_s = min(chosen or DecodeLimits().max_seconds, DecodeLimits().max_seconds)
+    try:
+        return decode(original, into, progress=progress, limits=DecodeLimits(max_seconds=longest_s))
+    except AudioOutOfRange as exc:
+        told_s = _told_duration_s(original)
+        if told_s <= longest_s:
+            raise
+        raise AudioOutOfRange(
+            f"Duration exceeds the maximum limit of {longest_s / 60:g} minutes. "
+            f"Duration: {told_s / 60:.2f} minutes"
+        ) from exc
+
+
+def _told_duration_s(original: Path) -> float:
+    """The duration that the header tells, for a message."""
+    with Source(original) as source:
+        return source.expected_frames / source.rate_hz

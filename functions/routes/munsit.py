@@ -1,0 +1,137 @@
+"""The Munsit dialect's routes: a recording in, the history, and progress as events."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.responses import Response
+
+from clearstem.errors import MissingFile, TooLarge
+from clearstem.jobs import Job
+from clearstem.media import MEBIBYTE
+from clearstem.options import DenoiseOptions
+from clearstem.recipes import DENOISE
+from functions.dialects import munsit
+from functions.event_stream import JobFeed
+from functions.form_upload import Form, receive_form, with_callback
+from functions.job_reads import Snapshot
+from functions.routes.addresses import base_url
+from functions.routes.calls import Call, CurrentCall
+from functions.telemetry import logger
+
+router: Final = APIRouter(prefix="/api/v1", tags=["noise removal (Munsit)"])
+
+_FIELD: Final = "audio"
+# Boundaries and part headers around the file itself.
+_FORM_SLACK_BYTES: Final = MEBIBYTE
+# A 32-bit count, which no history reaches.
+_MOST: Final = 2**31 - 1
+
+
+@router.post("/denoise")
+async def denoise(request: Request, call: CurrentCall) -> JSONResponse:
+    """Take one file, store it, and answer before the work begins."""
+    limit = call.service.settings.voice_max_upload_bytes
+    announced = _announced(request)
+    if announced > limit + _FORM_SLACK_BYTES:
+        raise TooLarge(munsit.size_message(announced, limit_bytes=limit))
+    job = await _submitted(request, call, announced=announced)
+    logger().info("job submitted", job_id=job.job_id, size_bytes=job.source.size_bytes)
+    return JSONResponse(munsit.accepted(job))
+
+
+@router.get("/denoise")
+async def history(
+    request: Request,
+    call: CurrentCall,
+    offset: Annotated[int, Query(ge=0, le=_MOST)] = 0,
+    limit: Annotated[int | None, Query(ge=1, le=_MOST)] = None,
+) -> Response:
+    """Give the caller's jobs, newest first."""
+    records = _history(call, base=base_url(request), offset=offset, limit=limit)
+    chunks = await call.blocking.opened(records)
+    return StreamingResponse(chunks, media_type="application/json")
+
+
+async def _watched(denoise_id: str, call: CurrentCall, response: Response) -> Snapshot:
+    """The job, or the refusal, before the stream begins; and the stream's headers."""
+    # Beside the ``no-cache`` that FastAPI gives all event streams.
+    response.headers["Cache-Control"] = "no-store"
+    return await call.snapshot(denoise_id)
+
+
+@router.get("/denoise/{denoise_id}/progress", response_class=EventSourceResponse)
+async def progress(
+    request: Request,
+    call: CurrentCall,
+    job: Annotated[Snapshot, Depends(_watched)],
+) -> AsyncIterator[ServerSentEvent]:
+    """Send the job as it is, then its changes, until it is over."""
+    base, last = base_url(request), ""
+    async for snapshot in _changes(request, call, job):
+        text = munsit.event_text(snapshot.job, base_url=base)
+        if text != last:
+            yield ServerSentEvent(raw_data=text)
+        last = text
+
+
+async def _changes(request: Request, call: Call, job: Snapshot) -> AsyncIterator[Snapshot]:
+    if "aws.event" in request.scope:
+        # Behind a function that answers once: the state there is, and the end.
+        yield job
+        return
+    feed: JobFeed = request.app.state.feed
+    limit_s = call.service.settings.event_stream_s
+    async for snapshot in feed.changes(job, idle_s=munsit.IDLE_S, limit_s=limit_s):
+        yield snapshot
+
+
+async def _submitted(request: Request, call: Call, *, announced: int) -> Job:
+    settings, intake = call.service.settings, call.service.intake
+    limit = settings.voice_max_upload_bytes
+    content_type = request.headers.get("content-type", "")
+    if not content_type.startswith("multipart/form-data"):
+        raise MissingFile("the body is no form")
+    try:
+        upload, (options, callback_url) = await receive_form(
+            request.stream(),
+            form=Form(
+                # Further fields are let pass: the API publishes none, and refuses none.
+                with_callback(
+                    lambda _: DenoiseOptions(max_duration_s=settings.voice_max_duration_s)
+                ),
+                file_field=_FIELD,
+                recipe=DENOISE,
+                max_bytes=limit,
+            ),
+            content_type=content_type,
+            owner=call.owner,
+            intake=intake,
+            blocking=call.blocking,
+        )
+    except TooLarge as exc:
+        size = max(announced, limit + 1)
+        raise TooLarge(munsit.size_message(size, limit_bytes=limit)) from exc
+    return await call.blocking.call(
+        intake.submit_upload, upload, options, callback_url=callback_url
+    )
+
+
+def _announced(request: Request) -> int:
+    """The length of the body as its header says; 0 where it does not."""
+    announced = request.headers.get("content-length", "")
+    return int(announced) if announced.isdecimal() else 0
+
+
+def _history(call: Call, *, base: str, offset: int, limit: int | None) -> Iterator[bytes]:
+    """A JSON array, made while it is sent: a history may be long."""
+    opening = b"["
+    pages = call.service.jobs.history_from(call.owner, offset=offset, limit=limit)
+    for jobs in pages:
+        records = ",".join(munsit.record_text(job, base_url=base) for job in jobs)
+        if records:
+            yield opening + records.encode()
+            opening = b","
+    yield b"[]" if opening == b"[" else b"]"

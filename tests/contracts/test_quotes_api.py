@@ -1,0 +1,76 @@
+"""What a job would take, asked for before it is made."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from clearstem.facts import AudioFormat
+from clearstem.jobs import Job
+from clearstem.service import Service
+from functions.rest import create_app
+from tests.contracts.test_job_life_api import uploaded
+from tests.submitted import finish, submit
+from tests.unit.examples import at
+
+
+@pytest.fixture
+def api(service: Service) -> Iterator[TestClient]:
+    with TestClient(create_app(service)) as client:
+        yield client
+
+
+def asked(api: TestClient, service: Service, **options: Any) -> Any:
+    body = {"upload_id": uploaded(service), "dry_run": True, **options}
+    return api.post("/jobs", json=body)
+
+
+def took(service: Service, *, seconds: tuple[float, ...], length_s: int) -> Job:
+    """A finished job whose stages took so long."""
+    job = finish(service, submit(service))
+    ends = zip(job.stages, seconds, strict=True)
+    stages = tuple(replace(run, started_at=at(0), completed_at=at(s)) for run, s in ends)
+    audio = AudioFormat("wav", "pcm_s16le", 8000, 1, frames=8000 * length_s, bit_depth=16)
+    return service.jobs.change(job.job_id, lambda j: replace(j, stages=stages, audio=audio))
+
+
+def test_nothing_is_made_by_asking(api: TestClient, service: Service) -> None:
+    waiting = [submit(service) for _ in range(2)]
+    quote = asked(api, service).json()
+    assert quote["dry_run"] is True
+    assert (quote["jobs_ahead"], quote["engine"]["name"]) == (2, "spectral")
+    assert quote["audio_s"] == 0.05  # 400 frames of 8 kHz
+    assert (quote["seconds"], quote["stages"], quote["based_on"]) == (None, {}, 0)
+    assert [job["job_id"] for job in api.get("/jobs").json()["jobs"]] == [
+        job.job_id for job in waiting[::-1]
+    ]
+    assert service.jobs.jobs_waiting("separate") == 2
+
+
+def test_the_estimate_is_the_median_of_jobs_like_it(api: TestClient, service: Service) -> None:
+    for first in (200.0, 400.0, 9000.0):
+        took(service, seconds=(first, 100.0, 100.0, 200.0), length_s=1)
+    quote = asked(api, service).json()
+    # 0.05 s of sound at 400, 100, 100 and 200 s to the second.
+    assert list(quote["stages"].values()) == [20.0, 5.0, 5.0, 10.0]
+    assert (quote["seconds"], quote["based_on"]) == (40.0, 3)
+
+
+def test_jobs_of_another_recipe_or_owner_tell_nothing(api: TestClient, service: Service) -> None:
+    took(service, seconds=(1.0, 1.0, 1.0, 1.0), length_s=1)
+    assert asked(api, service, recipe="denoise").json()["based_on"] == 0
+    key, _ = service.accounts.create_key("eve", at=service.now())
+    body = {"upload_id": uploaded(service), "dry_run": True}
+    assert api.post("/jobs", json=body, headers={"x-api-key": key}).status_code == 404
+
+
+def test_what_would_be_refused_is_refused_to_the_asker_as_well(
+    api: TestClient, service: Service
+) -> None:
+    assert asked(api, service, target_lufs=99).status_code == 400
+    assert asked(api, service, engine="demucs").status_code == 503
+    batch = {"jobs": [{"upload_id": uploaded(service), "dry_run": True}]}
+    (result,) = api.post("/jobs/batch", json=batch).json()["results"]
+    assert (result["status"], result["job"]) == (400, None)

@@ -1,0 +1,132 @@
+"""What those who wait are told without asking: their place in the queue, and that all is well."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from clearstem.connections import Connection
+from clearstem.jobs import Job
+from clearstem.service import Service, utc_now
+from functions import push, sweep, wiring
+from tests.fakes import Invocation, Sockets, recorded, serving_sockets
+from tests.submitted import advance, submit
+
+
+@pytest.fixture
+def sockets(deployed: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sockets]:
+    with serving_sockets() as served:
+        monkeypatch.setenv("CLEARSTEM_WEBSOCKET_URL", served.url)
+        yield served
+
+
+def watched(service: Service, job: Job, *, by: str) -> None:
+    connection = Connection(by, job.owner, "audo", job.job_id)
+    service.connections.open(connection, at=service.now())
+    service.connections.watch(connection, job_id=job.job_id, at=service.now())
+
+
+def departure(job: Job, *, number: str = "1") -> dict[str, Any]:
+    """The stream's record of a job's ticket that was deleted."""
+    record = recorded("stream_watch")["Records"][0]
+    key = {
+        "pk": {"S": f"QUEUE#{job.recipe_name}"},
+        "sk": {"S": f"TICKET#{job.ticket:012d}"},
+    }
+    record["eventName"] = "REMOVE"
+    record["dynamodb"].pop("NewImage")
+    record["dynamodb"].update(Keys=key, OldImage=key, SequenceNumber=number)
+    return record
+
+
+def pushed(*records: dict[str, Any]) -> None:
+    answer = push.handler({"Records": list(records)}, Invocation())
+    assert answer == {"batchItemFailures": []}
+
+
+def test_who_waits_is_told_his_new_place_when_one_before_him_goes(
+    deployed: Service, sockets: Sockets
+) -> None:
+    first, second, third = (submit(deployed, owner="alice") for _ in range(3))
+    watched(deployed, third, by="third")
+    watched(deployed, first, by="first")
+    advance(deployed, second, fraction=0.1)
+    pushed(departure(second))
+    assert sockets.documents("third") == [{"state": "queued", "jobsAhead": 1}]
+    # Nothing changed for who was ahead of it.
+    assert sockets.documents("first") == []
+
+
+def test_departures_that_come_together_are_told_once(deployed: Service, sockets: Sockets) -> None:
+    *gone, last = (submit(deployed, owner="alice") for _ in range(4))
+    watched(deployed, last, by="last")
+    for job in gone:
+        advance(deployed, job, fraction=0.1)
+    pushed(*(departure(job, number=str(job.ticket)) for job in gone))
+    assert sockets.documents("last") == [{"state": "queued", "jobsAhead": 0}]
+
+
+def test_places_far_behind_are_not_read_at_every_departure(
+    deployed: Service, sockets: Sockets
+) -> None:
+    front, *queue = (submit(deployed, owner="alice") for _ in range(22))
+    watched(deployed, queue[19], by="near")
+    watched(deployed, queue[20], by="far")
+    advance(deployed, front, fraction=0.1)
+    pushed(departure(front))
+    assert sockets.documents("near") == [{"state": "queued", "jobsAhead": 19}]
+    assert sockets.documents("far") == []
+
+
+def late(monkeypatch: pytest.MonkeyPatch, *, minutes: float) -> None:
+    """Let the functions' clock be ahead."""
+    ahead = replace(wiring.service(), now=lambda: utc_now() + timedelta(minutes=minutes))
+    monkeypatch.setattr(wiring, "service", lambda: ahead)
+
+
+def touched(service: Service) -> list[str]:
+    """The connections whose subscriptions the table's stream would bring again."""
+    items = service.jobs.client.scan(TableName=service.settings.table)["Items"]
+    return sorted(i["connection_id"]["S"] for i in items if "stirred_at" in i)
+
+
+def test_a_socket_on_which_nothing_was_said_for_long_is_told_the_same_again(
+    deployed: Service, sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = advance(deployed, submit(deployed, owner="alice"), fraction=0.5)
+    watched(deployed, running, by="idle")
+    late(monkeypatch, minutes=2)
+    sweep.handler({}, Invocation())
+    assert touched(deployed) == []
+    late(monkeypatch, minutes=4)
+    sweep.handler({}, Invocation())
+    assert touched(deployed) == ["idle"]
+    touch = recorded("stream_watch")["Records"][0]
+    (item,) = deployed.connections.client.query(
+        TableName=deployed.settings.table,
+        KeyConditionExpression="pk = :job AND begins_with(sk, :connections)",
+        ExpressionAttributeValues={
+            ":job": {"S": f"JOB#{running.job_id}"},
+            ":connections": {"S": "CONN#"},
+        },
+    )["Items"]
+    touch["eventName"] = "MODIFY"
+    touch["dynamodb"]["NewImage"] = item
+    pushed(touch)
+    assert sockets.documents("idle") == [{"state": "in_progress", "percent": running.percent}]
+
+
+def test_a_socket_that_closes_while_it_is_stirred_does_not_come_back(
+    deployed: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit(deployed, owner="alice")
+    watched(deployed, job, by="gone")
+    (connection,) = deployed.connections.watchers(job.job_id)
+    deployed.connections.close("gone")
+    table = type(deployed.connections)
+    monkeypatch.setattr(table, "watchers", lambda *_: (connection,))
+    deployed.connections.stir(job.job_id, at=deployed.now())
+    monkeypatch.undo()
+    assert deployed.connections.watchers(job.job_id) == ()
