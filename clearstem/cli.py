@@ -23,11 +23,13 @@ from clearstem.client import Client, is_final
 from clearstem.denoisers import DENOISERS
 from clearstem.errors import ClearstemError
 from clearstem.options import DenoiserChoice, EngineChoice
+from clearstem.scopes import ALL_SCOPES, Scope
 from clearstem.service import Service, utc_now
 from clearstem.settings import Settings
 from clearstem.smoke import smoke
 from clearstem.terminal import JobBars, download_bar, print_result
 from clearstem.twin import DEFAULT_STATE, running_twin, twin
+from clearstem.webhook_receiver import Inbox, Received, receiver
 
 app = typer.Typer(
     help="Noise removal for speech and separation of music into nine tracks.",
@@ -38,6 +40,8 @@ keys_app = typer.Typer(help="API keys of owners.", no_args_is_help=True)
 models_app = typer.Typer(help="Weights of separators and denoisers.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
+webhooks_app = typer.Typer(help="Webhooks.", no_args_is_help=True)
+app.add_typer(webhooks_app, name="webhooks")
 
 _DEFAULT_URL: Final = "http://localhost:8000"
 _console = Console()
@@ -201,11 +205,40 @@ class LambdaContext:
         return 29_000
 
 
+@webhooks_app.command("verify")
+def verify_webhooks(
+    secret: Annotated[
+        str, typer.Option(envvar="CLEARSTEM_WEBHOOK_SECRET", help="As it was shown, whsec_…")
+    ],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0: any.")] = 9000,
+) -> None:
+    """Receive webhooks on this machine, verify their signatures and print them, until Ctrl-C."""
+    with _told_errors(), receiver(Inbox(secret), port=port, told=_print_webhook) as server:
+        _console.print(f"Register http://127.0.0.1:{server.server_port} as a webhook.")
+        server.serve_forever()
+
+
+def _print_webhook(received: Received) -> None:
+    if received.document is None:
+        _errors.print(f"refused: the signature of {received.event_id or 'a message'} is not good")
+        return
+    kind, job = received.document["type"], received.document["data"]
+    again = " (again)" if received.repeated else ""
+    _console.print(f"{kind} {job['job_id']} {job['percent']:g} % {received.event_id}{again}")
+
+
 @keys_app.command("create")
-def create_key(owner: str, state: State = DEFAULT_STATE) -> None:
+def create_key(
+    owner: str,
+    scope: Annotated[
+        list[Scope], typer.Option(help="What it may be used for; everything if not given.")
+    ] = list(ALL_SCOPES),  # noqa: B006  # typer reads it and changes nothing
+    state: State = DEFAULT_STATE,
+) -> None:
     """Make an API key for an owner and print it, this once."""
     with _told_errors():
-        text, _ = _service(state).accounts.create_key(owner, at=utc_now())
+        accounts = _service(state).accounts
+        text, _ = accounts.create_key(owner, at=utc_now(), scopes=tuple(scope))
         _console.print(text, highlight=False, soft_wrap=True)
 
 

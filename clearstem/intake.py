@@ -13,7 +13,7 @@ from typing import Final
 from clearstem import media
 from clearstem.accounts import check_owner
 from clearstem.addresses import check_address, file_name_of
-from clearstem.control import JobControl
+from clearstem.control import NOT_STARTED, JobControl
 from clearstem.denoisers import engine_for
 from clearstem.durations import stored_duration_s
 from clearstem.errors import (
@@ -39,6 +39,7 @@ from clearstem.settings import Settings
 from clearstem.terms import NO_TERMS, Terms
 from clearstem.track_store import ObjectWriter, PresignedUpload, TrackStore
 from clearstem.uploads import Upload, UploadTable
+from clearstem.webhook_endpoints import check_callback
 
 DROP_PREFIX: Final = "drop/"
 DONE_PREFIX: Final = "done/"
@@ -60,6 +61,9 @@ class Intake:
         The time, in UTC.
     new_id : callable
         A fresh UUID in text form.
+    new_job_id : callable or None
+        Ids that were reserved for the jobs of one request: one that is taken was
+        taken by the same request before.
     """
 
     settings: Settings
@@ -69,6 +73,7 @@ class Intake:
     executions: Mapping[str, Executions]
     now: Callable[[], datetime]
     new_id: Callable[[], str]
+    new_job_id: Callable[[], str] | None = None
 
     def announce(
         self,
@@ -147,6 +152,7 @@ class Intake:
         options: Options,
         *,
         output_url: str | None = None,
+        callback_url: str | None = None,
         terms: Terms = NO_TERMS,
     ) -> Job:
         """Make a job of an upload whose bytes have come; the options say of which recipe.
@@ -159,12 +165,14 @@ class Intake:
             The header tells more than the options' `max_duration_s`; where it
             tells nothing, the first stage finds out.
         UrlRefused
-            The result is to be put to an address that is not called.
+            The result is to be put, or events are to be sent, to an address that
+            is not called.
         EngineUnavailable
             From the choice of the engine.
         """
         self._check_address(output_url, named="output")
-        job_id = self.new_id()
+        self._check_callback(callback_url)
+        job_id = (self.new_job_id or self.new_id)()
         return self.submit(
             job_id=job_id,
             owner=upload.owner,
@@ -175,11 +183,18 @@ class Intake:
             destination=Location(self.settings.tracks_bucket, f"jobs/{job_id}/"),
             options=options,
             output_url=output_url,
+            callback_url=callback_url,
             terms=terms,
         )
 
     def submit_url(
-        self, url: str, options: Options, *, owner: str, output_url: str | None = None
+        self,
+        url: str,
+        options: Options,
+        *,
+        owner: str,
+        output_url: str | None = None,
+        callback_url: str | None = None,
     ) -> Job:
         """Make a job of a recording that its first stage fetches from an address.
 
@@ -190,13 +205,14 @@ class Intake:
         ------
         UrlRefused
             One of the addresses is plainly not one to be called; the message
-            says which (``input`` or ``output``) and why.
+            says which (``input``, ``output`` or ``callback_url``) and why.
         EngineUnavailable
             From the choice of the engine.
         """
         self._check_address(url, named="input")
         self._check_address(output_url, named="output")
-        job_id = self.new_id()
+        self._check_callback(callback_url)
+        job_id = (self.new_job_id or self.new_id)()
         return self.submit(
             job_id=job_id,
             owner=owner,
@@ -204,6 +220,7 @@ class Intake:
             destination=Location(self.settings.tracks_bucket, f"jobs/{job_id}/"),
             options=options,
             output_url=output_url,
+            callback_url=callback_url,
         )
 
     def submit(
@@ -215,6 +232,7 @@ class Intake:
         destination: Location,
         options: Options,
         output_url: str | None = None,
+        callback_url: str | None = None,
         terms: Terms = NO_TERMS,
     ) -> Job:
         """Record a job and start it; the record comes first, so that none is lost.
@@ -222,14 +240,32 @@ class Intake:
         Raises
         ------
         JobExists
-            The id is taken; nothing is started anew.
+            The id is taken, and was not reserved for this request; nothing is
+            started anew.
         """
         job = self._queued(job_id, owner, source, destination, options, output_url)
-        job = self.jobs.create(self._settled(terms, owner=owner).of(job, at=job.created_at))
-        JobControl(
-            jobs=self.jobs, store=self.store, executions=self.executions, now=self.now
-        ).begin(job)
+        job = replace(job, callback_url=callback_url)
+        try:
+            job = self.jobs.create(self._settled(terms, owner=owner).of(job, at=job.created_at))
+        except JobExists:
+            if self.new_job_id is None:
+                raise
+            return self._made_before(job_id)
+        self._control.begin(job)
         return job
+
+    def _made_before(self, job_id: str) -> Job:
+        """The job that an earlier try of this request made; started now, if it never was."""
+        job = self.jobs.get(job_id)
+        if job.failure is not None and job.failure.name == NOT_STARTED:
+            return self._control.retry(job_id)
+        return job
+
+    @property
+    def _control(self) -> JobControl:
+        return JobControl(
+            jobs=self.jobs, store=self.store, executions=self.executions, now=self.now
+        )
 
     def quote(self, upload: Upload, options: Options) -> Quote:
         """What a job of an upload would take; nothing is made.
@@ -304,6 +340,10 @@ class Intake:
             for name, value in metadata.items()
             if name.startswith(_OPTION_PREFIX)
         }
+
+    def _check_callback(self, url: str | None) -> None:
+        if url is not None:
+            check_callback(url, settings=self.settings)
 
     def _queued(
         self,

@@ -156,8 +156,9 @@ ACCEPTED: Final = (
     ),
     Accepted(
         r"Serverless-LambdaDLQ",
-        r"(Rest|Stream|Authorizer|Websocket|Push|Meter|Publish)Handler/Resource|Stages/Function/Resource",
-        "called synchronously, or by the stream, whose mapping has its own dead letters",
+        r"(Rest|Stream|Authorizer|Websocket|Push|Changes|Webhook|Publish)Handler/Resource"
+        r"|Stages/Function/Resource",
+        "called synchronously, or by a stream or queue that has its own dead letters",
     ),
     Accepted(
         r"Serverless-LambdaDLQ",
@@ -166,7 +167,7 @@ ACCEPTED: Final = (
     ),
     Accepted(
         r"(AwsSolutions-SQS3|Serverless-SQSRedrivePolicy)",
-        r"\w+DeadLetters/Resource",
+        r"(\w+|Webhooks/)DeadLetters/Resource|Webhooks/GivenUp/Resource",
         "these are the dead letter queues",
     ),
     Accepted(
