@@ -1,9 +1,9 @@
-"""The ways in: an upload, an announced upload, an address, an object dropped in a bucket.
+"""The ways in: an upload, an announced upload, an address.
 
-All end in one `Intake.submit`, which checks, records and starts a job.
+All end in one `Intake.submit`, which checks, records and starts a job; so do
+objects dropped in a bucket (`clearstem.drops`).
 """
 
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,15 +11,12 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from clearstem import media
-from clearstem.accounts import check_owner
 from clearstem.addresses import check_address, file_name_of
 from clearstem.control import NOT_STARTED, JobControl
 from clearstem.denoisers import engine_for
 from clearstem.durations import stored_duration_s
 from clearstem.errors import (
-    ClearstemError,
     EmptyFile,
-    InvalidRequest,
     JobExists,
     TooLarge,
     TooLong,
@@ -30,7 +27,7 @@ from clearstem.facts import Location, Source
 from clearstem.job_filter import JobFilter
 from clearstem.job_table import JobTable
 from clearstem.jobs import Job, JobState, queued_job
-from clearstem.options import DenoiseOptions, Options, separate_options
+from clearstem.options import DenoiseOptions, Options
 from clearstem.part_uploads import SINGLE_PUT_BYTES, PartPlan
 from clearstem.quotes import LOOKED_AT, Quote, quoted
 from clearstem.recipes import SEPARATE, Recipe
@@ -41,12 +38,8 @@ from clearstem.track_store import ObjectWriter, PresignedUpload, TrackStore
 from clearstem.uploads import Upload, UploadTable
 from clearstem.webhook_endpoints import check_callback
 
-DROP_PREFIX: Final = "drop/"
-DONE_PREFIX: Final = "done/"
 # Lossy encoders pad: a recording of just the longest length has a header that says more.
 _PADDING_S: Final = 0.1
-# Object metadata with this prefix are options of the job: x-amz-meta-clearstem-format.
-_OPTION_PREFIX: Final = "clearstem-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +170,7 @@ class Intake:
             job_id=job_id,
             owner=upload.owner,
             source=self._timed(
-                self._source(upload.location, name=upload.file_name, recipe=options.recipe),
+                self.source_of(upload.location, name=upload.file_name, recipe=options.recipe),
                 options=options,
             ),
             destination=Location(self.settings.tracks_bucket, f"jobs/{job_id}/"),
@@ -254,6 +247,20 @@ class Intake:
         self._control.begin(job)
         return job
 
+    def source_of(self, location: Location, *, name: str, recipe: Recipe) -> Source:
+        """What is stored as a source of the recipe, if its size and first bytes are of one.
+
+        Raises
+        ------
+        UploadNotFound, UnsupportedFormat, EmptyFile, TooLarge, ContentMismatch
+            There is nothing, or not such as can be worked on.
+        """
+        extension = media.extension(name, accepted=recipe.inputs)
+        size = self.store.stat(location).size_bytes
+        self._check_size(size, name=name)
+        media.check_head(self.store.head(location), name=name, accepted=recipe.inputs)
+        return Source(location, file_name=name, extension=extension, size_bytes=size)
+
     def _made_before(self, job_id: str) -> Job:
         """The job that an earlier try of this request made; started now, if it never was."""
         job = self.jobs.get(job_id)
@@ -276,7 +283,7 @@ class Intake:
             As `submit_upload` would.
         """
         source = self._timed(
-            self._source(upload.location, name=upload.file_name, recipe=options.recipe),
+            self.source_of(upload.location, name=upload.file_name, recipe=options.recipe),
             options=options,
         )
         nowhere = Location(self.settings.tracks_bucket, "")
@@ -289,57 +296,6 @@ class Intake:
             jobs_ahead=self.jobs.jobs_waiting(job.recipe_name),
             past=past,
         )
-
-    def submit_drop(self, location: Location, *, event_id: str) -> Job | None:
-        """Make a job of an object dropped under ``drop/OWNER/``.
-
-        Parameters
-        ----------
-        event_id : str
-            What tells one creation of the object from another (S3's sequencer);
-            a repeat of the event makes no second job.
-
-        Returns
-        -------
-        Job or None
-            None where the event is a repeat, and for the empty object by which
-            S3's console makes a folder.
-
-        Raises
-        ------
-        RequestError, EngineUnavailable
-            The object is nothing to work on, or its options cannot be met;
-            `reject_drop` tells its owner.
-        """
-        if location.key.endswith("/"):
-            return None
-        owner, name = _drop_parts(location.key)
-        job_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{location.bucket}/{location.key}#{event_id}"))
-        options = separate_options(self._dropped_options(location))
-        try:
-            return self.submit(
-                job_id=job_id,
-                owner=owner,
-                source=self._source(location, name=name, recipe=SEPARATE),
-                destination=Location(location.bucket, f"{DONE_PREFIX}{owner}/{name}/{job_id}/"),
-                options=options,
-            )
-        except JobExists:
-            return None
-
-    def reject_drop(self, location: Location, error: ClearstemError) -> None:
-        """Say beside the results why a dropped object became no job."""
-        beside = location.key.removeprefix(DROP_PREFIX)
-        target = Location(location.bucket, f"{DONE_PREFIX}{beside}.error.txt")
-        self.store.write_text(f"{error}\n", to=target, content_type="text/plain; charset=utf-8")
-
-    def _dropped_options(self, location: Location) -> Mapping[str, str]:
-        metadata = self.store.stat(location).metadata
-        return {
-            name.removeprefix(_OPTION_PREFIX).replace("-", "_"): value
-            for name, value in metadata.items()
-            if name.startswith(_OPTION_PREFIX)
-        }
 
     def _check_callback(self, url: str | None) -> None:
         if url is not None:
@@ -400,13 +356,6 @@ class Intake:
         location = Location(self.settings.uploads_bucket, f"uploads/{owner}/{job_id}/source")
         return Source(location, file_name=name, extension=extension, size_bytes=0, url=url)
 
-    def _source(self, location: Location, *, name: str, recipe: Recipe) -> Source:
-        extension = media.extension(name, accepted=recipe.inputs)
-        size = self.store.stat(location).size_bytes
-        self._check_size(size, name=name)
-        media.check_head(self.store.head(location), name=name, accepted=recipe.inputs)
-        return Source(location, file_name=name, extension=extension, size_bytes=size)
-
     def _check_size(self, size_bytes: int, *, name: str) -> None:
         if size_bytes == 0:
             raise EmptyFile(f"{name} is empty (0 bytes)")
@@ -419,10 +368,3 @@ class Intake:
             return None
         kind = media.content_type(extension)
         return self.store.in_parts.begin(location, size_bytes=size_bytes, content_type=kind)
-
-
-def _drop_parts(key: str) -> tuple[str, str]:
-    parts = PurePosixPath(key).parts
-    if len(parts) < 3 or parts[0] + "/" != DROP_PREFIX:
-        raise InvalidRequest(f"{key} does not lie under {DROP_PREFIX}OWNER/")
-    return check_owner(parts[1]), media.file_name(parts[-1])

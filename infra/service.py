@@ -12,7 +12,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
-from clearstem.intake import DONE_PREFIX, DROP_PREFIX
+from clearstem.drops import DONE_PREFIX, DROP_PREFIX
 from clearstem.receipts import SHORT_FRAMES
 from clearstem.recipes import DENOISE, RECIPES, SEPARATE, Recipe
 from infra.access_logs import AccessLogs
