@@ -80,6 +80,12 @@ def up(
     model: Annotated[
         str, typer.Option(help="Separation model; else htdemucs, where its file is found.")
     ] = "",
+    oidc: Annotated[
+        tuple[str, str, str],
+        typer.Option(
+            help="Take bearer tokens: their issuer, their audience, the address of its keys."
+        ),
+    ] = ("", "", ""),
     ready_file: Annotated[
         Path | None, typer.Option(help='Written with {"url","pid"} once the server answers.')
     ] = None,
@@ -89,6 +95,7 @@ def up(
     command += ["--state", str(state), "--models", str(models_dir())]
     command += ["--require-key"] if require_key else []
     command += ["--model", model] if model else []
+    command += ["--oidc", *oidc] if any(oidc) else []
     command += ["--ready-file", str(ready_file)] if ready_file else []
     # The server takes this process's place, so that a signal to it is a signal to the server.
     os.execv(command[0], command)  # noqa: S606

@@ -17,7 +17,7 @@ from clearstem.scopes import ALL_SCOPES, Caller, caller
 from clearstem.tokens import Tokens
 
 _KEY_HEADER: Final = "x-api-key"
-_BEARER: Final = "bearer "
+_BEARER: Final = "bearer"
 # Event streams, which a browser opens without headers as it does sockets.
 _STREAMS: Final = ("/events", "/progress")
 
@@ -48,11 +48,11 @@ class Credentials:
         cls, headers: Mapping[str, str], *, ticket: str | None, key: str | None
     ) -> "Credentials":
         by_name = {name.lower(): value for name, value in headers.items()}
-        authorization = by_name.get("authorization", "")
-        bearer = authorization[: len(_BEARER)].lower() == _BEARER
+        # Servers strip the blank behind a scheme that nothing follows: still a token, of no text.
+        scheme, _, text = by_name.get("authorization", "").strip().partition(" ")
         return cls(
             key=by_name.get(_KEY_HEADER) or key or None,
-            token=authorization[len(_BEARER) :].strip() if bearer else None,
+            token=text.strip() if scheme.lower() == _BEARER else None,
             ticket=ticket or None,
         )
 

@@ -89,7 +89,9 @@ def test_a_bad_token_is_not_made_good_by_a_keyless_deployment(
     keyless = replace(core, settings=replace(core.settings, keyless_owner="local"))
     with TestClient(create_app(keyless)) as api:
         assert api.get("/jobs").status_code == 200
-        assert api.get("/jobs", headers=bearing(FORGED["expired"](issuer))).status_code == 401
+        for token in (FORGED["expired"](issuer), "", " "):
+            assert api.get("/jobs", headers=bearing(token)).status_code == 401
+        assert api.get("/jobs", headers={"Authorization": "bearer"}).status_code == 401
     without = replace(keyless, tokens=None)
     with TestClient(create_app(without)) as api:
         assert api.get("/jobs", headers=bearing(issuer.token("rsa"))).status_code == 401
