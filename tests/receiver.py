@@ -10,6 +10,8 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
+HANG_UP = 0
+
 
 @dataclass(frozen=True)
 class Message:
@@ -37,6 +39,7 @@ class Receiver:
     ----------
     answers : list of (status, headers)
         For the next messages, in order; after them everything is answered 204.
+        `HANG_UP` for a status: the connection ends without an answer.
     slow_s : float
         How long it takes to answer anything.
     """
@@ -85,6 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
         known.messages.append(Message(self.path, headers, self.rfile.read(size)))
         time.sleep(known.slow_s)
         status, extra = known.answers.pop(0) if known.answers else (204, {})
+        if status == HANG_UP:
+            return
         try:
             self._answer(status, extra)
         except OSError:
