@@ -166,6 +166,11 @@ ACCEPTED: Final = (
         "the rule that calls it has dead letters; the next turn makes up for a lost one",
     ),
     Accepted(
+        r"Serverless-LambdaEventSourceMappingDestination",
+        r"WebhookHandler/SqsEventSource:\w+/Resource",
+        "a queue's mapping takes no destination; the queue has its own dead letters",
+    ),
+    Accepted(
         r"(AwsSolutions-SQS3|Serverless-SQSRedrivePolicy)",
         r"(\w+|Webhooks/)DeadLetters/Resource|Webhooks/GivenUp/Resource",
         "these are the dead letter queues",
