@@ -32,7 +32,7 @@ from clearstem.job_events import logged
 from clearstem.jobs import Job
 from clearstem.receipts import receipt
 from clearstem.records import from_item
-from clearstem.table_keys import JOB
+from clearstem.table_keys import JOB, job_key
 from clearstem.webhook_endpoints import SENT_KINDS
 from clearstem.webhooks import Announcer
 from functions import wiring
@@ -67,7 +67,16 @@ class _Hearer:
     now: Callable[[], datetime]
 
     def hear(self, record: DynamoDBRecord) -> None:
-        images: dict[str, Any] = record.raw_event["dynamodb"]
+        change: dict[str, Any] = record.raw_event["dynamodb"]
+        try:
+            self._handle(change)
+        except Exception:
+            # The batch processor hands the failure on to Lambda, which tells nobody why.
+            job_id = change["Keys"]["pk"]["S"].removeprefix(job_key(""))
+            logger().exception("change not handled", job_id=job_id)
+            raise
+
+    def _handle(self, images: dict[str, Any]) -> None:
         before, after = _job(images.get("OldImage")), _job(images.get("NewImage"))
         if after is None:
             return

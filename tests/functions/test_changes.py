@@ -1,5 +1,6 @@
 """Counting and announcing share one reader of the stream: what each does when the other fails."""
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingErro
 from clearstem.counted import CountedTable
 from clearstem.service import Service
 from functions import changes
+from functions.telemetry import logger
 from tests.fakes import Invocation
 from tests.functions.test_webhook_functions import Stream, called, secret_of
 from tests.receiver import Receiver, receiving
@@ -118,13 +120,24 @@ def test_while_nothing_can_be_counted_events_go_out_and_each_arrives_once(
 
 
 def test_a_record_that_cannot_be_read_comes_again_and_holds_up_no_other(
-    stream: Stream, receiver: Receiver, finished: dict[str, Any]
+    stream: Stream,
+    receiver: Receiver,
+    finished: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = finished["Records"][0]
     del first["dynamodb"]["NewImage"]["recipe_name"]
     number = first["dynamodb"]["SequenceNumber"]
+    log = io.StringIO()
+    # The logger of a process keeps the stream that it began with.
+    monkeypatch.setattr(logger().registered_handler, "stream", log)
     answer = changes.handler(finished, Invocation())
     assert answer == {"batchItemFailures": [{"itemIdentifier": number}]}
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    (told,) = [line for line in lines if line.get("message") == "change not handled"]
+    assert told["level"] == "ERROR"
+    assert f"JOB#{told['job_id']}" == first["dynamodb"]["Keys"]["pk"]["S"]
+    assert "recipe_name" in told["exception"]
     stream.deliver()
     kinds = receiver.kinds(secret_of(stream.service))
     assert "job.queued" not in kinds
