@@ -19,6 +19,7 @@ from rich.table import Table
 
 from clearstem import models
 from clearstem.cli_jobs import JobCommands
+from clearstem.cli_webhooks import WebhookCommands
 from clearstem.client import Client, is_final
 from clearstem.denoisers import DENOISERS
 from clearstem.errors import ClearstemError
@@ -29,7 +30,6 @@ from clearstem.settings import Settings
 from clearstem.smoke import smoke
 from clearstem.terminal import JobBars, download_bar, print_result
 from clearstem.twin import DEFAULT_STATE, running_twin, twin
-from clearstem.webhook_receiver import Inbox, Received, receiver
 
 app = typer.Typer(
     help="Noise removal for speech and separation of music into nine tracks.",
@@ -40,8 +40,6 @@ keys_app = typer.Typer(help="API keys of owners.", no_args_is_help=True)
 models_app = typer.Typer(help="Weights of separators and denoisers.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
-webhooks_app = typer.Typer(help="Webhooks.", no_args_is_help=True)
-app.add_typer(webhooks_app, name="webhooks")
 
 _DEFAULT_URL: Final = "http://localhost:8000"
 _console = Console()
@@ -212,28 +210,6 @@ class LambdaContext:
         return 29_000
 
 
-@webhooks_app.command("verify")
-def verify_webhooks(
-    secret: Annotated[
-        str, typer.Option(envvar="CLEARSTEM_WEBHOOK_SECRET", help="As it was shown, whsec_…")
-    ],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0: any.")] = 9000,
-) -> None:
-    """Receive webhooks on this machine, verify their signatures and print them, until Ctrl-C."""
-    with _told_errors(), receiver(Inbox(secret), port=port, told=_print_webhook) as server:
-        _console.print(f"Register http://127.0.0.1:{server.server_port} as a webhook.")
-        server.serve_forever()
-
-
-def _print_webhook(received: Received) -> None:
-    if received.document is None:
-        _errors.print(f"refused: the signature of {received.event_id or 'a message'} is not good")
-        return
-    kind, job = received.document["type"], received.document["data"]
-    again = " (again)" if received.repeated else ""
-    _console.print(f"{kind} {job['job_id']} {job['percent']:g} % {received.event_id}{again}")
-
-
 @keys_app.command("create")
 def create_key(
     owner: str,
@@ -402,6 +378,7 @@ def _told_errors() -> Iterator[None]:
 
 
 JobCommands(_console, told_errors=_told_errors).add_to(app)
+WebhookCommands(_console, told_errors=_told_errors).add_to(app)
 
 
 def _fail(message: str) -> None:

@@ -12,7 +12,15 @@ import pytest
 from infra import synth
 
 # What no function imports: the command line.
-CLIENT = {"cli.py", "cli_jobs.py", "client.py", "terminal.py", "demo.py", "smoke.py"}
+CLIENT = {
+    "cli.py",
+    "cli_jobs.py",
+    "cli_webhooks.py",
+    "client.py",
+    "terminal.py",
+    "demo.py",
+    "smoke.py",
+}
 
 
 @pytest.fixture(scope="module")
