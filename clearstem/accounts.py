@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from clearstem.errors import Conflict, InvalidRequest, KeyNotFound, Unauthorized
 from clearstem.records import Item, from_item, to_item
+from clearstem.scopes import ALL_SCOPES, Scope
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -26,12 +27,18 @@ _ACTIVE_KEYS: Final = 2
 # A write per call would double its cost; "used within the hour" is what an
 # operator needs to know before revoking.
 _LAST_USED_STEP: Final = timedelta(hours=1)
-_OWNER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+OWNER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What is known of a key, which is all but the key."""
+    """What is known of a key, which is all but the key.
+
+    Attributes
+    ----------
+    scopes : tuple of Scope
+        What it may be used for; keys from before there were scopes, for everything.
+    """
 
     prefix: str
     sha256: str
@@ -39,6 +46,7 @@ class ApiKey:
     created_at: datetime
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
+    scopes: tuple[Scope, ...] = ALL_SCOPES
 
 
 def check_owner(owner: str) -> str:
@@ -49,7 +57,7 @@ def check_owner(owner: str) -> str:
     InvalidRequest
         The name is not 1 to 64 letters, digits and ``. _ @ -``.
     """
-    if not _OWNER.fullmatch(owner):
+    if not OWNER.fullmatch(owner):
         raise InvalidRequest(
             f"owner {owner!r} is not 1 to 64 letters, digits or . _ @ - beginning with "
             "a letter or digit"
@@ -64,7 +72,9 @@ class Accounts:
     client: "DynamoDBClient"
     table: str
 
-    def create_key(self, owner: str, *, at: datetime) -> tuple[str, ApiKey]:
+    def create_key(
+        self, owner: str, *, at: datetime, scopes: tuple[Scope, ...] = ALL_SCOPES
+    ) -> tuple[str, ApiKey]:
         """Make a key; its text is in the answer and nowhere else, ever.
 
         Raises
@@ -79,7 +89,8 @@ class Accounts:
         if len(active) >= _ACTIVE_KEYS:
             raise Conflict(f"{owner} has {len(active)} active keys; revoke one first")
         text = _MARK + secrets.token_urlsafe(32)
-        key = ApiKey(text[:_PREFIX_CHARACTERS], _digest(text), owner, created_at=at)
+        prefix = text[:_PREFIX_CHARACTERS]
+        key = ApiKey(prefix, _digest(text), owner, created_at=at, scopes=scopes)
         self._put(key)
         return text, key
 
@@ -114,7 +125,11 @@ class Accounts:
         raise KeyNotFound(f"{owner} has no key {prefix}")
 
     def authenticate(self, text: str | None, *, at: datetime) -> str:
-        """The owner of a key.
+        """The owner of a key; raises as `identify` does."""
+        return self.identify(text, at=at).owner
+
+    def identify(self, text: str | None, *, at: datetime) -> ApiKey:
+        """What is known of a key that is good.
 
         Raises
         ------
@@ -127,7 +142,7 @@ class Accounts:
             raise Unauthorized("Invalid or missing API key")
         if key.last_used_at is None or at - key.last_used_at > _LAST_USED_STEP:
             self._touch(key, at=at)
-        return key.owner
+        return key
 
     def _get(self, sha256: str) -> ApiKey | None:
         # Consistent: a revoked key ends at once, a new one works at once.

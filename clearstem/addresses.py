@@ -7,6 +7,7 @@ job is asked for; where a name leads is told by `clearstem.guarded`, when the
 connection is made. Free of HTTP clients, so that functions start fast.
 """
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -21,6 +22,20 @@ _LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 # S3 presigns about 1 KB, with session credentials 2 KB.
 _LONGEST_URL: Final = 8192
 _UNNAMED: Final = "recording"
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What an address answered to a POST; its body is not looked at.
+
+    Attributes
+    ----------
+    retry_after : str or None
+        The header of that name, as it came.
+    """
+
+    status: int
+    retry_after: str | None = None
 
 
 @cache

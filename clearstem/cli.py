@@ -19,10 +19,12 @@ from rich.table import Table
 
 from clearstem import models
 from clearstem.cli_jobs import JobCommands
+from clearstem.cli_webhooks import WebhookCommands
 from clearstem.client import Client, is_final
 from clearstem.denoisers import DENOISERS
 from clearstem.errors import ClearstemError
 from clearstem.options import DenoiserChoice, EngineChoice
+from clearstem.scopes import ALL_SCOPES, Scope
 from clearstem.service import Service, utc_now
 from clearstem.settings import Settings
 from clearstem.smoke import smoke
@@ -76,6 +78,12 @@ def up(
     model: Annotated[
         str, typer.Option(help="Separation model; else htdemucs, where its file is found.")
     ] = "",
+    oidc: Annotated[
+        tuple[str, str, str],
+        typer.Option(
+            help="Take bearer tokens: their issuer, their audience, the address of its keys."
+        ),
+    ] = ("", "", ""),
     ready_file: Annotated[
         Path | None, typer.Option(help='Written with {"url","pid"} once the server answers.')
     ] = None,
@@ -85,6 +93,7 @@ def up(
     command += ["--state", str(state), "--models", str(models_dir())]
     command += ["--require-key"] if require_key else []
     command += ["--model", model] if model else []
+    command += ["--oidc", *oidc] if any(oidc) else []
     command += ["--ready-file", str(ready_file)] if ready_file else []
     # The server takes this process's place, so that a signal to it is a signal to the server.
     os.execv(command[0], command)  # noqa: S606
@@ -202,10 +211,17 @@ class LambdaContext:
 
 
 @keys_app.command("create")
-def create_key(owner: str, state: State = DEFAULT_STATE) -> None:
+def create_key(
+    owner: str,
+    scope: Annotated[
+        list[Scope], typer.Option(help="What it may be used for; everything if not given.")
+    ] = list(ALL_SCOPES),  # noqa: B006  # typer reads it and changes nothing
+    state: State = DEFAULT_STATE,
+) -> None:
     """Make an API key for an owner and print it, this once."""
     with _told_errors():
-        text, _ = _service(state).accounts.create_key(owner, at=utc_now())
+        accounts = _service(state).accounts
+        text, _ = accounts.create_key(owner, at=utc_now(), scopes=tuple(scope))
         _console.print(text, highlight=False, soft_wrap=True)
 
 
@@ -362,6 +378,7 @@ def _told_errors() -> Iterator[None]:
 
 
 JobCommands(_console, told_errors=_told_errors).add_to(app)
+WebhookCommands(_console, told_errors=_told_errors).add_to(app)
 
 
 def _fail(message: str) -> None:

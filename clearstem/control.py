@@ -8,6 +8,7 @@ a job that was queued and never started is found by the sweep.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from clearstem.errors import Conflict, UploadNotFound
 from clearstem.executions import Executions
@@ -15,6 +16,9 @@ from clearstem.facts import Failure
 from clearstem.job_table import JobTable
 from clearstem.jobs import Job, JobState
 from clearstem.track_store import TrackStore
+
+# Of a job whose execution could not be started: nothing of it was done.
+NOT_STARTED: Final = "Clearstem.NotStarted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class JobControl:
             executions = self.executions[job.recipe_name]
             executions.start(job.job_id, owner=job.owner, attempt=job.attempt)
         except Exception as exc:
-            failure = Failure(None, "Clearstem.NotStarted", f"the job could not be started: {exc}")
+            failure = Failure(None, NOT_STARTED, f"the job could not be started: {exc}")
             self.jobs.change(
                 job.job_id,
                 lambda j: j.fail(failure, at=self.now()) if j.attempt == job.attempt else j,

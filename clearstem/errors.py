@@ -14,21 +14,26 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
     │   │   ├── TooLong
     │   │   └── UrlRefused
     │   ├── Unauthorized            401
+    │   ├── InsufficientScope       403
     │   ├── NotFound                404
     │   │   ├── JobNotFound
     │   │   ├── TrackNotFound
     │   │   ├── UploadNotFound
-    │   │   └── KeyNotFound
+    │   │   ├── KeyNotFound
+    │   │   ├── WebhookNotFound
+    │   │   └── DeliveryNotFound
     │   ├── Conflict                409
     │   │   ├── JobExists
     │   │   ├── IllegalTransition
     │   │   ├── NotFinished
     │   │   ├── NotInParts
-    │   │   └── PartsMissing
+    │   │   ├── PartsMissing
+    │   │   └── KeyReused
     │   ├── TooLarge                413
     │   └── TooManyRequests         429
     ├── EngineUnavailable           503   a separator was asked for that is not there
     ├── Contention                  503   a record kept changing under a writer
+    ├── IssuerUnavailable           503   tokens cannot be verified, for lack of keys
     ├── UrlFailed                   502   a user's address does not give or take what it should
     │   └── UrlUnreachable                it may, if it is asked again
     └── StageError                        a stage task cannot go on
@@ -115,9 +120,15 @@ class UrlRefused(InvalidRequest):
 
 
 class Unauthorized(RequestError):
-    """No key, an unknown key or a revoked one."""
+    """No key, token or ticket, or one that is not good."""
 
     http_status = 401
+
+
+class InsufficientScope(RequestError):
+    """A caller who is known, and may not do this; the message names the scope it takes."""
+
+    http_status = 403
 
 
 class NotFound(RequestError):
@@ -140,6 +151,14 @@ class UploadNotFound(NotFound):
 
 class KeyNotFound(NotFound):
     """No API key with that prefix."""
+
+
+class WebhookNotFound(NotFound):
+    """No such webhook of this owner."""
+
+
+class DeliveryNotFound(NotFound):
+    """No such event was sent to this webhook, or the log does not go back to it."""
 
 
 class Conflict(RequestError):
@@ -166,6 +185,20 @@ class NotInParts(Conflict):
 
 class PartsMissing(Conflict):
     """An upload in parts that was to be completed before all had come."""
+
+
+class KeyReused(Conflict):
+    """An idempotency key that stands for another request, or for one still under way.
+
+    Attributes
+    ----------
+    retry_after_s : int or None
+        Seconds after which the one under way may be over; None: this key stays taken.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class TooLarge(RequestError):
@@ -202,6 +235,13 @@ class Contention(ClearstemError):
 
     http_status = 503
     state_name = "Clearstem.Contention"
+
+
+class IssuerUnavailable(ClearstemError):
+    """The issuer of tokens does not give the keys that they are verified by."""
+
+    http_status = 503
+    state_name = "Clearstem.IssuerUnavailable"
 
 
 class UrlFailed(ClearstemError):

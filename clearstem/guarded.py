@@ -18,7 +18,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ import httpx
 from ssrfguard import BlockedAddressError, Resolver, SSRFGuardError, TooManyRedirectsError
 from ssrfguard.httpx import Client, SafeBackend, SafeTransport
 
-from clearstem.addresses import MOST_REDIRECTS, check_address, policy
+from clearstem.addresses import MOST_REDIRECTS, Answered, check_address, policy
 from clearstem.errors import UrlFailed, UrlRefused, UrlUnreachable
 from clearstem.settings import Settings
 
@@ -150,6 +150,25 @@ class GuardedClient:
                         return
                     url = str(moved.url)
         raise UrlFailed(_too_many_redirects())
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answered:
+        """Send a body to an address; the answer as it is, a redirect among them.
+
+        Of the answer nothing but the head is read, so no receiver can hold the
+        caller up or break off what it took already.
+
+        Raises
+        ------
+        UrlRefused, UrlFailed, UrlUnreachable
+            As `fetch` does; the body may have arrived or not.
+        """
+        with (
+            self._calling(url) as client,
+            client.stream(
+                "POST", url, content=body, headers=dict(headers), follow_redirects=False
+            ) as answer,
+        ):
+            return Answered(answer.status_code, answer.headers.get("retry-after"))
 
     @contextmanager
     def _calling(self, url: str) -> Iterator[Client]:

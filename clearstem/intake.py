@@ -1,9 +1,9 @@
-"""The ways in: an upload, an announced upload, an address, an object dropped in a bucket.
+"""The ways in: an upload, an announced upload, an address.
 
-All end in one `Intake.submit`, which checks, records and starts a job.
+All end in one `Intake.submit`, which checks, records and starts a job; so do
+objects dropped in a bucket (`clearstem.drops`).
 """
 
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,15 +11,12 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from clearstem import media
-from clearstem.accounts import check_owner
 from clearstem.addresses import check_address, file_name_of
-from clearstem.control import JobControl
+from clearstem.control import NOT_STARTED, JobControl
 from clearstem.denoisers import engine_for
 from clearstem.durations import stored_duration_s
 from clearstem.errors import (
-    ClearstemError,
     EmptyFile,
-    InvalidRequest,
     JobExists,
     TooLarge,
     TooLong,
@@ -30,7 +27,7 @@ from clearstem.facts import Location, Source
 from clearstem.job_filter import JobFilter
 from clearstem.job_table import JobTable
 from clearstem.jobs import Job, JobState, queued_job
-from clearstem.options import DenoiseOptions, Options, separate_options
+from clearstem.options import DenoiseOptions, Options
 from clearstem.part_uploads import SINGLE_PUT_BYTES, PartPlan
 from clearstem.quotes import LOOKED_AT, Quote, quoted
 from clearstem.recipes import SEPARATE, Recipe
@@ -39,13 +36,10 @@ from clearstem.settings import Settings
 from clearstem.terms import NO_TERMS, Terms
 from clearstem.track_store import ObjectWriter, PresignedUpload, TrackStore
 from clearstem.uploads import Upload, UploadTable
+from clearstem.webhook_endpoints import check_callback
 
-DROP_PREFIX: Final = "drop/"
-DONE_PREFIX: Final = "done/"
 # Lossy encoders pad: a recording of just the longest length has a header that says more.
 _PADDING_S: Final = 0.1
-# Object metadata with this prefix are options of the job: x-amz-meta-clearstem-format.
-_OPTION_PREFIX: Final = "clearstem-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +54,9 @@ class Intake:
         The time, in UTC.
     new_id : callable
         A fresh UUID in text form.
+    new_job_id : callable or None
+        Ids that were reserved for the jobs of one request: one that is taken was
+        taken by the same request before.
     """
 
     settings: Settings
@@ -69,6 +66,7 @@ class Intake:
     executions: Mapping[str, Executions]
     now: Callable[[], datetime]
     new_id: Callable[[], str]
+    new_job_id: Callable[[], str] | None = None
 
     def announce(
         self,
@@ -147,6 +145,7 @@ class Intake:
         options: Options,
         *,
         output_url: str | None = None,
+        callback_url: str | None = None,
         terms: Terms = NO_TERMS,
     ) -> Job:
         """Make a job of an upload whose bytes have come; the options say of which recipe.
@@ -159,27 +158,36 @@ class Intake:
             The header tells more than the options' `max_duration_s`; where it
             tells nothing, the first stage finds out.
         UrlRefused
-            The result is to be put to an address that is not called.
+            The result is to be put, or events are to be sent, to an address that
+            is not called.
         EngineUnavailable
             From the choice of the engine.
         """
         self._check_address(output_url, named="output")
-        job_id = self.new_id()
+        self._check_callback(callback_url)
+        job_id = (self.new_job_id or self.new_id)()
         return self.submit(
             job_id=job_id,
             owner=upload.owner,
             source=self._timed(
-                self._source(upload.location, name=upload.file_name, recipe=options.recipe),
+                self.source_of(upload.location, name=upload.file_name, recipe=options.recipe),
                 options=options,
             ),
             destination=Location(self.settings.tracks_bucket, f"jobs/{job_id}/"),
             options=options,
             output_url=output_url,
+            callback_url=callback_url,
             terms=terms,
         )
 
     def submit_url(
-        self, url: str, options: Options, *, owner: str, output_url: str | None = None
+        self,
+        url: str,
+        options: Options,
+        *,
+        owner: str,
+        output_url: str | None = None,
+        callback_url: str | None = None,
     ) -> Job:
         """Make a job of a recording that its first stage fetches from an address.
 
@@ -190,13 +198,14 @@ class Intake:
         ------
         UrlRefused
             One of the addresses is plainly not one to be called; the message
-            says which (``input`` or ``output``) and why.
+            says which (``input``, ``output`` or ``callback_url``) and why.
         EngineUnavailable
             From the choice of the engine.
         """
         self._check_address(url, named="input")
         self._check_address(output_url, named="output")
-        job_id = self.new_id()
+        self._check_callback(callback_url)
+        job_id = (self.new_job_id or self.new_id)()
         return self.submit(
             job_id=job_id,
             owner=owner,
@@ -204,6 +213,7 @@ class Intake:
             destination=Location(self.settings.tracks_bucket, f"jobs/{job_id}/"),
             options=options,
             output_url=output_url,
+            callback_url=callback_url,
         )
 
     def submit(
@@ -215,6 +225,7 @@ class Intake:
         destination: Location,
         options: Options,
         output_url: str | None = None,
+        callback_url: str | None = None,
         terms: Terms = NO_TERMS,
     ) -> Job:
         """Record a job and start it; the record comes first, so that none is lost.
@@ -222,14 +233,46 @@ class Intake:
         Raises
         ------
         JobExists
-            The id is taken; nothing is started anew.
+            The id is taken, and was not reserved for this request; nothing is
+            started anew.
         """
         job = self._queued(job_id, owner, source, destination, options, output_url)
-        job = self.jobs.create(self._settled(terms, owner=owner).of(job, at=job.created_at))
-        JobControl(
-            jobs=self.jobs, store=self.store, executions=self.executions, now=self.now
-        ).begin(job)
+        job = replace(job, callback_url=callback_url)
+        try:
+            job = self.jobs.create(self._settled(terms, owner=owner).of(job, at=job.created_at))
+        except JobExists:
+            if self.new_job_id is None:
+                raise
+            return self._made_before(job_id)
+        self._control.begin(job)
         return job
+
+    def source_of(self, location: Location, *, name: str, recipe: Recipe) -> Source:
+        """What is stored as a source of the recipe, if its size and first bytes are of one.
+
+        Raises
+        ------
+        UploadNotFound, UnsupportedFormat, EmptyFile, TooLarge, ContentMismatch
+            There is nothing, or not such as can be worked on.
+        """
+        extension = media.extension(name, accepted=recipe.inputs)
+        size = self.store.stat(location).size_bytes
+        self._check_size(size, name=name)
+        media.check_head(self.store.head(location), name=name, accepted=recipe.inputs)
+        return Source(location, file_name=name, extension=extension, size_bytes=size)
+
+    def _made_before(self, job_id: str) -> Job:
+        """The job that an earlier try of this request made; started now, if it never was."""
+        job = self.jobs.get(job_id)
+        if job.failure is not None and job.failure.name == NOT_STARTED:
+            return self._control.retry(job_id)
+        return job
+
+    @property
+    def _control(self) -> JobControl:
+        return JobControl(
+            jobs=self.jobs, store=self.store, executions=self.executions, now=self.now
+        )
 
     def quote(self, upload: Upload, options: Options) -> Quote:
         """What a job of an upload would take; nothing is made.
@@ -240,7 +283,7 @@ class Intake:
             As `submit_upload` would.
         """
         source = self._timed(
-            self._source(upload.location, name=upload.file_name, recipe=options.recipe),
+            self.source_of(upload.location, name=upload.file_name, recipe=options.recipe),
             options=options,
         )
         nowhere = Location(self.settings.tracks_bucket, "")
@@ -254,56 +297,9 @@ class Intake:
             past=past,
         )
 
-    def submit_drop(self, location: Location, *, event_id: str) -> Job | None:
-        """Make a job of an object dropped under ``drop/OWNER/``.
-
-        Parameters
-        ----------
-        event_id : str
-            What tells one creation of the object from another (S3's sequencer);
-            a repeat of the event makes no second job.
-
-        Returns
-        -------
-        Job or None
-            None where the event is a repeat, and for the empty object by which
-            S3's console makes a folder.
-
-        Raises
-        ------
-        RequestError, EngineUnavailable
-            The object is nothing to work on, or its options cannot be met;
-            `reject_drop` tells its owner.
-        """
-        if location.key.endswith("/"):
-            return None
-        owner, name = _drop_parts(location.key)
-        job_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{location.bucket}/{location.key}#{event_id}"))
-        options = separate_options(self._dropped_options(location))
-        try:
-            return self.submit(
-                job_id=job_id,
-                owner=owner,
-                source=self._source(location, name=name, recipe=SEPARATE),
-                destination=Location(location.bucket, f"{DONE_PREFIX}{owner}/{name}/{job_id}/"),
-                options=options,
-            )
-        except JobExists:
-            return None
-
-    def reject_drop(self, location: Location, error: ClearstemError) -> None:
-        """Say beside the results why a dropped object became no job."""
-        beside = location.key.removeprefix(DROP_PREFIX)
-        target = Location(location.bucket, f"{DONE_PREFIX}{beside}.error.txt")
-        self.store.write_text(f"{error}\n", to=target, content_type="text/plain; charset=utf-8")
-
-    def _dropped_options(self, location: Location) -> Mapping[str, str]:
-        metadata = self.store.stat(location).metadata
-        return {
-            name.removeprefix(_OPTION_PREFIX).replace("-", "_"): value
-            for name, value in metadata.items()
-            if name.startswith(_OPTION_PREFIX)
-        }
+    def _check_callback(self, url: str | None) -> None:
+        if url is not None:
+            check_callback(url, settings=self.settings)
 
     def _queued(
         self,
@@ -360,13 +356,6 @@ class Intake:
         location = Location(self.settings.uploads_bucket, f"uploads/{owner}/{job_id}/source")
         return Source(location, file_name=name, extension=extension, size_bytes=0, url=url)
 
-    def _source(self, location: Location, *, name: str, recipe: Recipe) -> Source:
-        extension = media.extension(name, accepted=recipe.inputs)
-        size = self.store.stat(location).size_bytes
-        self._check_size(size, name=name)
-        media.check_head(self.store.head(location), name=name, accepted=recipe.inputs)
-        return Source(location, file_name=name, extension=extension, size_bytes=size)
-
     def _check_size(self, size_bytes: int, *, name: str) -> None:
         if size_bytes == 0:
             raise EmptyFile(f"{name} is empty (0 bytes)")
@@ -379,10 +368,3 @@ class Intake:
             return None
         kind = media.content_type(extension)
         return self.store.in_parts.begin(location, size_bytes=size_bytes, content_type=kind)
-
-
-def _drop_parts(key: str) -> tuple[str, str]:
-    parts = PurePosixPath(key).parts
-    if len(parts) < 3 or parts[0] + "/" != DROP_PREFIX:
-        raise InvalidRequest(f"{key} does not lie under {DROP_PREFIX}OWNER/")
-    return check_owner(parts[1]), media.file_name(parts[-1])

@@ -101,8 +101,8 @@ class Job:
         where the job has no such address.
     deleted_at : datetime or None
         When the owner had the results deleted; they are given out no more.
-    output_url : str or None
-        Where the client wants the result put as well.
+    output_url, callback_url : str or None
+        Where the client wants the result put as well, and to be told of its events.
     attempt : int
         Counts from 1 how often the job was taken up; see `retry`.
     logged : int
@@ -139,6 +139,7 @@ class Job:
     download_token: str = ""
     deleted_at: datetime | None = None
     output_url: str | None = None
+    callback_url: str | None = None
     attempt: int = 1
     logged: int = 0
     expires_at: datetime | None = None
@@ -369,6 +370,7 @@ def queued_job(
     download_token: str = "",
     source_token: str = "",
     output_url: str | None = None,
+    callback_url: str | None = None,
 ) -> Job:
     """A job as it enters the queue: every stage pending, nothing done.
 
@@ -394,4 +396,5 @@ def queued_job(
         download_token=download_token,
         source_token=source_token,
         output_url=output_url,
+        callback_url=callback_url,
     )

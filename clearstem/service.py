@@ -17,7 +17,11 @@ from clearstem.accounts import Accounts
 from clearstem.broadcast import Broadcast, Render
 from clearstem.connections import ConnectionTable
 from clearstem.control import JobControl
+from clearstem.counted import CountedTable
+from clearstem.entry_tickets import EntryTickets
 from clearstem.executions import Executions
+from clearstem.idempotency import IdempotencyTable
+from clearstem.identity import Identity
 from clearstem.intake import Intake
 from clearstem.job_log import JobLog
 from clearstem.job_table import JobTable
@@ -28,8 +32,12 @@ from clearstem.reporting import StageReporter
 from clearstem.retention import RetentionTable
 from clearstem.settings import Settings
 from clearstem.settling import Settler
+from clearstem.tokens import KeySet, Tokens, fetch_keys
 from clearstem.track_store import TrackStore
 from clearstem.uploads import UploadTable
+from clearstem.webhook_deliveries import DeliveryTable
+from clearstem.webhook_endpoints import EndpointTable
+from clearstem.webhooks import Announcer, Courier, OrderQueue, Post
 
 # boto3 still presigns with version 2 unless told otherwise; path addresses
 # work for AWS and for an emulator, where bucket host names do not resolve.
@@ -60,6 +68,10 @@ class Service:
     ----------
     executions : Mapping[str, Executions]
         The state machines, by the recipe's name.
+    tokens : Tokens or None
+        What verifies bearer tokens, and keeps the issuer's keys.
+    new_job_id : callable or None
+        Reserved ids for the jobs of one request; see `clearstem.idempotency`.
     client : callable
         ``client(name)`` or ``client(name, endpoint_url=…)`` makes a boto3 client.
     """
@@ -72,6 +84,8 @@ class Service:
     store: TrackStore
     executions: Mapping[str, Executions]
     client: Callable[..., Any]
+    tokens: Tokens | None = None
+    new_job_id: Callable[[], str] | None = None
     now: Callable[[], datetime] = utc_now
     new_id: Callable[[], str] = new_id
 
@@ -107,7 +121,24 @@ class Service:
             store=TrackStore(client("s3")),
             executions={name: Executions(steps, arn) for name, arn in machines.items()},
             client=client,
+            tokens=_tokens(settings),
         )
+
+    @property
+    def identity(self) -> Identity:
+        """What finds out who is calling."""
+        return Identity(
+            self.accounts,
+            self.entry_tickets,
+            tokens=self.tokens,
+            keyless_owner=self.settings.keyless_owner,
+            now=self.now,
+        )
+
+    @property
+    def entry_tickets(self) -> EntryTickets:
+        """What lets browsers' sockets and event streams in."""
+        return EntryTickets(self.jobs.client, self.jobs.table)
 
     @property
     def intake(self) -> Intake:
@@ -120,7 +151,13 @@ class Service:
             executions=self.executions,
             now=self.now,
             new_id=self.new_id,
+            new_job_id=self.new_job_id,
         )
+
+    @property
+    def idempotency(self) -> IdempotencyTable:
+        """What answers repeated requests."""
+        return IdempotencyTable(self.jobs.client, self.jobs.table)
 
     @property
     def log(self) -> JobLog:
@@ -152,6 +189,39 @@ class Service:
         )
 
     @property
+    def endpoints(self) -> EndpointTable:
+        """Where owners want to be told of their jobs."""
+        return EndpointTable(self.jobs.client, self.jobs.table)
+
+    @property
+    def deliveries(self) -> DeliveryTable:
+        """What was sent there, and what came of it."""
+        return DeliveryTable(self.jobs.client, self.jobs.table)
+
+    @property
+    def announcer(self) -> Announcer:
+        """What sets events on their way to webhooks."""
+        queue = OrderQueue(self.client("sqs"), self.settings.webhook_queue_url)
+        return Announcer(self.endpoints, self.deliveries, queue, now=self.now)
+
+    def courier(self, post: Post) -> Courier:
+        """What brings them there, by means of a guarded client."""
+        client, settings = self.client("sqs"), self.settings
+        return Courier(
+            self.endpoints,
+            self.deliveries,
+            queue=OrderQueue(client, settings.webhook_queue_url),
+            dead_letters=OrderQueue(client, settings.webhook_dead_letters_url),
+            post=post,
+            now=self.now,
+        )
+
+    @property
+    def counted(self) -> CountedTable:
+        """Which changes of jobs are in the metrics."""
+        return CountedTable(self.jobs.client, self.jobs.table)
+
+    @property
     def limits(self) -> RateLimits:
         """How often each owner may call."""
         per_s, burst = self.settings.rate_per_s, self.settings.rate_burst
@@ -177,3 +247,16 @@ class Service:
             monotonic=monotonic,
             interval_s=self.settings.progress_interval_s,
         )
+
+
+def _tokens(settings: Settings) -> Tokens | None:
+    url = settings.oidc_jwks_url
+    # Without any one of them a token of anybody's, or for anybody, would do.
+    if not (settings.oidc_issuer and settings.oidc_audience and url):
+        return None
+    return Tokens(
+        settings.oidc_issuer,
+        settings.oidc_audience,
+        KeySet(lambda: fetch_keys(url)),
+        leeway_s=settings.oidc_leeway_s,
+    )

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from clearstem.media import MEBIBYTE
 
@@ -57,6 +58,16 @@ class Settings:
     url_total_s, url_idle_s : float
         How long one transfer from or to a user's address may take in all, and
         without a byte.
+    webhook_allow_loopback : bool
+        Whether events may be sent to this machine: where AWS is an emulator on it,
+        and nowhere else.
+    webhook_queue_url, webhook_dead_letters_url : str
+        The queues of deliveries and of those given up.
+    oidc_issuer, oidc_audience, oidc_jwks_url : str
+        Whose bearer tokens are taken, for whom they must be, and where the issuer
+        publishes its keys; all empty: no tokens are taken.
+    oidc_leeway_s : float
+        How far the issuer's clock may be from ours.
     rate_per_s : float
         Requests per second that an owner may make in the long run; 0 sets no limit.
     rate_burst : int
@@ -87,6 +98,13 @@ class Settings:
     url_allow_loopback: bool = False
     url_total_s: float = 900.0
     url_idle_s: float = 30.0
+    webhook_allow_loopback: bool = False
+    webhook_queue_url: str = ""
+    webhook_dead_letters_url: str = ""
+    oidc_issuer: str = ""
+    oidc_audience: str = ""
+    oidc_jwks_url: str = ""
+    oidc_leeway_s: float = 60.0
     rate_per_s: float = 0.0
     rate_burst: int = 200
 
@@ -123,6 +141,13 @@ class Settings:
             url_allow_loopback=env.get("CLEARSTEM_URL_ALLOW_LOOPBACK", "") == "1",
             url_total_s=float(env.get("CLEARSTEM_URL_TOTAL_S") or 900.0),
             url_idle_s=float(env.get("CLEARSTEM_URL_IDLE_S") or 30.0),
+            webhook_allow_loopback=_is_local(env.get("AWS_ENDPOINT_URL", "")),
+            webhook_queue_url=env.get("CLEARSTEM_WEBHOOK_QUEUE_URL", ""),
+            webhook_dead_letters_url=env.get("CLEARSTEM_WEBHOOK_DEAD_LETTERS_URL", ""),
+            oidc_issuer=env.get("CLEARSTEM_OIDC_ISSUER", ""),
+            oidc_audience=env.get("CLEARSTEM_OIDC_AUDIENCE", ""),
+            oidc_jwks_url=env.get("CLEARSTEM_OIDC_JWKS_URL", ""),
+            oidc_leeway_s=float(env.get("CLEARSTEM_OIDC_LEEWAY_S") or 60.0),
             rate_per_s=float(env.get("CLEARSTEM_RATE_PER_S") or 0.0),
             rate_burst=int(env.get("CLEARSTEM_RATE_BURST") or 200),
         )
@@ -132,6 +157,11 @@ def _default_cache(env: Mapping[str, str]) -> str:
     """The user's cache folder; none where there is no user, as in some containers."""
     cache = env.get("XDG_CACHE_HOME") or (f"{env['HOME']}/.cache" if env.get("HOME") else "")
     return f"{cache}/clearstem/networks" if cache else ""
+
+
+def _is_local(endpoint: str) -> bool:
+    """Whether AWS is an emulator on this machine, as only the local twin's is."""
+    return urlsplit(endpoint).hostname in ("127.0.0.1", "::1", "localhost")
 
 
 def _list(text: str) -> tuple[str, ...]:

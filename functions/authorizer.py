@@ -1,11 +1,13 @@
-"""The authorizer of both APIs: whose key a call carries.
+"""The authorizer of both APIs: who is calling, and what he may do.
 
 It answers with a policy for the whole API and stage, so that an answer which
 API Gateway keeps for a key is right for every other path as well, and with
-the owner, whom the other functions read from the request's context. What needs
-no key passes without an owner; so does, in a dialect whose refusal has a body
-of its own that API Gateway cannot write, a call with a wrong key: the API's
-function refuses it.
+the owner and his scopes, which the other functions read from the request's
+context. Which scope a request takes is the API's to say, in its own words; a
+socket's is said here, since its function would only hear of it once it is open.
+What needs no key passes without an owner; so does, in a dialect whose refusal
+has a body of its own that API Gateway cannot write, a call with a wrong key: the
+API's function refuses it.
 """
 
 from typing import Any, Final
@@ -16,39 +18,50 @@ from aws_lambda_powertools.utilities.data_classes.api_gateway_authorizer_event i
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from clearstem import errors
-from clearstem.service import Service
+from clearstem.identity import Credentials
+from clearstem.scopes import Caller, Scope
 from functions import dialects, wiring
 from functions.telemetry import Event, entry_point, logger
 
 # API Gateway answers 401 to this very text, and 500 to any other.
 _REFUSAL: Final = "Unauthorized"
-_HEADER: Final = "x-api-key"
 _NOBODY: Final = "-"  # no owner: names begin with a letter or digit
-# A browser's WebSocket cannot send headers.
-_QUERY_PARAMETER: Final = "api_key"
 
 
 @entry_point
 def handler(event: Event, _: LambdaContext) -> dict[str, Any]:
-    """Let the owner of a key pass, or refuse with 401."""
+    """Let who is known pass, or refuse with 401; a socket without leave to look with 403."""
     request = APIGatewayAuthorizerRequestEvent(event)
     if not _opens_socket(request) and dialects.is_open(request.path):
         return _policy(None, method_arn=request.method_arn)
     try:
-        owner = _owner(request, service=wiring.service())
+        caller = wiring.service().identity.identify(
+            _credentials(request), keyed=_always_keyed(request)
+        )
     except errors.Unauthorized as exc:
         logger().info("call refused", path=event.get("path"))  # sockets have none
         if _refused_behind(request):
             return _policy(None, method_arn=request.method_arn)
         raise Exception(_REFUSAL) from exc  # the text is the interface
-    return _policy(owner, method_arn=request.method_arn)
+    return _policy(caller, method_arn=request.method_arn, effect=_effect(request, caller))
 
 
-def _owner(request: APIGatewayAuthorizerRequestEvent, *, service: Service) -> str:
-    key = _key(request)
-    if key is None and service.settings.keyless_owner and not _always_keyed(request):
-        return service.settings.keyless_owner
-    return service.accounts.authenticate(key, at=service.now())
+def _credentials(request: APIGatewayAuthorizerRequestEvent) -> Credentials:
+    # None where there are no headers, or no query string.
+    headers, query = request.headers or {}, request.query_string_parameters or {}
+    if _opens_socket(request):
+        return Credentials.of_socket(headers, query)
+    return Credentials.of_request(headers, query, method=request.http_method, path=request.path)
+
+
+def _effect(request: APIGatewayAuthorizerRequestEvent, caller: Caller) -> str:
+    if not _opens_socket(request):
+        return "Allow"
+    try:
+        caller.require(Scope.READ)
+    except errors.InsufficientScope:
+        return "Deny"
+    return "Allow"
 
 
 def _always_keyed(request: APIGatewayAuthorizerRequestEvent) -> bool:
@@ -68,23 +81,19 @@ def _opens_socket(request: APIGatewayAuthorizerRequestEvent) -> bool:
     return bool(request.request_context.get("eventType") == "CONNECT")
 
 
-def _key(request: APIGatewayAuthorizerRequestEvent) -> str | None:
-    headers = {name.lower(): value for name, value in (request.headers or {}).items()}
-    if key := headers.get(_HEADER):
-        return key
-    asked = request.query_string_parameters or {}  # None where there is no query string
-    return asked.get(_QUERY_PARAMETER) if _opens_socket(request) else None
-
-
-def _policy(owner: str | None, *, method_arn: str) -> dict[str, Any]:
+def _policy(caller: Caller | None, *, method_arn: str, effect: str = "Allow") -> dict[str, Any]:
     api, stage = method_arn.split("/")[:2]
     statement = {
         "Action": "execute-api:Invoke",
-        "Effect": "Allow",
+        "Effect": effect,
         "Resource": f"{api}/{stage}/*",
     }
     policy = {
-        "principalId": owner or _NOBODY,
+        "principalId": caller.owner if caller else _NOBODY,
         "policyDocument": {"Version": "2012-10-17", "Statement": [statement]},
     }
-    return policy | ({"context": {"owner": owner}, "usageIdentifierKey": owner} if owner else {})
+    if caller is None:
+        return policy
+    # API Gateway passes on texts and numbers only.
+    context = {"owner": caller.owner, "scopes": " ".join(sorted(caller.scopes))}
+    return {**policy, "context": context, "usageIdentifierKey": caller.owner}

@@ -6,6 +6,7 @@ from aws_lambda_powertools.utilities.data_classes import S3Event
 from aws_lambda_powertools.utilities.data_classes.s3_event import S3EventRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from clearstem.drops import reject_drop, submit_drop
 from clearstem.errors import EngineUnavailable, RequestError
 from clearstem.facts import Location
 from clearstem.intake import Intake
@@ -26,9 +27,9 @@ def _submit(record: S3EventRecord, *, intake: Intake) -> None:
     key = unquote_plus(record.s3.get_object.key)
     location = Location(record.s3.bucket.name, key)
     try:
-        job = intake.submit_drop(location, event_id=str(record.s3.get_object.sequencer))
+        job = submit_drop(location, event_id=str(record.s3.get_object.sequencer), intake=intake)
     except (RequestError, EngineUnavailable) as exc:
-        intake.reject_drop(location, exc)
+        reject_drop(location, exc, store=intake.store)
         count("DropsRejected")
         logger().warning("drop rejected", error=type(exc).__name__)
         return

@@ -22,12 +22,14 @@ from functions.multipart import FormEvent, FormReader, PartBegins, PartData, Par
 
 Read = TypeVar("Read")
 
+CALLBACK_FIELD: Final = "callback_url"
+
 # A change of thread for every 64 KiB that the socket gives would cost more
 # than the copy into this.
 _BLOCK_BYTES: Final = media.MEBIBYTE
 # Ten options are known; browsers' form libraries add a field or two.
 _MOST_FIELDS: Final = 16
-_FIELD_BYTES: Final = 1024
+_FIELD_BYTES: Final = 8192  # the longest address that is called
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,21 @@ class Form(Generic[Read]):
     extension: str | None = None
 
 
-def form_of(recipe: Recipe) -> Form[Options]:
-    """The form with a recipe's options, by the names of the pipeline dialect."""
-    return Form(lambda given: read_options(recipe, given), recipe=recipe)
+def with_callback(
+    read: Callable[[Mapping[str, str]], Read],
+) -> Callable[[Mapping[str, str]], tuple[Read, str | None]]:
+    """What reads the field ``callback_url`` as well, beside what `read` makes of the others."""
+
+    def reading(fields: Mapping[str, str]) -> tuple[Read, str | None]:
+        others = {name: value for name, value in fields.items() if name != CALLBACK_FIELD}
+        return read(others), fields.get(CALLBACK_FIELD) or None
+
+    return reading
+
+
+def form_of(recipe: Recipe) -> Form[tuple[Options, str | None]]:
+    """The form with a recipe's options, by the names of the pipeline dialect, and a callback."""
+    return Form(with_callback(lambda given: read_options(recipe, given)), recipe=recipe)
 
 
 async def receive_form(

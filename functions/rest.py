@@ -18,19 +18,28 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from mangum import Mangum
 from starlette.requests import ClientDisconnect
 
-from clearstem.errors import ClearstemError, Contention, InvalidRequest, TooManyRequests
+from clearstem.errors import (
+    ClearstemError,
+    Contention,
+    InvalidRequest,
+    KeyReused,
+    TooManyRequests,
+)
 from clearstem.service import Service
 from functions import dialects, wiring
 from functions.blocking import Blocking
 from functions.dialects import pipeline
 from functions.event_stream import JobFeed
+from functions.idempotency import REPLAYED, Idempotent
 from functions.job_reads import JobReads
 from functions.lingering import Lingering
 from functions.routes import audo as audo_routes
 from functions.routes import downloads, examples, jobs, originals, submissions
 from functions.routes import munsit as munsit_routes
 from functions.routes import pipeline as pipeline_routes
+from functions.routes import tickets as ticket_routes
 from functions.routes import uploads as upload_routes
+from functions.routes import webhooks as webhook_routes
 from functions.telemetry import Event, count, entry_point, logger
 
 _CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
@@ -51,7 +60,12 @@ main, main_harmonic and main_percussive.
 WebSocket API's own address with `?job_id={job_id}`) sends the document of `GET /job/{job_id}` at
 once and then at every change, and closes after the last. A connection to `/v1/wss` watches what it
 asks for by messages: `{"action": "subscribe", "job_id": "…"}`. A client that cannot send the header
-`x-api-key`, as a browser's WebSocket, gives its key as the query parameter `api_key`.
+`x-api-key`, as a browser's WebSocket, asks `POST /tickets` for a ticket and gives it as the query
+parameter `ticket`; it is good once, for a minute.
+
+**Retries** of any POST are safe with the header `Idempotency-Key`: within 24 hours the same request
+with the same key gets the same answer and does nothing again; another request with that key, or one
+that comes while the first is still under way, is a 409.
 
 **Errors** have the body `{"detail": "…"}`. All routes of the API allow calls from other origins as
 the deployment decides.
@@ -91,12 +105,15 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
     app.include_router(audo_routes.router)
     app.include_router(munsit_routes.router)
     app.include_router(originals.router)
+    app.include_router(webhook_routes.router)
+    app.include_router(ticket_routes.router)
     app.add_api_route("/", _console, include_in_schema=False)
     app.add_api_route("/docs", _docs_route(docs_assets), include_in_schema=False)
     app.add_exception_handler(ClearstemError, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _fault)
+    app.add_middleware(Idempotent, problem=_problem)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(service.settings.cors_origins),
@@ -108,6 +125,7 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
             "ETag",
             "Retry-After",
             "X-Upload-Id",
+            REPLAYED,
         ],
     )
     app.add_middleware(Lingering)
@@ -160,7 +178,7 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 
 def _retry_after_s(error: ClearstemError) -> int | None:
-    if isinstance(error, TooManyRequests):
+    if isinstance(error, TooManyRequests | KeyReused):
         return error.retry_after_s
     return 1 if isinstance(error, Contention) else None
 

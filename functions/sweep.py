@@ -1,7 +1,8 @@
 """The clock: jobs whose ending got lost are ended or started, expired ones deleted.
 
 And sockets on which nothing was said for long are told the last state again:
-API Gateway closes a WebSocket that is idle for ten minutes.
+API Gateway closes a WebSocket that is idle for ten minutes. Webhooks whose
+messages got lost are queued again.
 """
 
 from datetime import timedelta
@@ -31,7 +32,7 @@ def handler(_: Event, __: LambdaContext) -> dict[str, int]:
         count("JobsSwept", swept)
     _stir_silent(service)
     measure(Measurement("LongestSilence", MetricUnit.Seconds, _longest_silence_s(service), {}))
-    return {"swept": swept, "removed": _remove_expired(service)}
+    return {"swept": swept, "removed": _remove_expired(service), "woken": _wake_webhooks(service)}
 
 
 def _remove_expired(service: Service) -> int:
@@ -58,3 +59,10 @@ def _longest_silence_s(service: Service) -> float:
     first = (islice(service.jobs.unfinished(name, before=now), 1) for name in RECIPES)
     heard = [job.updated_at for found in first for job in found]
     return (now - min(heard, default=now)).total_seconds()
+
+
+def _wake_webhooks(service: Service) -> int:
+    woken = sum(1 for _ in service.announcer.wake())
+    if woken:
+        count("WebhooksWoken", woken)
+    return woken

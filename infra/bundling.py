@@ -33,10 +33,12 @@ _PIP_TARGET: Final = (
     "--only-binary=:all:",
 )
 # Dependencies of the command line and its client alone.
-_CLIENT_ONLY: Final = frozenset({"httpx", "rich", "typer", "websockets"})
+_CLIENT_ONLY: Final = frozenset({"rich", "typer", "websockets"})
 # botocore describes 400 services in 27 MB; these are called. The zip would
 # be three times its size with the rest, and a cold start loads all of it.
-SERVICES: Final = frozenset({"apigatewaymanagementapi", "dynamodb", "s3", "stepfunctions", "sts"})
+SERVICES: Final = frozenset(
+    {"apigatewaymanagementapi", "dynamodb", "s3", "sqs", "stepfunctions", "sts"}
+)
 _CACHES: Final = ("__pycache__", "*.pyc")
 
 

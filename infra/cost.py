@@ -29,12 +29,16 @@ _TABLE_READ: Final = 0.125 / 1e6
 _TRANSITION: Final = 25 / 1e6
 _REST_CALL: Final = 3.5 / 1e6
 _SOCKET_MESSAGE: Final = 1.0 / 1e6
+_QUEUE_CALL: Final = 0.4 / 1e6
 _SMALL_CALL: Final = 0.2 / 1e6 + 0.1 * 0.5 * 0.0000133334  # 100 ms of 512 MB on arm64
 _LOG_GB: Final = 0.50
 
-# What is paid with no job at all: dashboard, 12 alarms, metrics, one sweep in
+# Of a job of four stages: queued, started, each stage, the end.
+_EVENTS: Final = 7
+
+# What is paid with no job at all: dashboard, 14 alarms, metrics, one sweep in
 # five minutes, point-in-time recovery of a small table.
-MONTHLY_BASE: Final = 3.0 + 12 * 0.10 + 20 * 0.30 + 0.05
+MONTHLY_BASE: Final = 3.0 + 14 * 0.10 + 25 * 0.30 + 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class Song:
         One track in the format of the source, 16 bit at 44.1 kHz.
     downloaded : int
         How many of the nine tracks somebody fetches.
+    webhooks : int
+        Addresses that are told of the job, and answer at the first attempt.
     """
 
     stage_seconds: Mapping[str, float]
@@ -59,6 +65,7 @@ class Song:
     artifact_mb: float = 9 * 63.5
     progress_writes: int = 60
     transitions: int = 20
+    webhooks: int = 1
 
 
 SONG: Final = Song({SEPARATION: 40.0, DECOMPOSITION: 20.0, COMPOSITION: 20.0, NORMALIZATION: 60.0})
@@ -102,6 +109,9 @@ def _requests(song: Song) -> float:
         + song.transitions * _TRANSITION
         + 10 * (_REST_CALL + 2 * _SMALL_CALL)
         + pushes * (_SOCKET_MESSAGE + _SMALL_CALL)
+        # The stream's other reader hears of every change that a push is made of.
+        + pushes * _SMALL_CALL
+        + song.webhooks * _EVENTS * (2 * _TABLE_WRITE + 4 * _QUEUE_CALL + _SMALL_CALL)
         + 200e3 / _GB * _LOG_GB
     )
 

@@ -13,7 +13,7 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
-from clearstem.intake import DROP_PREFIX
+from clearstem.drops import DROP_PREFIX
 
 # Ends that no stage had a chance to write down. SUCCEEDED is not among them:
 # the last stage's own write makes a job succeed.

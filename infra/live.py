@@ -5,7 +5,7 @@ first snapshot of a new subscriber included: its subscription is an item, and
 the item's INSERT comes down the same stream. So the stream is not filtered.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import aws_cdk as cdk
 from aws_cdk import aws_apigatewayv2 as apigateway
@@ -17,6 +17,7 @@ from aws_cdk.aws_apigatewayv2_authorizers import WebSocketLambdaAuthorizer
 from aws_cdk.aws_apigatewayv2_integrations import WebSocketLambdaIntegration
 from constructs import Construct
 
+from clearstem.table_keys import JOB
 from infra.access_logs import AccessLogs
 
 STAGE_NAME: Final = "live"
@@ -26,6 +27,8 @@ _BATCH: Final = 25
 _RETRIES: Final = 5
 # Progress of an hour ago helps nobody; the job's record has the present state.
 _MAX_AGE: Final = cdk.Duration.hours(1)
+# An owner is owed his events: some minutes of trying, while the shard waits.
+_OWED_RETRIES: Final = 10
 # A watcher connects once and hardly speaks: this is 200 of them a second.
 _MESSAGES_PER_S: Final = 200
 _BURST: Final = 500
@@ -115,37 +118,25 @@ def push_changes(
     )
 
 
-def meter_jobs(table: dynamodb.ITable, *, to: lambda_.IFunction, dead_letters: sqs.IQueue) -> None:
-    """Send jobs that left the queue or ended to a function, at least once.
+def hear_jobs(table: dynamodb.ITable, *, by: lambda_.IFunction, dead_letters: sqs.IQueue) -> None:
+    """Send every change of a job's record to a function, in order and at least once.
 
-    A second reader of the stream, which is as many as one takes well. The
-    filter is Lambda's: what it leaves out costs nothing.
+    The stream's second reader, and its last: DynamoDB advises no more than two.
+    What is no job's record is left out by Lambda's own filter, which costs
+    nothing. Nothing is too old for it: an owner is told late rather than never.
     """
-    to.add_event_source(
+    rule = lambda_.FilterRule
+    is_job = {"dynamodb": {"NewImage": {"sk": {"S": rule.is_equal(JOB)}}}}
+    by.add_event_source(
         sources.DynamoEventSource(
             table,
             starting_position=lambda_.StartingPosition.TRIM_HORIZON,
             batch_size=_BATCH,
-            # Metrics are of minutes: waiting saves most of the calls.
-            max_batching_window=cdk.Duration.seconds(20),
+            max_batching_window=cdk.Duration.seconds(0),
             bisect_batch_on_error=True,
-            retry_attempts=_RETRIES,
-            max_record_age=_MAX_AGE,
+            retry_attempts=_OWED_RETRIES,
+            report_batch_item_failures=True,
             on_failure=sources.SqsDlq(dead_letters),
-            filters=[
-                _turn(before=["queued"], after=["running"]),
-                _turn(before=["queued", "running"], after=["succeeded", "failed", "cancelled"]),
-            ],
+            filters=[lambda_.FilterCriteria.filter(is_job)],
         )
-    )
-
-
-def _turn(*, before: list[str], after: list[str]) -> Any:
-    rule = lambda_.FilterRule
-    image = {"sk": {"S": rule.is_equal("JOB")}, "state": {"S": after}}
-    return lambda_.FilterCriteria.filter(
-        {
-            "eventName": rule.is_equal("MODIFY"),
-            "dynamodb": {"OldImage": {"state": {"S": before}}, "NewImage": image},
-        }
     )

@@ -156,8 +156,9 @@ ACCEPTED: Final = (
     ),
     Accepted(
         r"Serverless-LambdaDLQ",
-        r"(Rest|Stream|Authorizer|Websocket|Push|Meter|Publish)Handler/Resource|Stages/Function/Resource",
-        "called synchronously, or by the stream, whose mapping has its own dead letters",
+        r"(Rest|Stream|Authorizer|Websocket|Push|Changes|Webhook|Publish)Handler/Resource"
+        r"|Stages/Function/Resource",
+        "called synchronously, or by a stream or queue that has its own dead letters",
     ),
     Accepted(
         r"Serverless-LambdaDLQ",
@@ -165,8 +166,13 @@ ACCEPTED: Final = (
         "the rule that calls it has dead letters; the next turn makes up for a lost one",
     ),
     Accepted(
+        r"Serverless-LambdaEventSourceMappingDestination",
+        r"WebhookHandler/SqsEventSource:\w+/Resource",
+        "a queue's mapping takes no destination; the queue has its own dead letters",
+    ),
+    Accepted(
         r"(AwsSolutions-SQS3|Serverless-SQSRedrivePolicy)",
-        r"\w+DeadLetters/Resource",
+        r"(\w+|Webhooks/)DeadLetters/Resource|Webhooks/GivenUp/Resource",
         "these are the dead letter queues",
     ),
     Accepted(

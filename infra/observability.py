@@ -1,8 +1,8 @@
 """What an operator sees, and what wakes one.
 
 Every alarm names its entry in ``docs/operations.md``; a test checks that there
-is one. Metrics of the service's own come from ``functions.meter`` and
-``functions.sweep`` in CloudWatch's embedded format.
+is one. Metrics of the service's own come from ``functions.changes``,
+``functions.webhook`` and ``functions.sweep`` in CloudWatch's embedded format.
 """
 
 from collections.abc import Mapping, Sequence
@@ -117,6 +117,11 @@ class Observability(Construct):
         self._alarm(
             "PushLate", age, above=60_000, periods=2, says="Watchers see progress a minute late."
         )
+        changes = self._watched.functions["changes"]
+        age = changes.metric("IteratorAge", statistic="Maximum", period=_FIVE_MINUTES)
+        self._alarm(
+            "ChangesLate", age, above=60_000, periods=2, says="Webhooks are sent a minute late."
+        )
         self._alarm(
             "ServerErrors",
             self._gateway("5XXError", statistic="Average"),
@@ -184,6 +189,7 @@ class Observability(Construct):
         recipes = list(RECIPES)
         stages = [stage.name for recipe in RECIPES.values() for stage in recipe.stages]
         ends = ("succeeded", "failed", "cancelled")
+        attempts = ("WebhooksDelivered", "WebhookAttemptsFailed", "WebhooksGivenUp")
         rows: Sequence[Sequence[tuple[str, list[cloudwatch.IMetric]]]] = [
             [
                 ("Jobs ended", [_ours("JobsEnded", state=end) for end in ends]),
@@ -212,6 +218,10 @@ class Observability(Construct):
                     ],
                 ),
             ],
+            [
+                ("Events announced", [_ours("WebhooksAnnounced")]),
+                ("Attempts of webhooks", [_ours(name, by="webhook") for name in attempts]),
+            ],
         ]
         cloudwatch.Dashboard(
             self,
@@ -224,7 +234,7 @@ class Observability(Construct):
         )
 
 
-def _ours(metric: str, *, by: str = "meter", **dimensions: str) -> cloudwatch.Metric:
+def _ours(metric: str, *, by: str = "changes", **dimensions: str) -> cloudwatch.Metric:
     return cloudwatch.Metric(
         namespace=NAMESPACE,
         metric_name=metric,

@@ -12,7 +12,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
-from clearstem.intake import DONE_PREFIX, DROP_PREFIX
+from clearstem.drops import DONE_PREFIX, DROP_PREFIX
 from clearstem.receipts import SHORT_FRAMES
 from clearstem.recipes import DENOISE, RECIPES, SEPARATE, Recipe
 from infra.access_logs import AccessLogs
@@ -22,13 +22,14 @@ from infra.definition import QuickWay
 from infra.edge import Edge
 from infra.functions import DeadLetters, ZipFunction
 from infra.intake import BadEndings, Sweep, watch_drop
-from infra.live import LiveApi, meter_jobs, push_changes
+from infra.live import LiveApi, hear_jobs, push_changes
 from infra.observability import Observability, Watched
 from infra.options import Encryption, Options
 from infra.rest_api import RestApi
 from infra.stages import MOST_BYTES, RecipeMachine, StageTasks
 from infra.storage import Storage
 from infra.streaming import streaming_function
+from infra.webhooks import COURIER_TIMEOUT_S, WebhookQueues
 
 _MAX_UPLOAD_BYTES: Final = 500 * 1024 * 1024
 # What the Munsit dialect's documents say.
@@ -98,6 +99,7 @@ class Service(cdk.Stack):
         self._machines = self._create_machines()
         logs = AccessLogs(self, "AccessLogs")
         self._live = LiveApi(self, "Live", logs=logs)
+        self._webhooks = WebhookQueues(self, "Webhooks", key=self._key)
         self._create_functions()
         self._connect_triggers()
         self._rest_api = RestApi(
@@ -119,6 +121,7 @@ class Service(cdk.Stack):
         self._edge.publish(self._publish)
         self._observe()
         self._grant_storage()
+        self._grant_webhooks()
         self._grant_executions()
         self._grant_batch()
         self._name_outputs()
@@ -127,6 +130,14 @@ class Service(cdk.Stack):
         self._keyless_owner = self._parameter(
             "KeylessOwner", "Who calls without a key; empty: a key is always needed."
         )
+        self._oidc = {
+            name: self._parameter(name, description)
+            for name, description in (
+                ("OidcIssuer", "Whose bearer tokens are taken; empty: nobody's."),
+                ("OidcAudience", "For whom those tokens must be."),
+                ("OidcJwksUrl", "Where the issuer publishes its keys, by https."),
+            )
+        }
         self._separator_model = self._parameter(
             "SeparatorModel", "Model whose weights are baked into the stage images; empty: none."
         )
@@ -242,6 +253,11 @@ class Service(cdk.Stack):
             # API Gateway ends a stream after 15 minutes, in the middle of an event or not.
             "CLEARSTEM_EVENT_STREAM_S": "840",
             "CLEARSTEM_CORS_ORIGINS": self._options.cors_origins,
+            "CLEARSTEM_OIDC_ISSUER": self._oidc["OidcIssuer"].value_as_string,
+            "CLEARSTEM_OIDC_AUDIENCE": self._oidc["OidcAudience"].value_as_string,
+            "CLEARSTEM_OIDC_JWKS_URL": self._oidc["OidcJwksUrl"].value_as_string,
+            "CLEARSTEM_WEBHOOK_QUEUE_URL": self._webhooks.orders.queue_url,
+            "CLEARSTEM_WEBHOOK_DEAD_LETTERS_URL": self._webhooks.given_up.queue_url,
             # API Gateway ends bodies at 6 MB: tracks go by a redirect to storage.
             "CLEARSTEM_STREAM_DOWNLOADS": "",
         }
@@ -283,6 +299,7 @@ class Service(cdk.Stack):
         self._push_lost = DeadLetters(self, "PushDeadLetters", key=self._key)
         self._drop_lost = DeadLetters(self, "DropDeadLetters", key=self._key)
         self._settle_lost = DeadLetters(self, "SettleDeadLetters", key=self._key)
+        self._changes_lost = DeadLetters(self, "ChangesDeadLetters", key=self._key)
         # The gateway gives up after 29 s; a whole CPU halves FastAPI's cold start.
         self._rest = function("rest", seconds=29, memory_mb=1769)
         # Nobody waits longer at a door. 512 MB: below that importing boto3 is felt.
@@ -295,15 +312,18 @@ class Service(cdk.Stack):
         # All unfinished jobs, within the five minutes to its next turn.
         self._sweep = function("sweep", seconds=240)
         self._stream = streaming_function(self, "StreamHandler", environment=environment)
-        # Twenty-five jobs, and what is to be said of each.
-        self._meter = function("meter", seconds=30)
+        # Twenty-five changes of jobs, and some webhooks to tell of each.
+        self._changes = function("changes", seconds=60)
+        # A receiver has 15 s, and its name half of that to be looked up.
+        self._courier = function("webhook", seconds=COURIER_TIMEOUT_S)
         # Some small files, at deployments.
         self._publish = function("publish", seconds=120)
 
     def _connect_triggers(self) -> None:
         self._live.connect(self._websocket, authorizer=self._authorizer)
         push_changes(self._storage.table, to=self._push, dead_letters=self._push_lost)
-        meter_jobs(self._storage.table, to=self._meter, dead_letters=self._push_lost)
+        hear_jobs(self._storage.table, by=self._changes, dead_letters=self._changes_lost)
+        self._webhooks.attempt_by(self._courier)
         watch_drop(self._storage.drop, function=self._drop)
         BadEndings(
             self,
@@ -323,7 +343,8 @@ class Service(cdk.Stack):
             self._drop,
             self._settle,
             self._sweep,
-            self._meter,
+            self._changes,
+            self._courier,
         )
         Observability(
             self,
@@ -334,6 +355,8 @@ class Service(cdk.Stack):
                     "Push": self._push_lost,
                     "Drop": self._drop_lost,
                     "Settle": self._settle_lost,
+                    "Changes": self._changes_lost,
+                    "Webhook": self._webhooks.lost,
                 },
                 table=self._storage.table,
                 rest_api_name=self._rest_api.api.rest_api_name,
@@ -347,8 +370,8 @@ class Service(cdk.Stack):
         self._allow(self._rest, *_CHANGE_JOB, "dynamodb:BatchGetItem", queries="by_owner")
         # It reads and tells; keys it looks up itself, so it notes their use too.
         self._allow(self._stream, *_READ_ITEM, "dynamodb:BatchGetItem", "dynamodb:UpdateItem")
-        # It notes when a key was last used.
-        self._allow(self._authorizer, *_READ_ITEM, "dynamodb:UpdateItem")
+        # It notes when a key was last used, and uses tickets up.
+        self._allow(self._authorizer, *_READ_ITEM, "dynamodb:UpdateItem", "dynamodb:DeleteItem")
         for watcher in (self._websocket, self._push):
             self._allow(watcher, *_READ_ITEM, "dynamodb:DeleteItem", queries="by_connection")
         self._allow(self._websocket, "dynamodb:PutItem")
@@ -390,6 +413,16 @@ class Service(cdk.Stack):
         # Push sends snapshots; the socket's own function says what was wrong with a message.
         for sender in (self._push, self._websocket):
             self._live.stage.grant_management_api_access(sender)
+
+    def _grant_webhooks(self) -> None:
+        """Who sets deliveries on their way, and who makes their attempts."""
+        # An owner's webhooks stand under his name: no index is asked.
+        self._allow(self._changes, *_READ_ITEM, "dynamodb:PutItem", "dynamodb:Query")
+        # It notes what came of an attempt, and disables what answers 410.
+        self._allow(self._courier, *_READ_ITEM, "dynamodb:PutItem", "dynamodb:UpdateItem")
+        for sender in (self._changes, self._courier, self._rest, self._sweep):
+            self._webhooks.orders.grant_send_messages(sender)
+        self._webhooks.given_up.grant_send_messages(self._courier)
 
     def _grant_removal(self, remover: ZipFunction) -> None:
         """What `clearstem.removal` needs: to find a job's files, and to delete them."""

@@ -13,7 +13,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from clearstem.intake import DONE_PREFIX, DROP_PREFIX
+from clearstem.drops import DONE_PREFIX, DROP_PREFIX
 
 # Uploads outlive a weekend's outage of the stages, artifacts a redrive of the
 # day after, tracks the month in which somebody comes back for them.

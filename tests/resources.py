@@ -39,6 +39,8 @@ def settings(aws: Account) -> Settings:
         )["stateMachineArn"]
         for name in RECIPES
     }
+    sqs = aws.client("sqs")
+    queues = [sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("orders", "given-up")]
     return Settings(
         table="clearstem",
         uploads_bucket=f"uploads-{aws.number}",
@@ -50,6 +52,9 @@ def settings(aws: Account) -> Settings:
         websocket_url=aws.endpoint,
         keyless_owner="local",
         stream_downloads=True,
+        webhook_allow_loopback=True,
+        webhook_queue_url=queues[0],
+        webhook_dead_letters_url=queues[1],
     )
 
 
@@ -82,7 +87,7 @@ def _loader() -> Loader:
 @pytest.fixture
 def deployed(service: Service, aws: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     """The service as a handler composes it, from the environment alone."""
-    from functions import push, rest, wiring
+    from functions import changes, push, rest, webhook, wiring
 
     service = replace(service, settings=replace(service.settings, stream_downloads=False))
     settings = service.settings
@@ -98,13 +103,16 @@ def deployed(service: Service, aws: Account, monkeypatch: pytest.MonkeyPatch) ->
         "CLEARSTEM_SEPARATE_STATE_MACHINE_ARN": settings.separate_state_machine_arn,
         "CLEARSTEM_DENOISE_STATE_MACHINE_ARN": settings.denoise_state_machine_arn,
         "CLEARSTEM_WEBSOCKET_URL": settings.websocket_url,
+        "CLEARSTEM_WEBHOOK_QUEUE_URL": settings.webhook_queue_url,
+        "CLEARSTEM_WEBHOOK_DEAD_LETTERS_URL": settings.webhook_dead_letters_url,
         "CLEARSTEM_KEYLESS_OWNER": "",
         "POWERTOOLS_SERVICE_NAME": "clearstem-test",
         "POWERTOOLS_METRICS_NAMESPACE": "clearstem",
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    for cached in (wiring.service, rest._gateway, push._broadcast):
+    makers = (push._broadcast, changes._hearer, webhook._courier)
+    for cached in (wiring.service, rest._gateway, *makers):
         cached.cache_clear()
     # Mangum takes the thread's event loop, which Lambda's process keeps for ever.
     loop = asyncio.new_event_loop()

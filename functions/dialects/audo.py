@@ -117,11 +117,14 @@ class Removal:
         The id of an upload, or a URL.
     output_url : str or None
         Where the result is to be put as well.
+    callback_url : str or None
+        What is to be told of the job; clearstem's own.
     """
 
     source: str
     output_url: str | None
     options: DenoiseOptions
+    callback_url: str | None = None
 
     @property
     def is_remote(self) -> bool:
@@ -143,7 +146,12 @@ def removal(body: bytes) -> Removal:
     source = _text("input", fields.get("input")) or _text("fileId", fields.get("fileId"))
     if source is None:
         raise InvalidRequest("input: the fileId of an upload or a URL is needed")
-    return Removal(source, output_url, _options(fields, output_url=output_url))
+    return Removal(
+        source,
+        output_url,
+        _options(fields, output_url=output_url),
+        callback_url=_text("callback_url", fields.get("callback_url")),
+    )
 
 
 def _object(body: bytes) -> Mapping[str, Any]:

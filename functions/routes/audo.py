@@ -209,7 +209,13 @@ def _submit(call: Call, asked: audo.Removal) -> Job:
     intake = call.service.intake
     if asked.is_remote:
         return intake.submit_url(
-            asked.source, asked.options, owner=call.owner, output_url=asked.output_url
+            asked.source,
+            asked.options,
+            owner=call.owner,
+            output_url=asked.output_url,
+            callback_url=asked.callback_url,
         )
     stored = call.service.uploads.get(asked.source, owner=call.owner)
-    return intake.submit_upload(stored, asked.options, output_url=asked.output_url)
+    return intake.submit_upload(
+        stored, asked.options, output_url=asked.output_url, callback_url=asked.callback_url
+    )

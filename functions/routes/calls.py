@@ -1,14 +1,16 @@
 """What every route needs: the core, the threads for it, and who is calling."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Request, Security
-from fastapi.security import APIKeyHeader
+from fastapi.security import APIKeyHeader, HTTPBearer
 
-from clearstem.errors import JobNotFound, Unauthorized
+from clearstem.errors import JobNotFound
+from clearstem.identity import Credentials
 from clearstem.jobs import Job
+from clearstem.scopes import ALL_SCOPES, Caller, caller, needed_scope
 from clearstem.service import Service
 from functions import dialects
 from functions.blocking import Blocking
@@ -18,6 +20,9 @@ _API_KEY = APIKeyHeader(
     name="x-api-key",
     auto_error=False,
     description="Made by `clearstem keys create OWNER`. A deployment may let calls in without one.",
+)
+_TOKEN = HTTPBearer(
+    auto_error=False, description="A token of the issuer that the deployment trusts."
 )
 
 
@@ -35,6 +40,13 @@ class Call:
     blocking: Blocking
     reads: JobReads
     owner: str
+
+    def with_next_id(self) -> "Call":
+        """The same call for one of several jobs, with the next of the ids reserved for them."""
+        if self.service.new_job_id is None:
+            return self
+        reserved = self.service.new_job_id()
+        return replace(self, service=replace(self.service, new_job_id=lambda: reserved))
 
     async def snapshot(self, job_id: str) -> Snapshot:
         """The caller's job, with its renderings.
@@ -65,17 +77,21 @@ def job_uuid(text: str) -> str:
     return parsed
 
 
-async def _call(request: Request, key: Annotated[str | None, Security(_API_KEY)]) -> Call:
+async def _call(
+    request: Request,
+    _: Annotated[str | None, Security(_API_KEY)],
+    __: Annotated[object, Security(_TOKEN)],
+) -> Call:
     service: Service = request.app.state.service
     blocking: Blocking = request.app.state.blocking
-    owner = gateway_owner(request) or await _owner_of(
-        key,
-        service=service,
-        blocking=blocking,
-        keyed=dialects.needs_key(dialects.dialect_of(request.url.path)),
-    )
+    caller = await caller_of(request)
+    caller.require(needed_scope(request.method, request.url.path))
+    owner = caller.owner
     if service.settings.rate_per_s > 0 and not _uploads(request.url.path):
         await blocking.call(service.limits.take, owner, at=service.now())
+    reserved = getattr(request.state, "job_ids", None)
+    if reserved is not None:
+        service = replace(service, new_job_id=reserved)
     return Call(service, blocking, request.app.state.reads, owner)
 
 
@@ -98,16 +114,38 @@ def shared_reads(request: Request) -> JobReads:
     return reads
 
 
-def gateway_owner(request: Request) -> str | None:
-    """The owner that API Gateway's authorizer found; None where there is no gateway."""
+async def caller_of(request: Request) -> Caller:
+    """Who calls: as API Gateway's authorizer found, or by what the request carries.
+
+    A request is looked at once, however many ask: a ticket is good once.
+
+    Raises
+    ------
+    Unauthorized, IssuerUnavailable
+        As `Identity.identify` does.
+    """
+    known: Caller | None = getattr(request.state, "caller", None)
+    if known is None:
+        known = _gateway_caller(request) or await _identified(request)
+        request.state.caller = known
+    return known
+
+
+def _gateway_caller(request: Request) -> Caller | None:
     event: dict[str, Any] = request.scope.get("aws.event") or {}
-    found = (event.get("requestContext", {}).get("authorizer") or {}).get("owner")
-    return str(found) if found else None
+    found = event.get("requestContext", {}).get("authorizer") or {}
+    if not found.get("owner"):
+        return None
+    # An authorizer of before there were scopes let everybody do everything.
+    return caller(str(found["owner"]), str(found.get("scopes", " ".join(ALL_SCOPES))).split())
 
 
-async def _owner_of(key: str | None, *, service: Service, blocking: Blocking, keyed: bool) -> str:
-    if key:
-        return await blocking.call(service.accounts.authenticate, key, at=service.now())
-    if keyed or not service.settings.keyless_owner:
-        raise Unauthorized("Invalid or missing API key")
-    return service.settings.keyless_owner
+async def _identified(request: Request) -> Caller:
+    service: Service = request.app.state.service
+    blocking: Blocking = request.app.state.blocking
+    path = request.url.path
+    given = Credentials.of_request(
+        request.headers, request.query_params, method=request.method, path=path
+    )
+    keyed = dialects.needs_key(dialects.dialect_of(path))
+    return await blocking.call(service.identity.identify, given, keyed=keyed)

@@ -249,6 +249,11 @@ PROCESS_BODY: Final[dict[str, Any]] = {
                         "description": "An odd number.",
                     },
                     "hpss_margin": {"type": "number", "minimum": 1, "maximum": 10},
+                    "callback_url": {
+                        "type": "string",
+                        "format": "uri",
+                        "description": "Is told of the job's events by signed webhooks.",
+                    },
                 },
             },
             "example": {"file": "song.wav", "engine": "auto", "format": "wav"},

@@ -52,6 +52,9 @@ class JobRequest(BaseModel):
         description="After so long the job is deleted with all its files",
         examples=[72.0],
     )
+    callback_url: str | None = Field(
+        default=None, description="Is told of the job's events by signed webhooks"
+    )
     dry_run: bool = Field(default=False, description="Make no job, but tell what it would take")
 
 
@@ -119,7 +122,9 @@ async def start_job(body: JobRequest, call: CurrentCall) -> JSONResponse:
 )
 async def start_jobs(body: BatchRequest, call: CurrentCall) -> JSONResponse:
     """Make a job of each upload; the answer is 200 whatever becomes of the single ones."""
-    results = await asyncio.gather(*(_result(item, call) for item in body.jobs))
+    # One call for each, since they run side by side: reserved ids go by their order here.
+    calls = [call.with_next_id() for _ in body.jobs]
+    results = await asyncio.gather(*map(_result, body.jobs, calls))
     return JSONResponse(BatchDocument(results=list(results)))
 
 
@@ -134,7 +139,7 @@ async def _result(body: JobRequest, call: Call) -> ResultDocument:
 
 
 def _options(body: JobRequest) -> Options:
-    beside = {"upload_id", "recipe", "labels", "retention_hours", "dry_run"}
+    beside = {"upload_id", "recipe", "labels", "retention_hours", "dry_run", "callback_url"}
     return read_options(recipe_named(body.recipe), body.model_dump(exclude=beside))
 
 
@@ -149,6 +154,8 @@ async def _submitted(body: JobRequest, call: Call) -> Job:
     terms = Terms(body.labels, kept_hours=body.retention_hours)
     upload = await call.blocking.call(call.service.uploads.get, body.upload_id, owner=call.owner)
     submit = call.service.intake.submit_upload
-    job = await call.blocking.call(submit, upload, options, terms=terms)
+    job = await call.blocking.call(
+        submit, upload, options, terms=terms, callback_url=body.callback_url
+    )
     logger().info("job submitted", job_id=job.job_id, size_bytes=job.source.size_bytes)
     return job

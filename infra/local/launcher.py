@@ -41,6 +41,7 @@ DEFAULT_PORT: Final = 8000
 DEFAULT_STATE: Final = Path(".clearstem")
 KEYLESS_OWNER: Final = "local"
 _START_S, _STOP_S, _HEALTH_S = 30.0, 20.0, 30.0
+_OIDC = ("OidcIssuer", "OidcAudience", "OidcJwksUrl")  # parameters of the template
 # Imported while the emulator starts, since the two take about the same time.
 _IMPORTED_EARLY = ("clearstem.service", "functions.rest")
 # Functions that somebody waits for: those between a change and the socket that shows it.
@@ -71,6 +72,8 @@ class TwinSettings:
         Browser origins that may change things, besides loopback ones.
     loopback_urls
         Whether users' URLs may lead to this machine: for tests, whose servers are here.
+    oidc
+        Issuer, audience and address of the keys of bearer tokens; all empty: none are taken.
     """
 
     port: int = DEFAULT_PORT
@@ -81,6 +84,7 @@ class TwinSettings:
     ready_file: Path | None = None
     allowed_origins: tuple[str, ...] = ()
     loopback_urls: bool = False
+    oidc: tuple[str, str, str] = ("", "", "")
 
 
 def serve(settings: TwinSettings) -> None:
@@ -222,6 +226,7 @@ def _deployed(settings: TwinSettings, emulator: _RunningEmulator) -> dict[str, s
         "ModelsDir": str(settings.models_dir.resolve()) if settings.models_dir else "",
         "SeparatorModel": settings.model,
         "UrlAllowLoopback": "1" if settings.loopback_urls else "",
+        **dict(zip(_OIDC, settings.oidc, strict=True)),
         # Batch has slots here, and ends its job when an execution is stopped; functions do not.
         "StageFunctions": "off",
     }
@@ -355,6 +360,9 @@ def _parse(arguments: list[str]) -> TwinSettings:
     parser.add_argument("--model", default="")
     parser.add_argument("--require-key", action="store_true")
     parser.add_argument("--loopback-urls", action="store_true", help="for tests")
+    parser.add_argument(
+        "--oidc", nargs=3, default=("", "", ""), metavar=("ISSUER", "AUDIENCE", "JWKS_URL")
+    )
     parser.add_argument("--ready-file", type=Path)
     parser.add_argument("--allow-origin", action="append", default=[])
     options = parser.parse_args(arguments)
@@ -363,6 +371,7 @@ def _parse(arguments: list[str]) -> TwinSettings:
         state_dir=options.state,
         require_key=options.require_key,
         loopback_urls=options.loopback_urls,
+        oidc=tuple(options.oidc),
         models_dir=options.models,
         model=options.model,
         ready_file=options.ready_file,

@@ -8,6 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
+
+from infra.local.processes import free_port
+from tests.emulator import until
+from tests.receiver import receiving
 from tests.twin import Launched, Twin
 from tests.voice import seconds_of_sound
 
@@ -92,8 +97,80 @@ ID=$({send} | tee sent.json | sed 's/.*"denoiseId":"\\([^"]*\\)".*/\\1/')
     assert record["audio_url"] in (tmp_path / "events.txt").read_text().splitlines()[-2]
 
 
+def test_the_webhook_commands_tell_what_happens_to_a_job(
+    local_twin: Twin, song_file: Path, tmp_path: Path
+) -> None:
+    shutil.copy(song_file, tmp_path / "song.wav")
+    block = next(b for b in blocks("sh") if "webhooks verify" in b)
+    port = str(free_port())
+    secret, verify, send = (
+        block.replace("http://localhost:8000", local_twin.url)
+        .replace("9000", port)
+        .replace(".venv/bin/clearstem", f"{sys.executable} -m clearstem.cli")
+        .splitlines()
+    )
+    script = f"""set -e
+curl() {{ command curl --fail --silent --show-error "$@"; }}
+{secret}
+{verify} > told.txt &
+trap "kill $!" EXIT
+until grep -q Register told.txt; do sleep 0.1; done
+{send} > sent.json
+for _ in $(seq 600); do grep -q job.succeeded told.txt && exit; sleep 0.1; done
+exit 1"""
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env={
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "PYTHONPATH": str(README.parent),
+            "PYTHONUNBUFFERED": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, (tmp_path / "told.txt").read_text() + done.stderr
+    job_id = json.loads((tmp_path / "sent.json").read_text())["job_id"]
+    assert f"job.queued {job_id}" in " ".join((tmp_path / "told.txt").read_text().split())
+
+
+def test_the_receivers_line_verifies_a_message(local_twin: Twin, song_file: Path) -> None:
+    example = next(b for b in blocks("python") if "standardwebhooks" in b)
+    secret = httpx.get(f"{local_twin.url}/webhooks/callbacks").json()["secret"]
+    with receiving() as receiver, song_file.open("rb") as song:
+        answer = httpx.post(
+            f"{local_twin.url}/process", files={"file": song}, data={"callback_url": receiver.url}
+        )
+        until(receiver.has(1), timeout_s=30)
+        message = receiver.messages[0]
+    given = f"secret, body, headers = {secret!r}, {message.body!r}, {message.headers!r}\n"
+    done = subprocess.run([sys.executable, "-c", given + example], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[1] == answer.json()["job_id"]
+
+
+def test_the_command_with_a_key_of_its_own_makes_one_job_however_often(
+    local_twin: Twin, song_file: Path, tmp_path: Path
+) -> None:
+    shutil.copy(song_file, tmp_path / "song.wav")
+    block = next(b for b in blocks("sh") if "Idempotency-Key" in b)
+    command = block.replace("http://localhost:8000", local_twin.url)
+    done = subprocess.run(
+        ["bash", "-c", f"set -e\n{command}echo\n{command}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    first, second = (json.loads(line) for line in done.stdout.splitlines())
+    assert first["job_id"] == second["job_id"]
+
+
 def test_every_command_the_readme_names_exists() -> None:
-    told = re.findall(r"clearstem ((?:keys |models )?[a-z]+)(?=[ `\n])", "\n".join(blocks("sh")))
+    told = re.findall(
+        r"clearstem ((?:keys |models |webhooks )?[a-z]+)(?=[ `\n])", "\n".join(blocks("sh"))
+    )
     assert len(told) >= 5
     for command in told:
         words = [sys.executable, "-m", "clearstem.cli", *command.split(), "--help"]

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import pytest
 
+from clearstem.drops import submit_drop
 from clearstem.errors import Contention, JobExists, JobIsOver
 from clearstem.facts import Failure, Location
 from clearstem.job_table import JobTable
@@ -248,7 +249,7 @@ def dropped(service: Service) -> Location:
 
 
 def test_an_event_delivered_to_many_functions_at_once_is_one_job(service, dropped):
-    calls = [lambda: service.intake.submit_drop(dropped, event_id="0055AED6")] * 8
+    calls = [lambda: submit_drop(dropped, event_id="0055AED6", intake=service.intake)] * 8
     answers = all_at_once(calls)
     (job,) = [a for a in answers if a is not None]
     assert service.jobs.history("ada", limit=10).jobs == (job,)

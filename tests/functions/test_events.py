@@ -98,7 +98,7 @@ def test_authorizer_lets_a_key_pass_to_the_whole_rest_api(deployed: Service) -> 
     event = recorded("authorizer_rest")
     event["headers"]["x-api-key"] = text
     policy = call(authorizer.handler, event)
-    assert policy["context"] == {"owner": "alice"}
+    assert policy["context"] == {"owner": "alice", "scopes": "admin jobs:read jobs:write"}
     assert policy["usageIdentifierKey"] == "alice"
     statement = policy["policyDocument"]["Statement"][0]
     assert statement["Effect"] == "Allow"
@@ -138,7 +138,7 @@ def test_a_socket_of_the_audo_dialect_needs_a_key_whoever_calls_without_one(
     event = recorded("authorizer_websocket")
     event["headers"] = {}
     event["queryStringParameters"] = {"job_id": "1", "dialect": "pipeline"}
-    assert call(authorizer.handler, event)["context"] == {"owner": "local"}
+    assert call(authorizer.handler, event)["context"]["owner"] == "local"
     event["queryStringParameters"]["dialect"] = "audo"
     with pytest.raises(Exception, match=r"^Unauthorized$"):
         call(authorizer.handler, event)
@@ -390,4 +390,8 @@ def test_an_execution_that_nobody_submitted_is_not_tried_again(deployed: Service
 
 def test_schedule_sweep_answers_how_many_jobs_it_found(deployed: Service) -> None:
     submit(deployed)
-    assert call(sweep.handler, recorded("schedule_sweep")) == {"swept": 0, "removed": 0}
+    assert call(sweep.handler, recorded("schedule_sweep")) == {
+        "swept": 0,
+        "removed": 0,
+        "woken": 0,
+    }

@@ -49,7 +49,8 @@ def test_a_wrong_key_is_passed_on_without_an_owner_and_refused_as_published(
 
 def test_a_good_key_names_its_owner(deployed: Service) -> None:
     key, _ = deployed.accounts.create_key("alice", at=deployed.now())
-    assert authorized("/api/v1/denoise", **{"x-api-key": key})["context"] == {"owner": "alice"}
+    context = authorized("/api/v1/denoise", **{"x-api-key": key})["context"]
+    assert context == {"owner": "alice", "scopes": "admin jobs:read jobs:write"}
 
 
 def test_a_wrong_key_ends_at_the_gateway_in_other_dialects(deployed: Service) -> None:

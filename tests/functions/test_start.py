@@ -5,7 +5,17 @@ import sys
 
 import pytest
 
-_SMALL = ("authorizer", "websocket", "push", "drop", "settle", "sweep", "meter", "publish")
+_SMALL = (
+    "authorizer",
+    "websocket",
+    "push",
+    "drop",
+    "settle",
+    "sweep",
+    "changes",
+    "webhook",
+    "publish",
+)
 _CHECK = """
 import sys
 import functions.{name} as module
@@ -26,4 +36,30 @@ def test_a_small_function_imports_no_web_framework(name: str) -> None:
 def test_the_api_is_imported_without_an_environment() -> None:
     code = "import functions.rest; assert callable(functions.rest.handler)"
     done = subprocess.run([sys.executable, "-c", code], env={}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+_VERIFY = """
+import sys
+import functions.authorizer
+from clearstem.errors import Unauthorized
+from clearstem.tokens import KeySet, Tokens
+
+def keys():
+    raise OSError("nobody asks")
+
+tokens = Tokens("https://issuer.example.org/", "clearstem", KeySet(keys), leeway_s=60)
+for text in ("", "cs_a-key", "a.b", "a.b.", "a.b.c.d", "a b.c.d"):
+    try:
+        tokens.identify(text)
+    except Unauthorized:
+        continue
+    raise AssertionError(text)
+heavy = {"jwt", "cryptography", "httpx"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_the_authorizer_pays_for_cryptography_by_the_first_token_alone() -> None:
+    done = subprocess.run([sys.executable, "-c", _VERIFY], env={}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

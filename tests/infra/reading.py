@@ -20,11 +20,20 @@ def only(found):
 
 
 def functions(template):
-    """The seven functions by the module of their handler."""
+    """The functions by the module of their handler."""
     return {
         properties["Handler"].split(".")[1]: properties
         for properties in of_type(template, "AWS::Lambda::Function").values()
         if properties.get("Handler", "").startswith("functions.")
+    }
+
+
+def mappings(template, *, of):
+    """The event source mappings of a function, by its handler's module."""
+    return {
+        name: mapping
+        for name, mapping in of_type(template, "AWS::Lambda::EventSourceMapping").items()
+        if mapping["FunctionName"]["Ref"].startswith(f"{of.title()}Handler")
     }
 
 

@@ -19,12 +19,18 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from clearstem.counted import CountedTable
 from clearstem.recipes import RECIPES
+from clearstem.records import loads
+from clearstem.webhook_endpoints import Endpoint, EndpointTable
+from clearstem.webhooks import Order, OrderQueue
 from infra.local.deploy import Target, deploy, read_snapshot
 from infra.local.emulator import ACCOUNT, REGION
 from infra.local.processes import free_port
 from tests.emulator import until
+from tests.unit.examples import START, a_job
 
+_QUEUES = ("Webhooks", "ChangesDeadLetters")
 _JOB_S = 120.0  # four stages that import the engine, on a machine that does other things too
 
 
@@ -41,13 +47,26 @@ class Deployed:
 
     def role(self, logical_id: str) -> str:
         """The name of the one role whose logical id begins so."""
+        return self._physical("AWS::IAM::Role", logical_id)
+
+    def queue(self, logical_id: str) -> str:
+        """The address of the one queue whose logical id begins so."""
+        return self._physical("AWS::SQS::Queue", logical_id)
+
+    def named(self, word: str) -> str:
+        """What an output or a queue is called here; any other word as it is."""
+        if word.startswith(_QUEUES):
+            return self.queue(word)
+        return self.outputs.get(word, word)
+
+    def _physical(self, kind: str, logical_id: str) -> str:
         cloudformation = self.target.client("cloudformation")
         pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName="clearstem")
         (name,) = (
             resource["PhysicalResourceId"]
             for page in pages
             for resource in page["StackResourceSummaries"]
-            if resource["ResourceType"] == "AWS::IAM::Role"
+            if resource["ResourceType"] == kind
             and resource["LogicalResourceId"].startswith(logical_id)
         )
         return str(name)
@@ -139,8 +158,13 @@ def _write(bucket: str, key: str = "a/b") -> tuple[str, str, dict[str, Any]]:
 
 _ITEM = {"pk": {"S": "JOB#x"}, "sk": {"S": "JOB"}}
 _PUT = ("dynamodb", "put_item", {"TableName": "Table", "Item": _ITEM})
+_FORGET_ITEM = ("dynamodb", "delete_item", {"TableName": "Table", "Key": _ITEM})
 _SCAN = ("dynamodb", "scan", {"TableName": "Table"})
 _FORGET = ("s3", "delete_object", {"Bucket": "TracksBucket", "Key": "a/b"})
+
+
+def _send(queue: str) -> tuple[str, str, dict[str, Any]]:
+    return ("sqs", "send_message", {"QueueUrl": queue, "MessageBody": "x"})
 
 
 def _start(machine: str) -> tuple[str, str, dict[str, Any]]:
@@ -160,6 +184,13 @@ def _start(machine: str) -> tuple[str, str, dict[str, Any]]:
         ("WebsocketHandlerRole", _read("TracksBucket")),
         ("PushHandlerRole", _PUT),
         ("PushHandlerRole", _read("TracksBucket")),
+        ("ChangesHandlerRole", _read("TracksBucket")),
+        ("ChangesHandlerRole", _FORGET_ITEM),
+        ("ChangesHandlerRole", _send("WebhooksGivenUp")),
+        ("WebhookHandlerRole", _FORGET_ITEM),
+        ("WebhookHandlerRole", _send("ChangesDeadLetters")),
+        ("PushHandlerRole", _send("WebhooksOrders")),
+        ("StagesRole", _send("WebhooksOrders")),
         ("DropHandlerRole", _read("UploadsBucket")),
         ("DropHandlerRole", _write("DropBucket", "drop/alice/song.wav")),
         ("DropHandlerRole", _start("Denoise")),
@@ -177,7 +208,7 @@ def test_a_role_may_not_do_what_another_is_for(
 ) -> None:
     service, operation, arguments = call
     named = {
-        key: deployed.outputs.get(value, value) if isinstance(value, str) else value
+        key: deployed.named(value) if isinstance(value, str) else value
         for key, value in arguments.items()
     }
     with pytest.raises(ClientError) as refused:
@@ -198,6 +229,36 @@ def test_a_role_may_do_its_own_task(deployed: Deployed) -> None:
         )["Count"]
         == 0
     )
+
+
+def test_changes_remembers_what_it_counted_and_queues_what_it_announces(
+    deployed: Deployed,
+) -> None:
+    client = deployed.acting_as("ChangesHandlerRole")
+    counted = CountedTable(client("dynamodb"), deployed.outputs["Table"])
+    job = a_job(str(uuid.uuid4()))
+    assert counted.claim(job, at=START)
+    assert not counted.claim(job, at=START)
+    endpoints = EndpointTable(client("dynamodb"), deployed.outputs["Table"])
+    assert endpoints.registered(job.owner) == ()
+    order = Order(job.owner, "no-such-webhook", "no-such-event", attempt=0, due_at=START)
+    OrderQueue(client("sqs"), deployed.queue("WebhooksOrders")).put(order, at=START)
+
+
+def test_the_courier_takes_its_messages_and_keeps_what_it_gave_up(deployed: Deployed) -> None:
+    client = deployed.acting_as("WebhookHandlerRole")
+    owner = f"owner-{uuid.uuid4()}"
+    table = deployed.outputs["Table"]
+    webhook = Endpoint("wh_1", owner, "https://receiver.example.org/", created_at=START)
+    EndpointTable(deployed.acting_as("RestHandlerRole")("dynamodb"), table).register(webhook)
+    endpoints = EndpointTable(client("dynamodb"), table)
+    endpoints.disable(webhook, at=START)
+    assert endpoints.get("wh_1", owner=owner).disabled_at == START
+    order = Order(owner, "wh_1", "evt_1", attempt=7, due_at=START)
+    given_up = deployed.queue("WebhooksGivenUp")
+    OrderQueue(client("sqs"), given_up).put(order, at=START)
+    kept = deployed.target.client("sqs").receive_message(QueueUrl=given_up, WaitTimeSeconds=5)
+    assert owner in {loads(message["Body"], Order).owner for message in kept["Messages"]}
 
 
 @pytest.mark.parametrize(

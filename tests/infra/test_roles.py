@@ -51,12 +51,14 @@ DELETE = {"BatchWriteItem"}
     [
         ("RestHandler", CHANGE | DELETE | {"Query", "BatchGetItem"}),
         ("StreamHandler", READ | {"BatchGetItem", "UpdateItem"}),
-        ("AuthorizerHandler", READ | {"UpdateItem"}),
+        ("AuthorizerHandler", READ | {"UpdateItem", "DeleteItem"}),
         ("WebsocketHandler", READ | {"Query", "PutItem", "DeleteItem"}),
         ("PushHandler", READ | {"Query", "DeleteItem"}),
         ("DropHandler", CHANGE),
         ("SettleHandler", CHANGE),
         ("SweepHandler", CHANGE | DELETE | {"Query"}),
+        ("ChangesHandler", READ | {"Query", "PutItem"}),
+        ("WebhookHandler", READ | {"PutItem", "UpdateItem"}),
         ("StagesRole", CHANGE),
     ],
 )
@@ -84,7 +86,8 @@ def test_a_role_queries_the_one_index_it_needs(template, role, index):
 
 
 def test_a_function_writes_to_its_own_log_and_to_no_other(template):
-    for name in ("Rest", "Authorizer", "Websocket", "Push", "Drop", "Settle", "Sweep"):
+    names = ("Rest", "Authorizer", "Websocket", "Push", "Drop", "Settle", "Sweep")
+    for name in (*names, "Changes", "Webhook"):
         found = actions(template, f"{name}HandlerRole", service="logs")
         assert {action for action, _ in found} == {"CreateLogStream", "PutLogEvents"}
         assert all(f"{name}HandlerLog" in where for _, where in found)

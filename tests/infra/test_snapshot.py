@@ -67,7 +67,7 @@ def test_the_snapshot_names_no_machine_and_no_hash(fresh):
         for resource in fresh.template["Resources"].values()
         if "S3Key" in resource.get("Properties", {}).get("Code", {})
     ]
-    assert zips == ["functions.zip"] * 9
+    assert zips == ["functions.zip"] * 10
 
 
 def test_a_failing_synth_says_what_cdk_said(tmp_path):

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from infra import checks, synth
-from tests.infra.reading import functions, of_type, only
+from tests.infra.reading import functions, mappings, of_type, only
 
 HANDLERS = (
     "rest",
@@ -16,9 +16,12 @@ HANDLERS = (
     "drop",
     "settle",
     "sweep",
-    "meter",
+    "changes",
+    "webhook",
     "publish",
 )
+# What every deployment leaves at its default.
+DEFAULTS = {"CLEARSTEM_OIDC_LEEWAY_S", "CLEARSTEM_PROGRESS_INTERVAL_S"}
 
 
 def test_no_bucket_is_public_unencrypted_or_reachable_without_tls(template):
@@ -145,9 +148,9 @@ def test_deleting_the_stack_deletes_nobodys_recordings(template):
     assert not of_type(template, "Custom::S3AutoDeleteObjects")
 
 
-def test_dead_letters_are_encrypted_kept_for_long_and_sent_by_tls_only(template):
+def test_queues_are_encrypted_kept_for_long_and_sent_by_tls_only(template):
     queues = of_type(template, "AWS::SQS::Queue")
-    assert len(queues) == 3
+    assert len(queues) == 7
     for queue in queues.values():
         assert queue["SqsManagedSseEnabled"] is True
         assert queue["MessageRetentionPeriod"] == 14 * 24 * 3600
@@ -183,10 +186,9 @@ def test_every_function_is_told_all_that_settings_reads(template, handler):
     read = set(
         re.findall(r'"(CLEARSTEM_\w+)"', (synth.ROOT / "clearstem" / "settings.py").read_text())
     )
-    # A deployment has no reason to change how often progress is written; how a network is run is
-    # the stage image's matter.
+    # How a network is run is the stage image's matter.
     of_the_image = {"CLEARSTEM_CACHE_DIR", "CLEARSTEM_SEPARATOR_PRECISION"}
-    assert read - of_the_image - {"CLEARSTEM_PROGRESS_INTERVAL_S"} <= told
+    assert read - of_the_image - DEFAULTS <= told
     assert {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "LOG_LEVEL"} <= told
 
 
@@ -203,6 +205,9 @@ def test_the_push_address_is_the_parameters_or_else_the_apis_own(template):
 def test_parameters_are_all_optional_and_outputs_complete(template):
     assert {name: spec["Default"] for name, spec in template["Parameters"].items()} == {
         "KeylessOwner": "",
+        "OidcIssuer": "",
+        "OidcAudience": "",
+        "OidcJwksUrl": "",
         "SeparatorModel": "",
         "DenoiserModel": "",
         "ModelsDir": "",
@@ -368,8 +373,7 @@ def test_what_drop_and_settle_cannot_handle_is_kept(template):
 
 
 def test_the_stream_is_read_whole_and_a_poison_record_laid_aside(template):
-    mappings = of_type(template, "AWS::Lambda::EventSourceMapping").values()
-    (mapping,) = (m for m in mappings if "Push" in json.dumps(m["FunctionName"]))
+    mapping = only(mappings(template, of="push"))
     assert mapping["StartingPosition"] == "TRIM_HORIZON"
     assert mapping["BatchSize"] == 25
     assert mapping["MaximumBatchingWindowInSeconds"] == 0

@@ -7,7 +7,7 @@ import pytest
 from infra import checks, synth
 from infra.local.deploy import Target, deploy
 from infra.local.emulator import Emulator
-from tests.infra.reading import definition, of_type, only
+from tests.infra.reading import actions, definition, of_type, only
 
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/0b9d1c9e-5f43-4c8e-9f3a-2f8f3a6f0c11"
 WEB_ACL = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/mine/0b9d1c9e"
@@ -69,6 +69,14 @@ def test_all_that_is_stored_is_under_the_own_key(turned):
     for queue in of_type(turned, "AWS::SQS::Queue").values():
         assert queue["KmsMasterKeyId"] == arn
     assert only(of_type(turned, "AWS::SNS::Topic"))["KmsMasterKeyId"] == arn
+
+
+def test_who_queues_under_the_own_key_may_use_it(turned):
+    senders = ("RestHandler", "SweepHandler", "ChangesHandler", "WebhookHandler")
+    for role in senders:
+        assert any(action == "SendMessage" for action, _ in actions(turned, role, service="sqs"))
+        used = {action for action, _ in actions(turned, role, service="kms")}
+        assert {"Decrypt", "GenerateDataKey*"} <= used, role
 
 
 def test_the_distribution_takes_the_operators_name_certificate_and_web_acl(turned):

@@ -1,6 +1,5 @@
 """Each way in, and everything that is turned away at the door."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -9,8 +8,6 @@ from clearstem.errors import (
     ContentMismatch,
     EmptyFile,
     EngineUnavailable,
-    InvalidOption,
-    InvalidRequest,
     JobExists,
     MissingFile,
     TooLarge,
@@ -38,18 +35,6 @@ def intake(service: Service) -> Intake:
     """Ways in that know no time but one, and take a thousand bytes."""
     small = replace(service.settings, max_upload_bytes=1000)
     return replace(service.intake, settings=small, now=lambda: START)
-
-
-@pytest.fixture
-def drop(service: Service) -> Callable[..., Location]:
-    """Puts an object into the drop bucket."""
-
-    def put(key: str, body: bytes = WAV, **metadata: str) -> Location:
-        bucket = service.settings.drop_bucket
-        service.store.client.put_object(Bucket=bucket, Key=key, Body=body, Metadata=metadata)
-        return Location(bucket, key)
-
-    return put
 
 
 def uploaded(intake: Intake, data: bytes = WAV, *, name: str = "song.wav") -> Upload:
@@ -193,86 +178,6 @@ def test_a_job_that_cannot_be_started_is_failed_and_does_not_wait_for_ever(intak
     assert job.failure.message.startswith("the job could not be started: ")
     # And nobody stands behind it in the queue.
     assert intake.jobs.jobs_ahead(intake.submit_upload(uploaded(intake), SeparateOptions())) == 0
-
-
-def test_a_dropped_object_becomes_its_owners_job_with_results_beside_it(intake, drop):
-    location = drop("drop/ada/demos/Песня.wav")
-    job = intake.submit_drop(location, event_id="0055AED6DCD90281E5")
-    assert (job.owner, job.source.location) == ("ada", location)
-    assert job.source.file_name == "Песня.wav"
-    assert job.destination == Location(location.bucket, f"done/ada/Песня.wav/{job.job_id}/")
-    assert jobs_of(intake) == (job,)
-
-
-def test_a_repeated_drop_event_makes_no_second_job(intake, drop):
-    location = drop("drop/ada/song.wav")
-    first = intake.submit_drop(location, event_id="0055AED6DCD90281E5")
-    assert intake.submit_drop(location, event_id="0055AED6DCD90281E5") is None
-    assert jobs_of(intake) == (first,)
-
-
-def test_an_object_dropped_anew_is_another_job(intake, drop):
-    location = drop("drop/ada/song.wav")
-    first = intake.submit_drop(location, event_id="0055AED6DCD90281E5")
-    second = intake.submit_drop(location, event_id="0055AED6DCD90281E6")
-    other = intake.submit_drop(drop("drop/ada/b/song.wav"), event_id="0055AED6DCD90281E5")
-    assert len({first.job_id, second.job_id, other.job_id}) == 3
-
-
-def test_an_objects_metadata_are_the_jobs_options(intake, drop):
-    options = {"clearstem-format": "flac", "clearstem-target-lufs": "-16", "artist": "Ada"}
-    job = intake.submit_drop(drop("drop/ada/song.wav", **options), event_id="1")
-    assert job.options == SeparateOptions(output_format="flac", target_lufs=-16.0)
-
-
-def test_a_dropped_object_that_is_nothing_to_work_on_becomes_no_job(intake, drop):
-    refusals = {
-        "empty.wav": (b"", EmptyFile),
-        "large.wav": (WAV + bytes(1000), TooLarge),
-        "page.wav": (NO_SOUNDS["html"], ContentMismatch),
-        "notes.txt": (WAV, UnsupportedFormat),
-    }
-    for name, (body, error) in refusals.items():
-        with pytest.raises(error):
-            intake.submit_drop(drop(f"drop/ada/{name}", body), event_id="1")
-    assert jobs_of(intake) == ()
-
-
-def test_a_drop_of_nobody_becomes_no_job(intake, drop):
-    for key in ("drop/song.wav", "drop/../song.wav", "drop/a b/song.wav", "done/ada/song.wav"):
-        with pytest.raises(InvalidRequest):
-            intake.submit_drop(drop(key), event_id="1")
-    assert jobs_of(intake) == jobs_of(intake, "a b") == jobs_of(intake, "..") == ()
-
-
-def test_a_drop_with_options_that_cannot_be_met_becomes_no_job(intake, drop):
-    refusals = {
-        ("clearstem-formt", "mp3"): InvalidOption,
-        ("clearstem-engine", "umx"): InvalidOption,
-        ("clearstem-engine", "demucs"): EngineUnavailable,
-    }
-    for option, error in refusals.items():
-        with pytest.raises(error):
-            intake.submit_drop(drop("drop/ada/song.wav", WAV, **dict([option])), event_id="1")
-    assert jobs_of(intake) == ()
-
-
-def test_an_object_that_is_gone_when_its_event_comes_becomes_no_job(intake):
-    gone = Location(intake.settings.drop_bucket, "drop/ada/song.wav")
-    with pytest.raises(UploadNotFound):
-        intake.submit_drop(gone, event_id="1")
-
-
-def test_a_folder_made_in_the_console_is_no_recording(intake, drop):
-    assert intake.submit_drop(drop("drop/ada/demos/", b""), event_id="1") is None
-    assert jobs_of(intake) == ()
-
-
-def test_a_rejected_drop_is_told_beside_the_results(intake, drop):
-    location = drop("drop/ada/demos/notes.txt")
-    intake.reject_drop(location, UnsupportedFormat("Unsupported audio format: .txt"))
-    beside = Location(location.bucket, "done/ada/demos/notes.txt.error.txt")
-    assert intake.store.read_text(beside) == "Unsupported audio format: .txt\n"
 
 
 ADDRESS = "https://storage.example/a/S%C3%B6ng.WAV?X-Amz-Signature=s3cret"

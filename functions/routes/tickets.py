@@ -1,0 +1,39 @@
+"""Tickets: how a page opens a WebSocket or an event stream without a key in its address."""
+
+from typing import Any, Final
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
+
+from clearstem.entry_tickets import LIFETIME
+from functions.routes import examples
+from functions.routes import webhook_examples as shown_as
+from functions.routes.calls import CurrentCall
+
+router: Final = APIRouter(tags=["service"])
+
+_REFUSED: Final[dict[int | str, dict[str, Any]]] = {
+    401: examples.problem("Invalid or missing API key", description="No key, or a wrong one"),
+}
+
+
+class TicketDocument(TypedDict):
+    """A ticket, good once."""
+
+    ticket: str
+    expires_in_s: int
+
+
+@router.post(
+    "/tickets",
+    summary="Get a ticket for one WebSocket or event stream",
+    response_model=TicketDocument,
+    responses={200: examples.answer(shown_as.TICKET), **_REFUSED},
+)
+async def ticket(call: CurrentCall) -> JSONResponse:
+    """Give a ticket for the query parameter `ticket`; it is good once, for a minute."""
+    text = await call.blocking.call(
+        call.service.entry_tickets.issue, call.owner, at=call.service.now()
+    )
+    return JSONResponse({"ticket": text, "expires_in_s": int(LIFETIME.total_seconds())})
