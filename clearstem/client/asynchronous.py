@@ -29,7 +29,7 @@ from clearstem.client.documents import (
 from clearstem.client.errors import NotFound
 from clearstem.client.retrying import Retry
 from clearstem.client.uploading import Unfinished, Uploads
-from clearstem.client.watching import Watch
+from clearstem.client.watching import POLL_S, QUIET_S, Watch
 
 SEPARATE = "separate"
 DENOISE = "denoise"
@@ -239,9 +239,17 @@ class AsyncClient:
                 yield event
             after, more = page["last"], page["more"]
 
-    def watch(self, job_id: str) -> Watch:
-        """The job's states as they come, up to the final one; `Watch.way` tells how they come."""
-        return Watch(self._caller, job_id)
+    def watch(self, job_id: str, *, quiet_s: float = QUIET_S, poll_s: float = POLL_S) -> Watch:
+        """The job's states as they come, up to the final one; `Watch.way` tells how they come.
+
+        Parameters
+        ----------
+        quiet_s : float
+            After so long without a word of an open WebSocket the job is read.
+        poll_s : float
+            Between two reads, where nothing but asking is left.
+        """
+        return Watch(self._caller, job_id, quiet_s=quiet_s, poll_s=poll_s)
 
     async def download(self, job: JobDocument, track: str, *, to: Path) -> None:
         """Fetch a track of a completed job to a file, which appears when it is whole and right.

@@ -21,7 +21,7 @@ from clearstem.client.documents import (
     ReceiptDocument,
 )
 from clearstem.client.retrying import Retry
-from clearstem.client.watching import Watch, Way
+from clearstem.client.watching import POLL_S, QUIET_S, Watch, Way
 
 
 class BlockingWatch(Iterator[JobDocument]):
@@ -179,9 +179,11 @@ class Client:
         """What happened to a job so far, behind the event of that number."""
         return iterate(self._calls.events(job_id, after=after))
 
-    def watch(self, job_id: str) -> BlockingWatch:
+    def watch(
+        self, job_id: str, *, quiet_s: float = QUIET_S, poll_s: float = POLL_S
+    ) -> BlockingWatch:
         """The job's states as they come, up to the final one."""
-        return BlockingWatch(self._calls.watch(job_id))
+        return BlockingWatch(self._calls.watch(job_id, quiet_s=quiet_s, poll_s=poll_s))
 
     def download(self, job: JobDocument, track: str, *, to: Path) -> None:
         """Fetch a track of a completed job to a file, which appears when it is whole and right."""

@@ -56,9 +56,7 @@ class Watch(AsyncIterator[JobDocument]):
         Why the ways before it were given up.
     """
 
-    def __init__(
-        self, caller: Caller, job_id: str, *, quiet_s: float = QUIET_S, poll_s: float = POLL_S
-    ) -> None:
+    def __init__(self, caller: Caller, job_id: str, *, quiet_s: float, poll_s: float) -> None:
         self.way = Way.WEBSOCKET
         self.fallbacks: list[str] = []
         self._caller = caller
