@@ -1,13 +1,16 @@
 """Tracks that appear when they are whole and right, whatever happens on the way."""
 
 import re
+import resource
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from clearstem.client import DamagedDownload, NotFound, Unreachable
 from tests.client.documents import JOB_ID, completed
-from tests.client.driven import Driven
+from tests.client.driven import QUICK, Driven
 from tests.client.scripted import Asked, Says, Scripted, scripted
 
 VOCALS = bytes(range(256)) * 2000
@@ -64,13 +67,22 @@ def test_a_server_that_knows_no_ranges_sends_it_from_the_start(
 def test_a_line_that_never_lasts_is_given_up_and_what_came_is_kept(
     client: Driven, server: Scripted, tmp_path: Path
 ) -> None:
-    server.on("GET", PATH, CUT, Says(206, b"x", cut_after=0))
+    server.on("GET", PATH, CUT, lambda asked: replace(ranged(asked), cut_after=0))
     with pytest.raises(Unreachable):
         client.call(server.url, "download", JOB, "vocals", to=tmp_path / "vocals.wav")
-    kept = [path for path in tmp_path.iterdir() if path.name.startswith(".vocals")]
+    assert len(ranges(server)) == 1 + QUICK.attempts - 1
     assert not (tmp_path / "vocals.wav").exists()
-    # A part without Content-Range is not known to go on: nothing of it may stay.
-    assert kept == []
+    kept = [path for path in tmp_path.iterdir() if path.name.startswith(".vocals")]
+    assert [path.read_bytes() for path in kept] == [VOCALS[:HALF]]
+
+
+def test_a_part_that_does_not_say_where_it_begins_is_not_put_behind_another(
+    client: Driven, server: Scripted, tmp_path: Path
+) -> None:
+    server.on("GET", PATH, CUT, Says(206, VOCALS))
+    client.call(server.url, "download", JOB, "vocals", to=tmp_path / "vocals.wav")
+    assert (tmp_path / "vocals.wav").read_bytes() == VOCALS
+    assert len(ranges(server)) == 2
 
 
 @pytest.mark.parametrize(
@@ -134,7 +146,18 @@ def test_a_track_that_the_job_has_not_is_told_with_those_it_has(client: Driven) 
         client.call("http://127.0.0.1:9", "download", JOB, "bass", to=Path("x"))
 
 
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file takes more than 1,000 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("full_disk")
 def test_a_full_disk_is_no_broken_line(client: Driven, server: Scripted, tmp_path: Path) -> None:
     server.on("GET", PATH, Says(200, VOCALS))
-    with pytest.raises(OSError, match="No such file"):
-        client.call(server.url, "download", JOB, "vocals", to=tmp_path / "no" / "folder")
+    with pytest.raises(OSError, match="too large"):
+        client.call(server.url, "download", JOB, "vocals", to=tmp_path / "vocals.wav")
+    assert len(server.asked) == 1
