@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from clearstem.client.errors import FileChanged
+from clearstem.client.errors import FileChanged, UnexpectedAnswer
 
 Result = TypeVar("Result")
 
@@ -76,11 +76,19 @@ class Call:
 
         The key stays behind where another host is called: a link into storage
         carries its own permission.
+
+        Raises
+        ------
+        UnexpectedAnswer
+            It leads to something that is no address.
         """
         location = headers.get("location")
         if status not in _MOVED or location is None or self.method != "GET":
             return None
-        url = urljoin(self.url, location)
+        try:
+            url = urljoin(self.url, location)
+        except ValueError as exc:
+            raise UnexpectedAnswer(f"{origin(self.url)} leads to no address: {exc}") from exc
         kept = dict(self.headers)
         if origin(url) != origin(self.url):
             kept = {name: text for name, text in kept.items() if name.lower() not in _SECRETS}

@@ -26,6 +26,7 @@ from clearstem.errors import ClearstemError
 # The service's own, then those of API Gateway, in front of it, and of S3.
 _REQUEST_IDS: Final = ("x-request-id", "x-amzn-requestid", "apigw-requestid", "x-amz-request-id")
 _SHOWN: Final = 500
+_KNOWN: Final = frozenset(status.value for status in HTTPStatus)
 
 
 class ClientError(ClearstemError):
@@ -144,8 +145,7 @@ def refusal(
     name, message, said_id = _told(body)
     other = ServerFailed if status >= HTTPStatus.INTERNAL_SERVER_ERROR else BadRequest
     kind = _BY_STATUS.get(status, other)
-    known = {found.value: found.phrase for found in HTTPStatus}
-    phrase = known.get(status, f"HTTP {status}")
+    phrase = HTTPStatus(status).phrase if status in _KNOWN else f"HTTP {status}"
     found_id = next((headers[key] for key in _REQUEST_IDS if key in headers), said_id)
     return kind(
         message or phrase,

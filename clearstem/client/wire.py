@@ -9,7 +9,7 @@ import httpx
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from clearstem.client.calls import Call, origin
-from clearstem.client.errors import Unreachable, refusal
+from clearstem.client.errors import UnexpectedAnswer, Unreachable, refusal
 from clearstem.client.retrying import retry_after_s
 
 CONNECT_S: Final = 15.0
@@ -33,12 +33,14 @@ def lower(headers: httpx.Headers) -> Mapping[str, str]:
 
 @contextmanager
 def unreachable(url: str) -> Iterator[None]:
-    """Turn what goes wrong with an HTTP call into `Unreachable`.
+    """Turn what goes wrong with an HTTP call into `Unreachable`, or `UnexpectedAnswer`.
 
     Errors of files pass, so that a full disk is not taken for a broken line.
     """
     try:
         yield
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as exc:
+        raise UnexpectedAnswer(f"it leads to an address that is none: {exc}") from exc
     except httpx.RequestError as exc:
         raise Unreachable(origin(url), str(exc) or type(exc).__name__) from exc
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clearstem.client import DamagedDownload, NotFound, Unreachable
+from clearstem.client import DamagedDownload, NotFound, UnexpectedAnswer, Unreachable
 from tests.client.documents import JOB_ID, completed
 from tests.client.driven import QUICK, Driven
 from tests.client.scripted import Asked, Says, Scripted, scripted
@@ -62,6 +62,7 @@ def test_a_server_that_knows_no_ranges_sends_it_from_the_start(
     server.on("GET", PATH, CUT, Says(200, VOCALS))
     client.call(server.url, "download", JOB, "vocals", to=tmp_path / "vocals.wav")
     assert (tmp_path / "vocals.wav").read_bytes() == VOCALS
+    assert len(ranges(server)) == 2
 
 
 def test_a_line_that_never_lasts_is_given_up_and_what_came_is_kept(
@@ -126,6 +127,16 @@ def test_the_key_is_not_told_to_the_storage_that_a_download_leads_to(
         assert not any("x-api-key" in asked.headers for asked in sent)
         assert {asked.query for asked in sent} == {"signature=1"}
     assert {asked.headers["x-api-key"] for asked in server.asked} == {"cs_secret"}
+
+
+@pytest.mark.parametrize("location", ["ftp://host/vocals", "http://[/vocals", PATH])
+def test_a_redirect_to_nowhere_is_told_and_not_followed_for_ever(
+    client: Driven, server: Scripted, tmp_path: Path, location: str
+) -> None:
+    server.on("GET", PATH, Says(307, headers={"location": location}))
+    with pytest.raises(UnexpectedAnswer):
+        client.call(server.url, "download", JOB, "vocals", to=tmp_path / "vocals.wav")
+    assert len(server.asked) <= 6
 
 
 def test_all_tracks_come_under_their_names(

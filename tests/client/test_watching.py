@@ -35,6 +35,16 @@ def test_a_socket_that_breaks_is_opened_again_and_the_end_is_seen(
     assert (watch.way, server.handshakes) == (Way.WEBSOCKET, 4)
 
 
+def test_a_socket_that_brings_news_between_its_breaks_is_kept(
+    client: Driven, server: Scripted
+) -> None:
+    percents_told = range(1, 2 * QUICK.attempts)
+    server.sockets = [*(Frames([running(percent)]) for percent in percents_told), Frames([DONE])]
+    states, watch = client.watch(server.url, JOB_ID)
+    assert percents(states) == [*percents_told, 100]
+    assert (watch.way, watch.fallbacks) == (Way.WEBSOCKET, [])
+
+
 def test_an_open_socket_that_says_nothing_hides_no_end(client: Driven, server: Scripted) -> None:
     server.sockets = [Frames([running(1)], then_silent=True)]
     server.on("GET", PATH, Says(200, running(1)), Says(200, DONE))
@@ -78,6 +88,20 @@ def test_a_stream_that_breaks_goes_on_behind_the_last_event(
     assert "last-event-id" not in first.headers
     assert second.headers["last-event-id"] == "4"
     assert second.headers["accept"] == "text/event-stream"
+
+
+def test_a_stream_that_brings_news_between_its_breaks_is_kept(
+    client: Driven, server: Scripted
+) -> None:
+    breaks = 2 * QUICK.attempts
+    server.on("GET", f"{PATH}/events", *(Streams([number]) for number in range(1, breaks + 1)))
+    # Two looks a stream: when it begins, and when it tells something.
+    looks = [Says(200, running(number // 2)) for number in range(2 * breaks - 1)]
+    server.on("GET", PATH, *looks, Says(200, DONE))
+    states, watch = client.watch(server.url, JOB_ID)
+    assert (percents(states)[-1], watch.way) == (100, Way.EVENTS)
+    last_ids = [asked.headers.get("last-event-id") for asked in server.of("GET", f"{PATH}/events")]
+    assert last_ids == [None, *map(str, range(1, breaks))]
 
 
 def test_a_stream_without_news_time_and_again_is_given_up_for_polling(
