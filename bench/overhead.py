@@ -14,7 +14,7 @@ from pathlib import Path
 import boto3
 
 from bench.measure import Outcome, median, note
-from clearstem.client import Client, is_final
+from clearstem.client import Client
 from clearstem.service import Service
 from clearstem.twin import running_twin, twin
 
@@ -35,10 +35,10 @@ def measure() -> list[Outcome]:
 
 
 def _overhead(client: Client, song: Path) -> float:
-    job_id = client.separate(song, {})["job_id"]
-    for seen in client.watch(job_id):
-        if is_final(seen) and seen["status"] != "completed":
-            raise RuntimeError(seen["error"])
+    job_id = client.separate(song)["job_id"]
+    *_, done = client.watch(job_id)
+    if done["status"] != "completed":
+        raise RuntimeError(done["error"])
     job = Service.from_env().jobs.get(job_id)
     total = (job.updated_at - job.created_at).total_seconds()
     inside = _process_seconds(since=job.created_at)

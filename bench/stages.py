@@ -7,7 +7,6 @@ from pathlib import Path
 
 from bench.fresh import Fresh, run_fresh
 from bench.measure import note
-from clearstem.client import Client
 from clearstem.facts import Location, Source
 from clearstem.jobs import queued_job
 from clearstem.models import choose_engine
@@ -40,7 +39,7 @@ def storage(folder: Path, *, models: Path, **settings: str) -> Iterator[Service]
     before = dict(os.environ)
     state = folder / "state"
     try:
-        with twin(state=state, models=models) as url, Client(url):
+        with twin(state=state, models=models):
             os.environ.update(running_twin(state).environment)
             os.environ.update(
                 {f"CLEARSTEM_{key.upper()}": value for key, value in settings.items()}

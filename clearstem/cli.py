@@ -20,7 +20,7 @@ from rich.table import Table
 from clearstem import models
 from clearstem.cli_jobs import JobCommands
 from clearstem.cli_webhooks import WebhookCommands
-from clearstem.client import Client, is_final
+from clearstem.client import Client, DenoiseOptions, JobDocument, Unreachable
 from clearstem.denoisers import DENOISERS
 from clearstem.errors import ClearstemError
 from clearstem.options import DenoiserChoice, EngineChoice
@@ -28,7 +28,7 @@ from clearstem.scopes import ALL_SCOPES, Scope
 from clearstem.service import Service, utc_now
 from clearstem.settings import Settings
 from clearstem.smoke import smoke
-from clearstem.terminal import JobBars, download_bar, print_result
+from clearstem.terminal import download_bar, follow, print_result
 from clearstem.twin import DEFAULT_STATE, running_twin, twin
 
 app = typer.Typer(
@@ -131,8 +131,11 @@ def denoise(
     key: Key = "",
 ) -> None:
     """Take the noise off a recording, audio or video, and write it to a folder."""
-    options = {"engine": engine.value, "format": output_format, "strength": f"{strength:g}"}
-    options |= {} if level is None else {"target_lufs": f"{level:g}"}
+    options: DenoiseOptions = {"engine": engine.value, "strength": strength}
+    if output_format:
+        options["format"] = output_format
+    if level is not None:
+        options["target_lufs"] = level
     with _told_errors(), Client(url, key=key or None) as client:
         _follow(client, client.denoise(file, options), output=output)
 
@@ -347,20 +350,13 @@ def _separate(
     _follow(client, job, output=output)
 
 
-def _follow(client: Client, job: dict[str, Any], *, output: Path) -> None:
+def _follow(client: Client, job: JobDocument, *, output: Path) -> None:
     """Show a job until it is over, then write its tracks and report.json to a folder."""
     _console.print(f"job {job['job_id']}: {job['file_name']}")
-    with JobBars(_console, job) as bars:
-        for seen in client.watch(job["job_id"]):
-            bars.show(seen)
-            job = seen if is_final(seen) else job
+    job = follow(_console, client, job)
     if job["status"] != "completed":
         raise ClearstemError(f"the job failed: {job['error']}")
-    output.mkdir(parents=True, exist_ok=True)
-    files = {}
-    for track, path in job["outputs"].items():
-        files[track] = f"{track}{Path(path).suffix}"
-        client.download(path, to=output / files[track])
+    files = {track: path.name for track, path in client.download_all(job, output).items()}
     report = output / "report.json"
     report.write_text(json.dumps({**job, "files": files}, indent=2, ensure_ascii=False) + "\n")
     print_result(_console, job, folder=output)
@@ -371,8 +367,8 @@ def _told_errors() -> Iterator[None]:
     """Turn what a user can mend into one line and exit code 1."""
     try:
         yield
-    except httpx.ConnectError as exc:
-        _fail(f"no server answers at {exc.request.url}; start one with: clearstem up")
+    except Unreachable as exc:
+        _fail(f"{exc}; start one with: clearstem up")
     except (ClearstemError, httpx.HTTPError, OSError) as exc:
         _fail(str(exc))
 

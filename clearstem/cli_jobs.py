@@ -1,16 +1,17 @@
 """Commands for jobs that are there: list, watch, cancel, retry, delete, events."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import Annotated, Any, Final
+from itertools import islice
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from clearstem.client import Client, is_final
+from clearstem.client import Client, JobDocument
 from clearstem.errors import ClearstemError
-from clearstem.terminal import JobBars
+from clearstem.terminal import follow
 
 _DEFAULT_URL: Final = "http://localhost:8000"
 
@@ -54,7 +55,9 @@ class JobCommands:
         """List the newest jobs."""
         with self._told_errors(), Client(url, key=key or None) as client:
             table = Table("job", "status", "%", "submitted", "file", "labels")
-            for job in client.jobs(status=status, recipe=recipe, labels=label or (), limit=limit):
+            asked = _labels(label or ())
+            found = client.jobs(status=status, recipe=recipe, labels=asked, page=limit)
+            for job in islice(found, limit):
                 labels = " ".join(f"{name}:{value}" for name, value in job["labels"].items())
                 row = (job["status"], f"{job['percent']:.0f}", job["created_at"][:19])
                 table.add_row(job["job_id"], *row, job["file_name"], labels)
@@ -63,11 +66,7 @@ class JobCommands:
     def watch(self, job_id: JobId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
         """Show a job's progress until it is over."""
         with self._told_errors(), Client(url, key=key or None) as client:
-            job = client.job(job_id)
-            with JobBars(self._console, job) as bars:
-                for seen in client.watch(job_id):
-                    bars.show(seen)
-                    job = seen if is_final(seen) else job
+            job = follow(self._console, client, client.job(job_id))
             if job["status"] != "completed":
                 raise ClearstemError(f"the job failed: {_why(job)}")
             self._console.print(f"{len(job['outputs'])} tracks are ready")
@@ -100,5 +99,15 @@ class JobCommands:
                 self._console.print(f"{head} {event['type']} {about}", highlight=False)
 
 
-def _why(job: dict[str, Any]) -> str:
+def _labels(texts: Iterable[str]) -> dict[str, str]:
+    labels = {}
+    for text in texts:
+        name, mark, value = text.partition(":")
+        if not mark:
+            raise ClearstemError(f"label {text!r} is not of the form name:value")
+        labels[name] = value
+    return labels
+
+
+def _why(job: JobDocument) -> str:
     return job["error"]["message"] if job["error"] else "for no reason that it told"

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from clearstem.client import Client, JobDocument
+from clearstem.client.documents import LoudnessDocument
 
 
 class JobBars:
@@ -15,11 +17,11 @@ class JobBars:
 
     Parameters
     ----------
-    job : dict
-        A job document of the pipeline dialect.
+    job : JobDocument
+        Its stages are the bars.
     """
 
-    def __init__(self, console: Console, job: dict[str, Any]) -> None:
+    def __init__(self, console: Console, job: JobDocument) -> None:
         self._progress = Progress(
             TextColumn("{task.description:<31}"),
             BarColumn(),
@@ -39,7 +41,7 @@ class JobBars:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def show(self, job: dict[str, Any]) -> None:
+    def show(self, job: JobDocument) -> None:
         """Move the bars to where the job is."""
         for stage in job["stages"]:
             task = self._tasks[stage["name"]]
@@ -50,7 +52,19 @@ class JobBars:
                 self._progress.stop_task(task)
 
 
-def print_result(console: Console, job: dict[str, Any], *, folder: Path) -> None:
+def follow(console: Console, client: Client, job: JobDocument) -> JobDocument:
+    """Show a job's bars until it is over, and by what way they were told; its last state."""
+    watch = client.watch(job["job_id"])
+    with JobBars(console, job) as bars:
+        for seen in watch:
+            bars.show(seen)
+            job = seen
+    for reason in watch.fallbacks:
+        console.print(f"note: progress came by {watch.way.value}: {reason}", highlight=False)
+    return job
+
+
+def print_result(console: Console, job: JobDocument, *, folder: Path) -> None:
     """Say what was written, by which engine, and what the user should know of it."""
     engine, loudness = job["engine"], job["loudness"]
     label = " (a preview, not a finished separation)" if engine["preview"] else ""
@@ -74,7 +88,7 @@ def print_result(console: Console, job: dict[str, Any], *, folder: Path) -> None
     console.print(f"{tracks} and report.json are in {folder.resolve()}/")
 
 
-def _loudness_line(loudness: dict[str, Any], recipe: str) -> str:
+def _loudness_line(loudness: LoudnessDocument, recipe: str) -> str:
     main = _number(loudness["main_lufs"], "LUFS")
     several = recipe == "separate"
     every = " for every track" if several and loudness["gain"] == "common" else ""

@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import pytest
 
-from clearstem.client import Client, is_final
+from clearstem.client import Client
 from clearstem.settings import Settings
 from clearstem.twin import running_twin, twin
 
@@ -44,7 +44,8 @@ class Twin:
 
     def finished(self, job_id: str) -> dict[str, Any]:
         with Client(self.url) as client:
-            return next(job for job in client.watch(job_id) if is_final(job))
+            *_, job = client.watch(job_id)
+            return job
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         program = [sys.executable, "-m", "clearstem.cli", *arguments]
@@ -105,7 +106,7 @@ def song_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def finished_job(local_twin: Twin, song_file: Path) -> dict[str, Any]:
     with Client(local_twin.url) as client:
-        job = client.separate(song_file, {})
+        job = client.separate(song_file)
     done = local_twin.finished(job["job_id"])
     assert done["status"] == "completed", done["error"]
     return done

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from clearstem.client import Client, is_final
+from clearstem.client import Client
 from tests.twin import Launched
 from tests.voice import SECONDS, seconds_of_sound, streams
 
@@ -46,6 +46,6 @@ def test_an_uploaded_video_is_cleaned_by_the_recipe_of_the_job(
     body = {"upload_id": links["upload_id"], "recipe": "denoise", "format": "mp3"}
     job = httpx.post(f"{voice_twin.url}/jobs", json=body).json()
     with Client(voice_twin.url) as client:
-        done = next(seen for seen in client.watch(job["job_id"]) if is_final(seen))
-        client.download(done["outputs"]["clean"], to=tmp_path / "clean.mp3")
+        *_, done = client.watch(job["job_id"])
+        client.download(done, "clean", to=tmp_path / "clean.mp3")
     assert seconds_of_sound(tmp_path / "clean.mp3") == pytest.approx(SECONDS, abs=0.05)

@@ -23,7 +23,7 @@ def socket_url(local_twin: Twin, path: str) -> str:
 
 def test_a_watcher_sees_the_whole_run(local_twin: Twin, song_file: Path) -> None:
     with Client(local_twin.url) as client:
-        job = client.separate(song_file, {})
+        job = client.separate(song_file)
     assert job["status"] == "processing"
     assert [stage["status"] for stage in job["stages"]] == ["pending"] * 4
     with connect(socket_url(local_twin, f"/v1/wss/job/{job['job_id']}")) as socket:
@@ -148,7 +148,7 @@ def test_a_dropped_file_that_is_no_sound_is_answered_beside(local_twin: Twin) ->
 
 def test_two_uploads_of_one_file_at_once_are_two_jobs(local_twin: Twin, song_file: Path) -> None:
     with Client(local_twin.url) as client:
-        first, second = client.separate(song_file, {}), client.separate(song_file, {})
+        first, second = client.separate(song_file), client.separate(song_file)
     assert first["job_id"] != second["job_id"]
     results = [local_twin.finished(job["job_id"]) for job in (first, second)]
     assert [r["status"] for r in results] == ["completed"] * 2
@@ -161,7 +161,7 @@ def test_a_failed_job_says_which_stage_and_why(local_twin: Twin, tmp_path: Path)
     path = tmp_path / "broken.mp3"
     path.write_bytes(b"ID3\x04\x00\x00\x00\x00\x00\x00" + bytes(4000))
     with Client(local_twin.url) as client:
-        job = client.separate(path, {})
+        job = client.separate(path)
     done = local_twin.finished(job["job_id"])
     assert done["status"] == "failed"
     assert done["stages"][0]["status"] == "failed" and done["stages"][0]["error"]

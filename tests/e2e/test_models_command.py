@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from clearstem.client import Client, is_final
+from clearstem.client import Client
 from tests.stages.tiny_checkpoint import write_safetensors
 from tests.twin import Launched
 
@@ -102,10 +102,10 @@ def test_auto_takes_the_model_whose_weights_are_there(tmp_path: Path, song_file:
     try:
         with Client(launched.url) as client:
             assert client.config()["separator"]["model"] == "tiny"
-            job = client.separate(song_file, {})
+            job = client.separate(song_file)
             assert (job["engine"]["name"], job["engine"]["preview"]) == ("demucs", False)
             assert "the weights of tiny are in the models folder" in job["engine"]["reason"]
-            *_, done = (seen for seen in client.watch(job["job_id"]) if is_final(seen))
+            *_, done = client.watch(job["job_id"])
     finally:
         launched.stop()
     assert done["status"] == "completed", done["error"]

@@ -1,6 +1,7 @@
 """What the README tells a new user to type, typed."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from clearstem.client import Client
 from infra.local.processes import free_port
 from tests.emulator import until
 from tests.receiver import receiving
@@ -53,6 +55,45 @@ def test_the_websocket_example_prints_the_job(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.stdout.split() == ["100.0", "completed"], done.stderr
+
+
+def run_python(program: str, *, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program elsewhere, with the clearstem of this working tree."""
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(README.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_blocking_clients_example_brings_nine_tracks(
+    local_twin: Twin, song_file: Path, tmp_path: Path
+) -> None:
+    shutil.copy(song_file, tmp_path / "song.wav")
+    example = next(b for b in blocks("python") if "import Client" in b)
+    done = run_python(example.replace("http://localhost:8000", local_twin.url), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    *told, last = done.stdout.splitlines()
+    assert told[-1] == "100 %, told by websocket"
+    assert len(told) >= 4
+    assert last.startswith("9 tracks are here, ")
+    assert {path.read_bytes()[:4] for path in (tmp_path / "out").iterdir()} == {b"fLaC"}
+    with Client(local_twin.url) as client:
+        assert list(client.jobs(labels={"album": "Demos"})) == []
+
+
+def test_the_asynchronous_clients_example_cleans_a_recording(
+    local_twin: Twin, song_file: Path, tmp_path: Path
+) -> None:
+    shutil.copy(song_file, tmp_path / "talk.wav")
+    example = next(b for b in blocks("python") if "import AsyncClient" in b)
+    done = run_python(example.replace("http://localhost:8000", local_twin.url), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "100 %"
+    assert (tmp_path / "clean.wav").read_bytes()[:4] == b"RIFF"
 
 
 def test_the_audo_example_saves_a_clean_recording(

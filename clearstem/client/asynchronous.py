@@ -1,0 +1,285 @@
+"""The client's operations, on asyncio.
+
+They are written here once; `Client` runs these very coroutines without a loop,
+over connections that block.
+"""
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import uuid4
+
+from clearstem.client import downloading
+from clearstem.client.asyncio_io import AsyncioIo
+from clearstem.client.calling import Caller, base_url
+from clearstem.client.calls import Io
+from clearstem.client.documents import (
+    ConfigDocument,
+    EventDocument,
+    EventsDocument,
+    JobDocument,
+    JobsDocument,
+    Options,
+    QuoteDocument,
+    ReceiptDocument,
+)
+from clearstem.client.errors import NotFound
+from clearstem.client.retrying import Retry
+from clearstem.client.uploading import Unfinished, Uploads
+from clearstem.client.watching import POLL_S, QUIET_S, Watch
+
+SEPARATE = "separate"
+DENOISE = "denoise"
+
+
+class AsyncClient:
+    """One clearstem server, on asyncio.
+
+    Every call may raise `Refused` (by status a subclass), `Unreachable` and
+    `UnexpectedAnswer`, after as many attempts as `retry` allows. Each POST bears
+    an idempotency key, drawn once a call, so that no repetition does a thing twice.
+
+    Parameters
+    ----------
+    url : str
+        The server's base URL.
+    key : str or None
+        The API key, where the server asks for one.
+    retry : Retry
+        How patient it is.
+    state_dir : Path or None
+        Where the ids of unfinished uploads are kept; None: in the user's cache.
+    io : Io or None
+        The connections; None: its own, on asyncio.
+
+    Raises
+    ------
+    ClientError
+        `url` is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        retry: Retry | None = None,
+        state_dir: Path | None = None,
+        io: Io | None = None,
+    ) -> None:
+        self._caller = Caller(
+            io=io or AsyncioIo(),
+            url=base_url(url),
+            headers={"x-api-key": key} if key else {},
+            retry=retry or Retry(),
+            new_key=lambda: str(uuid4()),
+            now=lambda: datetime.now(UTC),
+        )
+        self._uploads = Uploads(self._caller, Unfinished(state_dir or _cache()))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Give the connections up."""
+        await self._caller.io.close()
+
+    async def config(self) -> ConfigDocument:
+        """What the server takes, and which engine it would choose now."""
+        return await self._caller.get("/config", ConfigDocument)
+
+    async def upload(self, file: Path, *, recipe: str = SEPARATE) -> str:
+        """Send a recording to storage; the upload's id, for `submit` and `quote`.
+
+        A large one goes in parts. Where that was interrupted, by an error or by
+        the end of the process, the same call sends the parts that are missing.
+
+        Raises
+        ------
+        FileChanged, UploadStalled
+            See there.
+        """
+        return await self._uploads.send(file, recipe=recipe)
+
+    async def submit(
+        self,
+        upload_id: str,
+        *,
+        recipe: str = SEPARATE,
+        options: Options | None = None,
+        labels: Mapping[str, str] | None = None,
+        retention_hours: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> JobDocument:
+        """Start a job on what was uploaded; the job.
+
+        Parameters
+        ----------
+        labels : mapping or None
+            What the job is called by.
+        retention_hours : float or None
+            After so long the job is deleted with all its files; None: as the owner settled it.
+        idempotency_key : str or None
+            For a program that may be started again before it has the answer: within a day, the
+            same key with the same arguments is the same job. None draws a fresh one.
+        """
+        body = {"upload_id": upload_id, "recipe": recipe, **(options or {})}
+        body |= {"labels": dict(labels or {}), "retention_hours": retention_hours}
+        return await self._caller.post("/jobs", JobDocument, body=body, key=idempotency_key)
+
+    async def quote(
+        self, upload_id: str, *, recipe: str = SEPARATE, options: Options | None = None
+    ) -> QuoteDocument:
+        """What a job on an upload would take: engine, seconds, jobs ahead. None is made."""
+        body = {"upload_id": upload_id, "recipe": recipe, "dry_run": True, **(options or {})}
+        return await self._caller.post("/jobs", QuoteDocument, body=body)
+
+    async def separate(
+        self,
+        file: Path,
+        options: Options | None = None,
+        *,
+        labels: Mapping[str, str] | None = None,
+        retention_hours: float | None = None,
+    ) -> JobDocument:
+        """Send a song and start its separation; as `upload` and `submit`."""
+        upload_id = await self.upload(file)
+        return await self.submit(
+            upload_id, options=options, labels=labels, retention_hours=retention_hours
+        )
+
+    async def denoise(
+        self,
+        file: Path,
+        options: Options | None = None,
+        *,
+        labels: Mapping[str, str] | None = None,
+        retention_hours: float | None = None,
+    ) -> JobDocument:
+        """Send a recording, audio or video, and start its noise removal; as `separate`."""
+        upload_id = await self.upload(file, recipe=DENOISE)
+        return await self.submit(
+            upload_id,
+            recipe=DENOISE,
+            options=options,
+            labels=labels,
+            retention_hours=retention_hours,
+        )
+
+    async def job(self, job_id: str) -> JobDocument:
+        """The job as it is now."""
+        return await self._caller.get(f"/job/{job_id}", JobDocument)
+
+    async def jobs(
+        self,
+        *,
+        status: str = "",
+        recipe: str = "",
+        labels: Mapping[str, str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        page: int = 20,
+    ) -> AsyncIterator[JobDocument]:
+        """The caller's jobs that are like that, newest first, page after page as they are read.
+
+        Parameters
+        ----------
+        labels : mapping or None
+            A job has to bear them all.
+        since, until : datetime or None
+            Submitted then or later; before.
+        page : int
+            Jobs to a page, 1 to 100.
+        """
+        cursor: str | None = None
+        while True:
+            query = {
+                "status": status,
+                "recipe": recipe,
+                "label": [f"{name}:{value}" for name, value in (labels or {}).items()],
+                "since": since.isoformat() if since else None,
+                "until": until.isoformat() if until else None,
+                "limit": page,
+                "cursor": cursor,
+            }
+            found = await self._caller.get("/jobs", JobsDocument, query=query)
+            for job in found["jobs"]:
+                yield job
+            cursor = found["next_cursor"]
+            if cursor is None:
+                return
+
+    async def cancel(self, job_id: str) -> JobDocument:
+        """Stop a job; the job as it is then."""
+        return await self._caller.post(f"/job/{job_id}/cancel", JobDocument)
+
+    async def retry(self, job_id: str) -> JobDocument:
+        """Take a failed job up again where it stopped; the job as it is then."""
+        return await self._caller.post(f"/job/{job_id}/retry", JobDocument)
+
+    async def delete(self, job_id: str) -> ReceiptDocument:
+        """Delete a job with all its files, cancelled first if it is not over; the receipt."""
+        return await self._caller.delete(f"/job/{job_id}", ReceiptDocument)
+
+    async def events(self, job_id: str, *, after: int = 0) -> AsyncIterator[EventDocument]:
+        """What happened to a job so far, behind the event of that number."""
+        more = True
+        while more:
+            path = f"/job/{job_id}/events"
+            page = await self._caller.get(path, EventsDocument, query={"after": after})
+            for event in page["events"]:
+                yield event
+            after, more = page["last"], page["more"]
+
+    def watch(self, job_id: str, *, quiet_s: float = QUIET_S, poll_s: float = POLL_S) -> Watch:
+        """The job's states as they come, up to the final one; `Watch.way` tells how they come.
+
+        Parameters
+        ----------
+        quiet_s : float
+            After so long without a word of an open WebSocket the job is read.
+        poll_s : float
+            Between two reads, where nothing but asking is left.
+        """
+        return Watch(self._caller, job_id, quiet_s=quiet_s, poll_s=poll_s)
+
+    async def download(self, job: JobDocument, track: str, *, to: Path) -> None:
+        """Fetch a track of a completed job to a file, which appears when it is whole and right.
+
+        What an interrupted call has brought is not fetched again, where the server allows.
+
+        Raises
+        ------
+        NotFound
+            The job has no such track, or not yet.
+        DamagedDownload
+            The bytes are not of the size and sha256 that the job tells.
+        """
+        found = next((each for each in job["tracks"] if each["name"] == track), None)
+        if found is None:
+            names = ", ".join(each["name"] for each in job["tracks"]) or "none"
+            message = f"job {job['job_id']} has no track {track!r}; it has: {names}"
+            raise NotFound(message, status=404, name="Not Found")
+        await downloading.fetch(self._caller, found, to=to)
+
+    async def download_all(self, job: JobDocument, folder: Path) -> dict[str, Path]:
+        """Fetch all tracks of a job to a folder, one after the other; their files by track."""
+        await self._caller.io.offload(lambda: folder.mkdir(parents=True, exist_ok=True))
+        files = {}
+        for track in job["tracks"]:
+            files[track["name"]] = to = folder / f"{track['name']}.{track['format']}"
+            await downloading.fetch(self._caller, track, to=to)
+        return files
+
+
+def _cache() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "clearstem" / "uploads"

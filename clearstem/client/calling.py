@@ -1,0 +1,159 @@
+"""Calls of one server: its address, the caller's key, and attempts until one succeeds."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeVar, cast
+from urllib.parse import urlsplit
+
+from clearstem.client.calls import Answer, Call, Io, is_error
+from clearstem.client.errors import (
+    ClientError,
+    Refused,
+    UnexpectedAnswer,
+    Unreachable,
+    refusal,
+)
+from clearstem.client.retrying import IDEMPOTENCY_KEY, Retry, is_repeatable, retry_after_s
+
+Document = TypeVar("Document")
+Query = Mapping[str, str | int | list[str] | None]
+
+_MOST_MOVES: Final = 5
+_SHOWN: Final = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls which server, and how patiently.
+
+    Attributes
+    ----------
+    url : str
+        The server's base URL, without a slash at its end.
+    headers : mapping
+        What goes with every call of this server, and to no other.
+    new_key : callable
+        A fresh idempotency key.
+    now : callable
+        The time, with a zone.
+    """
+
+    io: Io
+    url: str
+    headers: Mapping[str, str]
+    retry: Retry
+    new_key: Callable[[], str]
+    now: Callable[[], datetime]
+
+    async def get(self, path: str, kind: type[Document], *, query: Query | None = None) -> Document:
+        """A document of the API; raises as `send` does, and `UnexpectedAnswer`."""
+        call = Call("GET", self.url + path, self.headers, _params(query or {}))
+        return document(await self.send(call), kind)
+
+    async def post(
+        self,
+        path: str,
+        kind: type[Document],
+        *,
+        body: Mapping[str, Any] | None = None,
+        key: str | None = None,
+        silence_s: float = 60.0,
+    ) -> Document:
+        """Have something done, once, however many attempts it takes; raises as `get` does.
+
+        Parameters
+        ----------
+        key : str or None
+            The idempotency key; None draws a fresh one. All attempts bear the same.
+        """
+        headers = {**self.headers, IDEMPOTENCY_KEY: key or self.new_key()}
+        content = None
+        if body is not None:
+            content = json.dumps(body).encode()
+            headers["Content-Type"] = "application/json"
+        call = Call("POST", self.url + path, headers, content=content, silence_s=silence_s)
+        return document(await self.send(call), kind)
+
+    async def delete(self, path: str, kind: type[Document]) -> Document:
+        """Delete something; raises as `get` does."""
+        return document(await self.send(Call("DELETE", self.url + path, self.headers)), kind)
+
+    async def send(self, call: Call) -> Answer:
+        """Make a call until it succeeds, is refused for good, or patience ends.
+
+        Raises
+        ------
+        Refused
+            By status; after the last attempt, where another might have succeeded.
+        Unreachable
+            No attempt was answered, or one whose repetition might do a thing twice.
+        """
+        failures = 0
+        while True:
+            try:
+                return await self._once(call)
+            except (Refused, Unreachable) as exc:
+                failures += 1
+                wait_s = self.retry.wait_s(failures, exc)
+                if wait_s is None or not is_repeatable(call.method, call.headers):
+                    raise
+                await self.io.sleep(wait_s)
+
+    def check(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Raise the `Refused` that an answer stands for, unless it is a success."""
+        if is_error(status):
+            wait_s = retry_after_s(headers.get("retry-after"), now=self.now())
+            raise refusal(status, headers, body, retry_after_s=wait_s)
+
+    async def _once(self, call: Call) -> Answer:
+        for _ in range(_MOST_MOVES):
+            answer = await self.io.exchange(call)
+            moved = call.moved(answer.status, answer.headers)
+            if moved is None:
+                self.check(answer.status, answer.headers, answer.body)
+                return answer
+            call = moved
+        raise UnexpectedAnswer(f"more than {_MOST_MOVES} redirects, the last to {call.url}")
+
+
+def document(answer: Answer, kind: type[Document]) -> Document:
+    """An answer's JSON object, which has all fields that its type requires.
+
+    Raises
+    ------
+    UnexpectedAnswer
+        It is none, or lacks one.
+    """
+    required: frozenset[str] = getattr(kind, "__required_keys__", frozenset())
+    try:
+        found = json.loads(answer.body)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not required <= found.keys():
+        begin = answer.body[:_SHOWN].decode(errors="replace")
+        raise UnexpectedAnswer(f"not the {kind.__name__} of a clearstem server: {begin!r}")
+    return cast("Document", found)
+
+
+def base_url(text: str) -> str:
+    """A server's address without a slash at its end.
+
+    Raises
+    ------
+    ClientError
+        It is not of the form ``http://host`` or ``https://host``.
+    """
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ClientError(f"server address {text!r} is not http:// or https:// and a host")
+    return text.rstrip("/")
+
+
+def _params(query: Query) -> tuple[tuple[str, str], ...]:
+    found: list[tuple[str, str]] = []
+    for name, value in query.items():
+        values = value if isinstance(value, list) else [value]
+        found += [(name, str(each)) for each in values if each not in (None, "")]
+    return tuple(found)

@@ -1,0 +1,312 @@
+"""The API's JSON documents, as their types: what calls give, and what options they take.
+
+A program of its own, this client shares no code with the functions that write
+these documents; a test holds the two descriptions together.
+"""
+
+from typing import TypedDict
+
+
+class StageKindDocument(TypedDict):
+    """A stage as ``/config`` lists it."""
+
+    name: str
+    processor_type: str
+
+
+class EngineDocument(TypedDict):
+    """A separation engine: why it was taken, and whether it is a preview."""
+
+    name: str
+    model: str
+    preview: bool
+    reason: str
+    sha256: str | None
+
+
+class SeparatorDocument(TypedDict):
+    """What ``auto`` would take for a job submitted now."""
+
+    engine: str | None
+    model: str | None
+    preview: bool
+    reason: str
+
+
+class OptionsDocument(TypedDict):
+    """What a client may choose, with the accepted values."""
+
+    engine: list[str]
+    format: list[str]
+    target_lufs: list[float]
+    ceiling_dbtp: list[float]
+    gain: list[str]
+    limit: list[bool]
+    residual: list[bool]
+    decompose: list[str]
+    hpss_kernel: list[int]
+    hpss_margin: list[float]
+
+
+class DenoiseOptionsDocument(TypedDict):
+    """What a client may choose for a noise removal, with the accepted values."""
+
+    engine: list[str]
+    format: list[str]
+    strength: list[float]
+    target_lufs: list[float]
+
+
+class DenoiseConfigDocument(TypedDict):
+    """What ``/config`` says of the recipe ``denoise``."""
+
+    supported_formats: list[str]
+    stages: list[StageKindDocument]
+    denoiser: SeparatorDocument
+    options: DenoiseOptionsDocument
+    defaults: dict[str, str | float | None]
+
+
+class ConfigDocument(TypedDict):
+    """The body of ``/config``."""
+
+    max_file_size_mb: float
+    supported_formats: list[str]
+    pipeline_stages: list[StageKindDocument]
+    separator: SeparatorDocument
+    output_formats: list[str]
+    options: OptionsDocument
+    defaults: dict[str, str | bool | int | float]
+    denoise: DenoiseConfigDocument
+
+
+class StageDocument(TypedDict):
+    """One stage of a job."""
+
+    name: str
+    processor_type: str
+    status: str
+    started_at: str | None
+    completed_at: str | None
+    error: str | None
+    duration_seconds: float | None
+    percent: float
+
+
+class LoudnessDocument(TypedDict):
+    """What normalization measured and did (BS.1770-4)."""
+
+    source_lufs: float | None
+    main_lufs: float | None
+    target_lufs: float
+    ceiling_dbtp: float
+    gain_db: float
+    held_back_by: str | None
+    gain: str
+    limited: bool
+
+
+class AudioDocument(TypedDict):
+    """What the source turned out to be."""
+
+    container: str
+    codec: str
+    rate_hz: int
+    channels: int
+    frames: int
+    bit_depth: int | None
+    duration_s: float
+
+
+class SeparationDocument(TypedDict):
+    """What made the stems."""
+
+    engine: str
+    model: str
+    model_sha256: str | None
+    device: str
+    preview: bool
+    residual_db: float | None
+    versions: dict[str, str]
+    backend: str
+    precision: str
+
+
+class DenoisingDocument(TypedDict):
+    """What took the noise off."""
+
+    engine: str
+    model: str
+    model_sha256: str | None
+    strength: float
+    versions: dict[str, str]
+
+
+class TrackDocument(TypedDict):
+    """One output in detail."""
+
+    name: str
+    url: str
+    format: str
+    frames: int
+    size_bytes: int
+    sha256: str
+    true_peak_dbtp: float | None
+    loudness_lufs: float | None
+
+
+class FailureDocument(TypedDict):
+    """Why a job failed, and in which stage."""
+
+    stage: str | None
+    name: str
+    message: str
+
+
+class JobDocument(TypedDict):
+    """A job; from ``percent`` on the fields are clearstem's own."""
+
+    job_id: str
+    status: str
+    created_at: str
+    stages: list[StageDocument]
+    outputs: dict[str, str]
+    percent: float
+    file_name: str
+    engine: EngineDocument
+    loudness: LoudnessDocument | None
+    audio: AudioDocument | None
+    separation: SeparationDocument | None
+    recipe: str
+    denoising: DenoisingDocument | None
+    tracks: list[TrackDocument]
+    notes: list[str]
+    error: FailureDocument | None
+    attempt: int
+    labels: dict[str, str]
+    expires_at: str | None
+
+
+class JobsDocument(TypedDict):
+    """Some of an owner's jobs, newest first."""
+
+    jobs: list[JobDocument]
+    next_cursor: str | None
+
+
+class PutDocument(TypedDict):
+    """How to send an upload with one PUT."""
+
+    url: str
+    headers: dict[str, str]
+
+
+class PartLinkDocument(TypedDict):
+    """Where to PUT one part of a recording, and how many bytes it has."""
+
+    number: int
+    size_bytes: int
+    url: str
+
+
+class PartsDocument(TypedDict):
+    """How far an upload in parts is: what storage has, and links for what it lacks."""
+
+    part_bytes: int
+    count: int
+    stored: list[int]
+    missing: list[PartLinkDocument]
+
+
+class UploadDocument(TypedDict):
+    """Room for one recording in storage, and the ways to fill it."""
+
+    upload_id: str
+    put: PutDocument
+    parts: PartsDocument | None
+    expires_in_s: int
+    max_bytes: int
+
+
+class StoredDocument(TypedDict):
+    """An upload that is whole."""
+
+    upload_id: str
+    size_bytes: int
+
+
+class EventDocument(TypedDict):
+    """One entry of a job's log; webhooks carry the same names of types."""
+
+    number: int
+    type: str
+    at: str
+    attempt: int
+    percent: float
+    stage: str | None
+    error: str | None
+
+
+class EventsDocument(TypedDict):
+    """Some entries of a job's log, oldest first, and where the next ones begin."""
+
+    events: list[EventDocument]
+    last: int
+    more: bool
+
+
+class ReceiptDocument(TypedDict):
+    """What was deleted of a job."""
+
+    job_id: str
+    state: str
+    created_at: str
+    deleted_at: str
+    files: int
+    size_bytes: int
+    source_kept: bool
+    record_kept: bool
+
+
+class QuoteDocument(TypedDict):
+    """What a job would take; `seconds` and `stages` are estimates from jobs like it."""
+
+    dry_run: bool
+    engine: EngineDocument
+    audio_s: float | None
+    seconds: float | None
+    stages: dict[str, float]
+    jobs_ahead: int
+    based_on: int
+
+
+class SeparateOptions(TypedDict, total=False):
+    """How a recording is to be separated; `config` tells the ranges and the defaults."""
+
+    engine: str
+    format: str
+    target_lufs: float
+    ceiling_dbtp: float
+    gain: str
+    limit: bool
+    residual: bool
+    decompose: str
+    hpss_kernel: int
+    hpss_margin: float
+
+
+class DenoiseOptions(TypedDict, total=False):
+    """How noise is to be removed; `config` tells the ranges and the defaults."""
+
+    engine: str
+    format: str
+    strength: float
+    target_lufs: float
+
+
+Options = SeparateOptions | DenoiseOptions
+
+
+def is_final(job: JobDocument) -> bool:
+    """Whether a job document is the last of its job."""
+    return job["status"] != "processing"
