@@ -26,7 +26,9 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
     │   │   ├── NotInParts
     │   │   └── PartsMissing
     │   ├── TooLarge                413
+    │   ├── RangeOutside            416
     │   └── TooManyRequests         429
+    ├── NotOffered                  501   something this deployment has not
     ├── EngineUnavailable           503   a separator was asked for that is not there
     ├── Contention                  503   a record kept changing under a writer
     ├── UrlFailed                   502   a user's address does not give or take what it should
@@ -52,14 +54,25 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
             └── StorageUnavailable
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
 class ClearstemError(Exception):
-    """The root: its message is fit to be shown to the caller."""
+    """The root: its message is fit to be shown to the caller.
+
+    Attributes
+    ----------
+    facts : Mapping[str, object]
+        What the message tells, for machines: JSON values by name.
+    """
 
     http_status: ClassVar[int] = 500
     state_name: ClassVar[str] = "Clearstem.Error"
+
+    def __init__(self, message: str, *, facts: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.facts = dict(facts or {})
 
 
 class RequestError(ClearstemError):
@@ -104,7 +117,8 @@ class TooLong(InvalidRequest):
 
     def __init__(self, *, duration_s: float, limit_s: float) -> None:
         super().__init__(
-            f"the recording lasts {duration_s / 60:.2f} minutes; the limit is {limit_s / 60:g}"
+            f"the recording lasts {duration_s / 60:.2f} minutes; the limit is {limit_s / 60:g}",
+            facts={"field": "duration_s", "value": duration_s, "accepted": {"maximum": limit_s}},
         )
         self.duration_s = duration_s
         self.limit_s = limit_s
@@ -174,6 +188,22 @@ class TooLarge(RequestError):
     http_status = 413
 
 
+class RangeOutside(RequestError):
+    """Bytes asked for that lie behind a file's end.
+
+    Attributes
+    ----------
+    size_bytes : int
+        Of the file.
+    """
+
+    http_status = 416
+
+    def __init__(self, *, size_bytes: int) -> None:
+        super().__init__(f"the track has {size_bytes} bytes", facts={"size_bytes": size_bytes})
+        self.size_bytes = size_bytes
+
+
 class TooManyRequests(RequestError):
     """A caller beyond his rate.
 
@@ -188,6 +218,12 @@ class TooManyRequests(RequestError):
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class NotOffered(ClearstemError):
+    """Something that this deployment cannot do; the message says what can be done instead."""
+
+    http_status = 501
 
 
 class EngineUnavailable(ClearstemError):

@@ -372,7 +372,14 @@ class Intake:
             raise EmptyFile(f"{name} is empty (0 bytes)")
         if size_bytes > self.settings.max_upload_bytes:
             limit = self.settings.max_upload_bytes / media.MEBIBYTE
-            raise TooLarge(f"{name} has {size_bytes} bytes; the limit is {limit:g} MB")
+            raise TooLarge(
+                f"{name} has {size_bytes} bytes; the limit is {limit:g} MB",
+                facts={
+                    "field": "size_bytes",
+                    "value": size_bytes,
+                    "accepted": {"minimum": 1, "maximum": self.settings.max_upload_bytes},
+                },
+            )
 
     def _plan(self, location: Location, *, extension: str, size_bytes: int) -> PartPlan | None:
         if size_bytes <= SINGLE_PUT_BYTES:

@@ -69,7 +69,7 @@ def test_a_caller_beyond_his_rate_is_told_when_to_come_back(api: TestClient, dia
     refused = api.patch(path)
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "4")
     _, body = dialects.PROBLEMS[dialect](TooManyRequests(REFUSAL, retry_after_s=4))
-    assert refused.json() == body
+    assert body.items() <= refused.json().items()
     assert REFUSAL in body.values()
 
 
