@@ -215,8 +215,10 @@ class TooManyRequests(RequestError):
 
     http_status = 429
 
-    def __init__(self, message: str, *, retry_after_s: int) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, *, retry_after_s: int, facts: Mapping[str, object] | None = None
+    ) -> None:
+        super().__init__(message, facts=facts)
         self.retry_after_s = retry_after_s
 
 

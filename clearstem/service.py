@@ -158,6 +158,12 @@ class Service:
         return RateLimits(self.jobs.client, self.jobs.table, per_s=per_s, burst=burst)
 
     @property
+    def keyless_limits(self) -> RateLimits:
+        """How often each network address may call without a key."""
+        per_s, burst = self.settings.keyless_rate_per_s, self.settings.keyless_rate_burst
+        return RateLimits(self.jobs.client, self.jobs.table, per_s=per_s, burst=burst)
+
+    @property
     def settler(self) -> Settler:
         """What ends jobs that nobody works on."""
         return Settler(jobs=self.jobs, executions=self.executions, now=self.now)

@@ -61,6 +61,10 @@ class Settings:
         Requests per second that an owner may make in the long run; 0 sets no limit.
     rate_burst : int
         Requests that he may make at once, 1 or more.
+    keyless_rate_per_s, keyless_rate_burst : float, int
+        The same of each network address that calls without a key.
+    edge_secret : str
+        What the distribution in front proves itself by; empty: none is believed.
     """
 
     table: str
@@ -89,6 +93,9 @@ class Settings:
     url_idle_s: float = 30.0
     rate_per_s: float = 0.0
     rate_burst: int = 200
+    keyless_rate_per_s: float = 0.0
+    keyless_rate_burst: int = 20
+    edge_secret: str = ""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -125,6 +132,9 @@ class Settings:
             url_idle_s=float(env.get("CLEARSTEM_URL_IDLE_S") or 30.0),
             rate_per_s=float(env.get("CLEARSTEM_RATE_PER_S") or 0.0),
             rate_burst=int(env.get("CLEARSTEM_RATE_BURST") or 200),
+            keyless_rate_per_s=float(env.get("CLEARSTEM_KEYLESS_RATE_PER_S") or 0.0),
+            keyless_rate_burst=int(env.get("CLEARSTEM_KEYLESS_RATE_BURST") or 20),
+            edge_secret=env.get("CLEARSTEM_EDGE_SECRET", ""),
         )
 
 

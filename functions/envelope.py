@@ -20,6 +20,9 @@ REQUEST_ID: Final = "X-Request-Id"
 # What the Lambda Web Adapter says of the event that it made a request of.
 _CONTEXT_HEADER: Final = "x-amzn-request-context"
 _STATE: Final = "request_id"
+_MORE: Final = "headers"
+# Set by an application whose server only the Web Adapter talks to.
+_ADAPTED: Final = "adapted"
 
 
 class Envelope:
@@ -27,23 +30,33 @@ class Envelope:
 
     Headers that the answer has already are left as they are: a page of ours
     brings a content security policy of its own.
+
+    Parameters
+    ----------
+    adapted : bool
+        Whether only the Lambda Web Adapter can reach this server; then what it
+        says of the call is believed.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, adapted: bool = False) -> None:
         self._app = app
+        self._adapted = adapted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _new_id(scope)
-        scope.setdefault("state", {})[_STATE] = request_id
+        state = scope.setdefault("state", {})
+        state[_ADAPTED], state[_MORE] = self._adapted, {}
+        state[_STATE] = request_id = _new_id(scope)
 
         async def enveloped(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID] = request_id
+                for name, values in scope["state"][_MORE].items():
+                    headers[name] = ", ".join(values)
                 for name, value in _security(scope).items():
                     headers.setdefault(name, value)
             await send(message)
@@ -57,11 +70,18 @@ def request_id_of(scope: Scope) -> str:
     return str(scope["state"][_STATE])
 
 
+def add_header(scope: Scope, name: str, value: str) -> None:
+    """Have the answer to a request carry a value more, whatever the answer will be."""
+    scope["state"][_MORE].setdefault(name, []).append(value)
+
+
 def gateway_context(scope: Scope) -> Mapping[str, object]:
     """What API Gateway says of the call, by way of Mangum or the Web Adapter; else nothing."""
     event = scope.get("aws.event") or {}
     if "requestContext" in event:
         return dict(event["requestContext"])
+    if not scope["state"][_ADAPTED]:
+        return {}
     try:
         found = json.loads(Headers(scope=scope).get(_CONTEXT_HEADER, "{}"))
     except ValueError:

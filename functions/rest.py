@@ -75,7 +75,9 @@ allow calls from other origins as the deployment decides.
 """
 
 
-def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
+def create_app(
+    service: Service, *, docs_assets: str | None = None, adapted: bool = False
+) -> FastAPI:
     """The application over a given core.
 
     Parameters
@@ -83,6 +85,8 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
     docs_assets : str or None
         Where this host serves Swagger UI's two files, relative to ``/docs``;
         None: the page loads them from their CDN.
+    adapted : bool
+        Whether only the Lambda Web Adapter can reach the server of the application.
     """
     app = FastAPI(
         title="clearstem",
@@ -113,11 +117,11 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
     app.add_api_route("/", _console_route(storage), include_in_schema=False)
     app.add_api_route("/docs", _docs_route(docs_assets), include_in_schema=False)
     describe(app)
-    _wrap(app, origins=service.settings.cors_origins)
+    _wrap(app, origins=service.settings.cors_origins, adapted=adapted)
     return app
 
 
-def _wrap(app: FastAPI, *, origins: Collection[str]) -> None:
+def _wrap(app: FastAPI, *, origins: Collection[str], adapted: bool) -> None:
     """Put around the routes what every answer has; the last that is added stands outermost."""
     answers.add_handlers(app)
     app.add_middleware(answers.Faults)
@@ -128,7 +132,7 @@ def _wrap(app: FastAPI, *, origins: Collection[str]) -> None:
         allow_headers=["*"],
         expose_headers=_EXPOSED,
     )
-    app.add_middleware(Envelope)
+    app.add_middleware(Envelope, adapted=adapted)
     app.add_middleware(Lingering)
 
 

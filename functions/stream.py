@@ -13,4 +13,4 @@ from functions.rest import create_app
 
 def app() -> FastAPI:
     """The application; uvicorn calls this once per process."""
-    return create_app(wiring.service())
+    return create_app(wiring.service(), adapted=True)

@@ -13,6 +13,7 @@ from clearstem.service import Service
 from functions import dialects
 from functions.blocking import Blocking
 from functions.job_reads import JobReads, Snapshot
+from functions.routes.rates import count_call
 
 _API_KEY = APIKeyHeader(
     name="x-api-key",
@@ -74,9 +75,16 @@ async def _call(request: Request, key: Annotated[str | None, Security(_API_KEY)]
         blocking=blocking,
         keyed=dialects.needs_key(dialects.dialect_of(request.url.path)),
     )
-    if service.settings.rate_per_s > 0 and not _uploads(request.url.path):
-        await blocking.call(service.limits.take, owner, at=service.now())
+    if not _uploads(request.url.path):
+        keyless = _is_keyless(request, key, owner=owner, service=service)
+        await count_call(request, owner=owner, keyless=keyless)
     return Call(service, blocking, request.app.state.reads, owner)
+
+
+def _is_keyless(request: Request, key: str | None, *, owner: str, service: Service) -> bool:
+    """Whether the caller was let in without having shown anything."""
+    named = key is not None or "authorization" in request.headers
+    return owner == service.settings.keyless_owner and not named
 
 
 def _uploads(path: str) -> bool:
