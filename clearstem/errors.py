@@ -14,6 +14,9 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
     │   │   ├── TooLong
     │   │   └── UrlRefused
     │   ├── Unauthorized            401
+    │   ├── QuotaUsedUp             403
+    │   │   ├── MinutesUsedUp
+    │   │   └── StorageUsedUp
     │   ├── NotFound                404
     │   │   ├── JobNotFound
     │   │   ├── TrackNotFound
@@ -28,6 +31,7 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
     │   ├── TooLarge                413
     │   ├── RangeOutside            416
     │   └── TooManyRequests         429
+    │       └── TooManyJobs
     ├── NotOffered                  501   something this deployment has not
     ├── EngineUnavailable           503   a separator was asked for that is not there
     ├── Contention                  503   a record kept changing under a writer
@@ -134,6 +138,20 @@ class Unauthorized(RequestError):
     http_status = 401
 
 
+class QuotaUsedUp(RequestError):
+    """An owner beyond a quota that asking again does not mend; `facts` say which."""
+
+    http_status = 403
+
+
+class MinutesUsedUp(QuotaUsedUp):
+    """The month's minutes of audio do not suffice for the recording."""
+
+
+class StorageUsedUp(QuotaUsedUp):
+    """The bytes that may be stored do not suffice for the recording."""
+
+
 class NotFound(RequestError):
     """Something that is not there, or not the caller's."""
 
@@ -220,6 +238,10 @@ class TooManyRequests(RequestError):
     ) -> None:
         super().__init__(message, facts=facts)
         self.retry_after_s = retry_after_s
+
+
+class TooManyJobs(TooManyRequests):
+    """An owner with as many unfinished jobs as he may have."""
 
 
 class NotOffered(ClearstemError):

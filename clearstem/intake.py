@@ -171,6 +171,7 @@ class Intake:
             source=self._timed(
                 self._source(upload.location, name=upload.file_name, recipe=options.recipe),
                 options=options,
+                owner=upload.owner,
             ),
             destination=Location(self.settings.tracks_bucket, f"jobs/{job_id}/"),
             options=options,
@@ -223,6 +224,8 @@ class Intake:
         ------
         JobExists
             The id is taken; nothing is started anew.
+        TooManyJobs, QuotaUsedUp
+            Its owner has used up what he may.
         """
         job = self._queued(job_id, owner, source, destination, options, output_url)
         job = self.jobs.create(self._settled(terms, owner=owner).of(job, at=job.created_at))
@@ -242,6 +245,7 @@ class Intake:
         source = self._timed(
             self._source(upload.location, name=upload.file_name, recipe=options.recipe),
             options=options,
+            owner=upload.owner,
         )
         nowhere = Location(self.settings.tracks_bucket, "")
         job = self._queued(self.new_id(), upload.owner, source, nowhere, options, None)
@@ -335,13 +339,14 @@ class Intake:
         retention = RetentionTable(self.jobs.client, self.jobs.table)
         return replace(terms, kept_hours=retention.owners_hours(owner))
 
-    def _timed(self, source: Source, *, options: Options) -> Source:
+    def _timed(self, source: Source, *, options: Options, owner: str) -> Source:
         """The source with what its header says it lasts, where its length matters."""
-        if not isinstance(options, DenoiseOptions) or options.max_duration_s is None:
+        limit_s = options.max_duration_s if isinstance(options, DenoiseOptions) else None
+        if limit_s is None and not self.jobs.quotas.of(owner).minutes_per_month:
             return source
         duration_s = stored_duration_s(self.store, source.location)
-        if duration_s is not None and duration_s > options.max_duration_s + _PADDING_S:
-            raise TooLong(duration_s=duration_s, limit_s=options.max_duration_s)
+        if duration_s and limit_s is not None and duration_s > limit_s + _PADDING_S:
+            raise TooLong(duration_s=duration_s, limit_s=limit_s)
         return replace(source, duration_s=duration_s)
 
     def _check_address(self, url: str | None, *, named: str) -> None:

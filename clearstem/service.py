@@ -22,6 +22,7 @@ from clearstem.intake import Intake
 from clearstem.job_log import JobLog
 from clearstem.job_table import JobTable
 from clearstem.limits import RateLimits
+from clearstem.quotas import Quota
 from clearstem.recipes import DENOISE, SEPARATE
 from clearstem.removal import Removal
 from clearstem.reporting import StageReporter
@@ -40,6 +41,14 @@ _CONFIG: Final = Config(
     retries={"mode": "standard", "max_attempts": 4},
     max_pool_connections=50,
 )
+
+
+def _quota(settings: Settings) -> Quota:
+    return Quota(
+        unfinished_jobs=settings.quota_unfinished_jobs,
+        minutes_per_month=settings.quota_minutes_per_month,
+        stored_bytes=settings.quota_stored_bytes,
+    )
 
 
 def utc_now() -> datetime:
@@ -100,7 +109,7 @@ class Service:
         }
         return cls(
             settings=settings,
-            jobs=JobTable(*table),
+            jobs=JobTable(*table, quota=_quota(settings)),
             uploads=UploadTable(*table),
             connections=ConnectionTable(*table),
             accounts=Accounts(*table),

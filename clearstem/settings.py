@@ -63,6 +63,10 @@ class Settings:
         Requests that he may make at once, 1 or more.
     keyless_rate_per_s, keyless_rate_burst : float, int
         The same of each network address that calls without a key.
+    quota_unfinished_jobs, quota_stored_bytes : int
+        Of each owner, if he has no limits of his own: see `clearstem.quotas.Quota`.
+    quota_minutes_per_month : float
+        The same; 0 sets no limit.
     edge_secret : str
         What the distribution in front proves itself by; empty: none is believed.
     """
@@ -95,6 +99,9 @@ class Settings:
     rate_burst: int = 200
     keyless_rate_per_s: float = 0.0
     keyless_rate_burst: int = 20
+    quota_unfinished_jobs: int = 0
+    quota_minutes_per_month: float = 0.0
+    quota_stored_bytes: int = 0
     edge_secret: str = ""
 
     @classmethod
@@ -134,6 +141,9 @@ class Settings:
             rate_burst=int(env.get("CLEARSTEM_RATE_BURST") or 200),
             keyless_rate_per_s=float(env.get("CLEARSTEM_KEYLESS_RATE_PER_S") or 0.0),
             keyless_rate_burst=int(env.get("CLEARSTEM_KEYLESS_RATE_BURST") or 20),
+            quota_unfinished_jobs=int(env.get("CLEARSTEM_QUOTA_UNFINISHED_JOBS") or 0),
+            quota_minutes_per_month=float(env.get("CLEARSTEM_QUOTA_MINUTES_PER_MONTH") or 0.0),
+            quota_stored_bytes=int(env.get("CLEARSTEM_QUOTA_STORED_BYTES") or 0),
             edge_secret=env.get("CLEARSTEM_EDGE_SECRET", ""),
         )
 
