@@ -63,13 +63,7 @@ from typing import ClassVar
 
 
 class ClearstemError(Exception):
-    """The root: its message is fit to be shown to the caller.
-
-    Attributes
-    ----------
-    facts : Mapping[str, object]
-        What the message tells, for machines: JSON values by name.
-    """
+    """The root: its message is fit to be shown, `facts` tell the same as JSON values by name."""
 
     http_status: ClassVar[int] = 500
     state_name: ClassVar[str] = "Clearstem.Error"
@@ -207,13 +201,7 @@ class TooLarge(RequestError):
 
 
 class RangeOutside(RequestError):
-    """Bytes asked for that lie behind a file's end.
-
-    Attributes
-    ----------
-    size_bytes : int
-        Of the file.
-    """
+    """Bytes asked for that lie behind a file's end, which is at `size_bytes`."""
 
     http_status = 416
 

@@ -222,10 +222,8 @@ class Intake:
 
         Raises
         ------
-        JobExists
-            The id is taken; nothing is started anew.
-        TooManyJobs, QuotaUsedUp
-            Its owner has used up what he may.
+        JobExists, TooManyJobs, QuotaUsedUp
+            The id is taken, or the owner's quota; nothing is started.
         """
         job = self._queued(job_id, owner, source, destination, options, output_url)
         job = self.jobs.create(self._settled(terms, owner=owner).of(job, at=job.created_at))

@@ -24,6 +24,22 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+_TEXT: Final = {"type": "string"}
+# What any refusal of the other dialects may look like; the framework's own have `detail`.
+_REFUSALS: Final[dict[str, list[dict[str, Any]]]] = {
+    "audo": [{"type": "object", "required": ["detail"], "properties": {"detail": _TEXT}}],
+    "munsit": [
+        {
+            "type": "object",
+            "required": ["errorCode", "errorMessage"],
+            "properties": {"errorCode": _TEXT, "errorMessage": _TEXT},
+        },
+        {"type": "object", "required": ["message"], "properties": {"message": _TEXT}},
+        {"type": "object", "required": ["detail"], "properties": {"detail": _TEXT}},
+    ],
+}
+
+
 def describe(app: FastAPI) -> None:
     """Have an application tell the media type of its problems, and what all answers carry."""
     plainly = app.openapi
@@ -42,8 +58,11 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
             response.setdefault("headers", {})[REQUEST_ID] = {
                 "$ref": f"#/components/headers/{_NAME}"
             }
-            if dialects.dialect_of(path) == dialects.DEFAULT and status[0] in "45":
+            dialect = dialects.dialect_of(path)
+            if dialect == dialects.DEFAULT and status[0] in "45":
                 _tell_media_type(response)
+            elif status == "4XX":
+                response["content"] = {_JSON: {"schema": {"anyOf": _REFUSALS[dialect]}}}
     return document
 
 
