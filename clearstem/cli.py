@@ -19,6 +19,7 @@ from rich.table import Table
 
 from clearstem import models
 from clearstem.cli_jobs import JobCommands
+from clearstem.cli_quotas import QuotaCommands
 from clearstem.cli_webhooks import WebhookCommands
 from clearstem.client import Client, DenoiseOptions, JobDocument, Unreachable
 from clearstem.denoisers import DENOISERS
@@ -375,6 +376,7 @@ def _told_errors() -> Iterator[None]:
 
 JobCommands(_console, told_errors=_told_errors).add_to(app)
 WebhookCommands(_console, told_errors=_told_errors).add_to(app)
+QuotaCommands(_console, told_errors=_told_errors, service=_service).add_to(app)
 
 
 def _fail(message: str) -> None:

@@ -15,6 +15,9 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
     │   │   └── UrlRefused
     │   ├── Unauthorized            401
     │   ├── InsufficientScope       403
+    │   ├── QuotaUsedUp             403
+    │   │   ├── MinutesUsedUp
+    │   │   └── StorageUsedUp
     │   ├── NotFound                404
     │   │   ├── JobNotFound
     │   │   ├── TrackNotFound
@@ -30,7 +33,10 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
     │   │   ├── PartsMissing
     │   │   └── KeyReused
     │   ├── TooLarge                413
+    │   ├── RangeOutside            416
     │   └── TooManyRequests         429
+    │       └── TooManyJobs
+    ├── NotOffered                  501   something this deployment has not
     ├── EngineUnavailable           503   a separator was asked for that is not there
     ├── Contention                  503   a record kept changing under a writer
     ├── IssuerUnavailable           503   tokens cannot be verified, for lack of keys
@@ -57,14 +63,19 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
             └── StorageUnavailable
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
 class ClearstemError(Exception):
-    """The root: its message is fit to be shown to the caller."""
+    """The root: its message is fit to be shown, `facts` tell the same as JSON values by name."""
 
     http_status: ClassVar[int] = 500
     state_name: ClassVar[str] = "Clearstem.Error"
+
+    def __init__(self, message: str, *, facts: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.facts = dict(facts or {})
 
 
 class RequestError(ClearstemError):
@@ -109,7 +120,8 @@ class TooLong(InvalidRequest):
 
     def __init__(self, *, duration_s: float, limit_s: float) -> None:
         super().__init__(
-            f"the recording lasts {duration_s / 60:.2f} minutes; the limit is {limit_s / 60:g}"
+            f"the recording lasts {duration_s / 60:.2f} minutes; the limit is {limit_s / 60:g}",
+            facts={"field": "duration_s", "value": duration_s, "accepted": {"maximum": limit_s}},
         )
         self.duration_s = duration_s
         self.limit_s = limit_s
@@ -129,6 +141,20 @@ class InsufficientScope(RequestError):
     """A caller who is known, and may not do this; the message names the scope it takes."""
 
     http_status = 403
+
+
+class QuotaUsedUp(RequestError):
+    """An owner beyond a quota that asking again does not mend; `facts` say which."""
+
+    http_status = 403
+
+
+class MinutesUsedUp(QuotaUsedUp):
+    """The month's minutes of audio do not suffice for the recording."""
+
+
+class StorageUsedUp(QuotaUsedUp):
+    """The bytes that may be stored do not suffice for the recording."""
 
 
 class NotFound(RequestError):
@@ -207,6 +233,16 @@ class TooLarge(RequestError):
     http_status = 413
 
 
+class RangeOutside(RequestError):
+    """Bytes asked for that lie behind a file's end, which is at `size_bytes`."""
+
+    http_status = 416
+
+    def __init__(self, *, size_bytes: int) -> None:
+        super().__init__(f"the track has {size_bytes} bytes", facts={"size_bytes": size_bytes})
+        self.size_bytes = size_bytes
+
+
 class TooManyRequests(RequestError):
     """A caller beyond his rate.
 
@@ -218,9 +254,21 @@ class TooManyRequests(RequestError):
 
     http_status = 429
 
-    def __init__(self, message: str, *, retry_after_s: int) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, *, retry_after_s: int, facts: Mapping[str, object] | None = None
+    ) -> None:
+        super().__init__(message, facts=facts)
         self.retry_after_s = retry_after_s
+
+
+class TooManyJobs(TooManyRequests):
+    """An owner with as many unfinished jobs as he may have."""
+
+
+class NotOffered(ClearstemError):
+    """Something that this deployment cannot do; the message says what can be done instead."""
+
+    http_status = 501
 
 
 class EngineUnavailable(ClearstemError):

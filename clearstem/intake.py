@@ -172,6 +172,7 @@ class Intake:
             source=self._timed(
                 self.source_of(upload.location, name=upload.file_name, recipe=options.recipe),
                 options=options,
+                owner=upload.owner,
             ),
             destination=Location(self.settings.tracks_bucket, f"jobs/{job_id}/"),
             options=options,
@@ -235,6 +236,8 @@ class Intake:
         JobExists
             The id is taken, and was not reserved for this request; nothing is
             started anew.
+        TooManyJobs, QuotaUsedUp
+            Nor is it where the owner's quota is used up.
         """
         job = self._queued(job_id, owner, source, destination, options, output_url)
         job = replace(job, callback_url=callback_url)
@@ -285,6 +288,7 @@ class Intake:
         source = self._timed(
             self.source_of(upload.location, name=upload.file_name, recipe=options.recipe),
             options=options,
+            owner=upload.owner,
         )
         nowhere = Location(self.settings.tracks_bucket, "")
         job = self._queued(self.new_id(), upload.owner, source, nowhere, options, None)
@@ -331,13 +335,14 @@ class Intake:
         retention = RetentionTable(self.jobs.client, self.jobs.table)
         return replace(terms, kept_hours=retention.owners_hours(owner))
 
-    def _timed(self, source: Source, *, options: Options) -> Source:
+    def _timed(self, source: Source, *, options: Options, owner: str) -> Source:
         """The source with what its header says it lasts, where its length matters."""
-        if not isinstance(options, DenoiseOptions) or options.max_duration_s is None:
+        limit_s = options.max_duration_s if isinstance(options, DenoiseOptions) else None
+        if limit_s is None and not self.jobs.quotas.of(owner).minutes_per_month:
             return source
         duration_s = stored_duration_s(self.store, source.location)
-        if duration_s is not None and duration_s > options.max_duration_s + _PADDING_S:
-            raise TooLong(duration_s=duration_s, limit_s=options.max_duration_s)
+        if duration_s and limit_s is not None and duration_s > limit_s + _PADDING_S:
+            raise TooLong(duration_s=duration_s, limit_s=limit_s)
         return replace(source, duration_s=duration_s)
 
     def _check_address(self, url: str | None, *, named: str) -> None:
@@ -361,7 +366,14 @@ class Intake:
             raise EmptyFile(f"{name} is empty (0 bytes)")
         if size_bytes > self.settings.max_upload_bytes:
             limit = self.settings.max_upload_bytes / media.MEBIBYTE
-            raise TooLarge(f"{name} has {size_bytes} bytes; the limit is {limit:g} MB")
+            raise TooLarge(
+                f"{name} has {size_bytes} bytes; the limit is {limit:g} MB",
+                facts={
+                    "field": "size_bytes",
+                    "value": size_bytes,
+                    "accepted": {"minimum": 1, "maximum": self.settings.max_upload_bytes},
+                },
+            )
 
     def _plan(self, location: Location, *, extension: str, size_bytes: int) -> PartPlan | None:
         if size_bytes <= SINGLE_PUT_BYTES:

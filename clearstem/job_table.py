@@ -8,7 +8,8 @@ late, repeated or reordered events meet them like any other.
 Key: ``JOB#<id>`` / ``JOB``. What a change makes besides is written in its own
 transaction: the ticket of a job that waits (`clearstem.tickets`), the entries
 of its log (`clearstem.job_events`), so that this has neither gap nor double,
-and what stands for its retention (`clearstem.retention`).
+what stands for its retention (`clearstem.retention`), and what its owner uses
+(`clearstem.quotas`).
 """
 
 import base64
@@ -25,9 +26,10 @@ from clearstem.errors import Contention, InvalidRequest, JobExists, JobNotFound
 from clearstem.job_events import JobEvent, logged
 from clearstem.job_filter import EVERY, JobFilter
 from clearstem.jobs import Job, JobState
+from clearstem.quotas import NO_LIMITS, Quota, Quotas
 from clearstem.records import Item, from_item, to_item
-from clearstem.retention import due_item, source_reference
-from clearstem.table_keys import EXPIRY, JOB, event_sort, job_key
+from clearstem.retention import FILES_LAST, due_item, source_reference
+from clearstem.table_keys import EXPIRY, FADING, JOB, event_sort, job_key
 from clearstem.tickets import Tickets
 
 if TYPE_CHECKING:
@@ -41,8 +43,10 @@ _NEW: Final = "attribute_not_exists(pk)"
 _UNCHANGED: Final = "version = :seen"
 
 # A record has three writers at the most (stage, canceller, settler), each
-# writing at most every second; eight lost races in a row mean a fault.
-_ATTEMPTS: Final = 8
+# writing at most every second. An owner's counters have as many as he submits
+# jobs side by side; waits of up to 0.6 s let some hundred of them by.
+_ATTEMPTS: Final = 12
+_LONGEST_WAIT_S: Final = 0.64
 
 # Why DynamoDB cancels a transaction whose writer lost a race; any other reason
 # is a fault, and met again at every attempt.
@@ -67,10 +71,22 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class JobTable:
-    """The table's jobs; methods raise what botocore raises when AWS does not answer."""
+    """The table's jobs; methods raise what botocore raises when AWS does not answer.
+
+    Attributes
+    ----------
+    quota : Quota
+        Of owners who have none of their own.
+    """
 
     client: "DynamoDBClient"
     table: str
+    quota: Quota = NO_LIMITS
+
+    @property
+    def quotas(self) -> Quotas:
+        """What owners use, and may use."""
+        return Quotas(self.client, self.table, self.quota)
 
     def create(self, job: Job) -> Job:
         """Store a new job with the next ticket of its queue.
@@ -79,6 +95,8 @@ class JobTable:
         ------
         JobExists
             A job of this id is stored already; it is left as it is.
+        TooManyJobs, QuotaUsedUp
+            Its owner has used up what he may.
         """
         ticketed = replace(job, ticket=self._tickets.issue(job.recipe_name, job.owner))
         ticketed, events = logged(None, ticketed)
@@ -90,6 +108,7 @@ class JobTable:
             if self.get_many([job.job_id]):
                 # The number is lost; nobody counts numbers, only tickets.
                 raise JobExists(f"Job {job.job_id} exists already")
+            self.quotas.check(None, job)
             _back_off(attempt)
         raise Contention(f"job {job.job_id} was written to under {_ATTEMPTS} attempts to make it")
 
@@ -114,6 +133,8 @@ class JobTable:
         ------
         JobNotFound, IllegalTransition
             From the read, from the transition.
+        TooManyJobs, QuotaUsedUp
+            The job enters the queue again, and its owner has used up what he may.
         Contention
             Another writer won every one of the attempts.
         """
@@ -127,6 +148,8 @@ class JobTable:
             changed, events = logged(seen, replace(changed, version=seen.version + 1))
             if self._replaced(seen, changed, events):
                 return changed
+            if _waits(changed) and not _waits(seen) and self.get(job_id) == seen:
+                self.quotas.check(seen, changed)
             _back_off(attempt)
         raise Contention(f"job {job_id} changed under {_ATTEMPTS} attempts to write it")
 
@@ -279,7 +302,10 @@ class JobTable:
             parts.append(self._tickets.given_back(seen))
         if changed.expires_at != (seen.expires_at if seen else None):
             parts.append(self._expiry(changed))
-        return parts
+        if seen is None:
+            fading = due_item(changed, sort=FADING, at=changed.created_at + FILES_LAST)
+            parts.append(self._put(Item=fading))
+        return parts + self.quotas.parts(seen, changed)
 
     def _expiry(self, job: Job) -> Any:
         """What has the job found when its time is over; nothing where it has no end."""
@@ -317,7 +343,8 @@ class JobTable:
 
 
 def _back_off(attempt: int) -> None:
-    time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311  # spreads writers
+    longest_s = min(0.01 * 2**attempt, _LONGEST_WAIT_S)
+    time.sleep(random.uniform(0, longest_s))  # noqa: S311  # spreads writers
 
 
 def _key(job_id: str) -> Item:

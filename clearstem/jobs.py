@@ -114,6 +114,8 @@ class Job:
     source_token : str
         The same as `download_token`, of the recording that was handed in: who
         is given the result is not given that.
+    counted : bool
+        Whether its owner's counters know of it; jobs older than them are not told.
     """
 
     job_id: str
@@ -145,6 +147,7 @@ class Job:
     expires_at: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     source_token: str = ""
+    counted: bool = False
 
     @property
     def recipe(self) -> Recipe:
@@ -397,4 +400,5 @@ def queued_job(
         source_token=source_token,
         output_url=output_url,
         callback_url=callback_url,
+        counted=True,
     )

@@ -29,6 +29,29 @@ _KEPT: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a caller has left after a call, or was refused for.
+
+    Attributes
+    ----------
+    quota, window_s : int
+        Tokens of a full bucket, and the seconds in which an empty one fills.
+    remaining : int
+        Tokens that are left.
+    reset_s : int
+        Seconds after which all are there again.
+    wait_s : int
+        0: the call may go on; else the seconds after which the next one may.
+    """
+
+    quota: int
+    window_s: int
+    remaining: int
+    reset_s: int
+    wait_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class RateLimits:
     """The owners' token buckets.
 
@@ -53,44 +76,69 @@ class RateLimits:
         TooManyRequests
             It has none; the error says when it will have one.
         """
+        allowance = self.count(owner, at=at)
+        if allowance is not None and allowance.wait_s:
+            raise self.refusal(allowance, at=at)
+
+    def refusal(self, allowance: Allowance, *, at: datetime) -> TooManyRequests:
+        """The error for a call that found no token."""
+        return TooManyRequests(
+            f"more than {self.per_s:g} requests a second; try again in {allowance.wait_s} s",
+            retry_after_s=allowance.wait_s,
+            facts={
+                "limit": "requests_per_s",
+                "value": self.per_s,
+                "resets_at": (at + timedelta(seconds=allowance.wait_s)).isoformat(),
+            },
+        )
+
+    def count(self, owner: str, *, at: datetime) -> Allowance | None:
+        """Take a token if there is one, and tell what is left; None where there is no limit."""
         if self.per_s <= 0:
-            return
+            return None
         token_us = math.ceil(_MICROSECONDS / self.per_s)
         now = round(at.timestamp() * _MICROSECONDS)
         latest = now + (self.burst - 1) * token_us
         expiry = int((at + _KEPT).timestamp()) + math.ceil(self.burst / self.per_s)
         start = {":next": now + token_us, ":now": now, ":ttl": expiry}
-        seen = self._moved(owner, "SET full_at = :next, #ttl = :ttl", _FULL, start)
-        if seen is None:
-            return
-        if seen <= latest:
+        taken, seen = self._moved(owner, "SET full_at = :next, #ttl = :ttl", _FULL, start)
+        if not taken and seen <= latest:
             further = {":token": token_us, ":now": now, ":latest": latest, ":ttl": expiry}
             move = "SET full_at = full_at + :token, #ttl = :ttl"
-            seen = self._moved(owner, move, _HAS_TOKEN, further)
-            if seen is None:
-                return
-        wait_s = max(1, math.ceil((seen - latest) / _MICROSECONDS))
-        raise TooManyRequests(
-            f"more than {self.per_s:g} requests a second; try again in {wait_s} s",
-            retry_after_s=wait_s,
+            taken, seen = self._moved(owner, move, _HAS_TOKEN, further)
+        wait_s = 0 if taken else max(1, math.ceil((seen - latest) / _MICROSECONDS))
+        return self._allowance(seen - now, token_us=token_us, wait_s=wait_s)
+
+    def _allowance(self, filling_us: int, *, token_us: int, wait_s: int) -> Allowance:
+        """What is left of a bucket that is full again after so many microseconds."""
+        used = math.ceil(filling_us / token_us)
+        return Allowance(
+            quota=self.burst,
+            window_s=math.ceil(self.burst * token_us / _MICROSECONDS),
+            remaining=0 if wait_s else max(0, self.burst - used),
+            reset_s=max(0, math.ceil(filling_us / _MICROSECONDS)),
+            wait_s=wait_s,
         )
 
-    def _moved(self, owner: str, update: str, condition: str, values: dict[str, int]) -> int | None:
-        """None where the bucket was changed; else what stood in it, in the way of the condition."""
+    def _moved(
+        self, owner: str, update: str, condition: str, values: dict[str, int]
+    ) -> tuple[bool, int]:
+        """Whether the bucket was changed, and when it is full again as it stands now."""
         numbers: Any = {name: {"N": str(value)} for name, value in values.items()}
         try:
-            self.client.update_item(
+            answer = self.client.update_item(
                 TableName=self.table,
                 Key={"pk": {"S": f"RATE#{owner}"}, "sk": {"S": "RATE"}},
                 UpdateExpression=update,
                 ConditionExpression=condition,
                 ExpressionAttributeNames={"#ttl": "ttl"},
                 ExpressionAttributeValues=numbers,
+                ReturnValues="UPDATED_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except self.client.exceptions.ConditionalCheckFailedException as exc:
             item: Any = exc.response.get("Item", {})
             # Absent: it expired between two writes. Then it is full, and whoever
             # is refused for that asks again a second later.
-            return int(item["full_at"]["N"]) if "full_at" in item else 0
-        return None
+            return False, int(item["full_at"]["N"]) if "full_at" in item else 0
+        return True, int(answer["Attributes"]["full_at"]["N"])

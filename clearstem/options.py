@@ -4,7 +4,7 @@ Pure; a dialect names the fields, and here is what they mean and may hold.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Final
@@ -107,15 +107,16 @@ class SeparateOptions:
 
     def __post_init__(self) -> None:
         if self.output_format not in SEPARATE_OUTPUTS:
-            raise InvalidOption(
-                f"format {self.output_format!r} is not one of {', '.join(SEPARATE_OUTPUTS)}"
-            )
+            raise _is_none_of("format", self.output_format, SEPARATE_OUTPUTS)
         _check_range("target_lufs", self.target_lufs, TARGET_LUFS_RANGE, unit=" LUFS")
         _check_range("ceiling_dbtp", self.ceiling_dbtp, CEILING_DBTP_RANGE, unit=" dBTP")
         _check_range("hpss_margin", self.hpss_margin, HPSS_MARGIN_RANGE, unit="")
         _check_range("hpss_kernel", self.hpss_kernel, HPSS_KERNEL_RANGE, unit=" frames")
         if self.hpss_kernel % 2 == 0:
-            raise InvalidOption(f"hpss_kernel {self.hpss_kernel} is even; it must be odd")
+            raise InvalidOption(
+                f"hpss_kernel {self.hpss_kernel} is even; it must be odd",
+                facts={"field": "hpss_kernel", "value": self.hpss_kernel},
+            )
 
     @property
     def tracks(self) -> tuple[str, ...]:
@@ -152,10 +153,7 @@ class DenoiseOptions:
 
     def __post_init__(self) -> None:
         if self.output_extension not in (None, *DENOISE_OUTPUTS):
-            raise InvalidOption(
-                f"output extension {self.output_extension!r} is not one of "
-                f"{', '.join(DENOISE_OUTPUTS)}"
-            )
+            raise _is_none_of("output extension", self.output_extension, DENOISE_OUTPUTS)
         _check_range("noise reduction amount", self.strength, STRENGTH_RANGE, unit="%")
         if self.auto_level_lufs is not None:
             _check_range("volume", self.auto_level_lufs, TARGET_LUFS_RANGE, unit=" LUFS")
@@ -173,7 +171,21 @@ Options = SeparateOptions | DenoiseOptions
 def _check_range(name: str, value: float, bounds: tuple[float, float], *, unit: str) -> None:
     low, high = bounds
     if not math.isfinite(value) or not low <= value <= high:
-        raise InvalidOption(f"{name} {value:g} is outside {low:g} to {high:g}{unit}")
+        shown = value if math.isfinite(value) else str(value)  # JSON has no other numbers
+        raise InvalidOption(
+            f"{name} {value:g} is outside {low:g} to {high:g}{unit}",
+            facts={"field": name, "value": shown, "accepted": {"minimum": low, "maximum": high}},
+        )
+
+
+def _is_none_of(name: str, value: object, known: Iterable[str]) -> InvalidOption:
+    """The refusal of a value that is none of those there are."""
+    choices = list(known)
+    shown = value[:80] if isinstance(value, str) else value
+    return InvalidOption(
+        f"{name} {shown!r} is not one of {', '.join(choices)}",
+        facts={"field": name, "value": shown, "accepted": {"one_of": choices}},
+    )
 
 
 _Given = str | float
@@ -182,7 +194,7 @@ _Given = str | float
 def recipe_named(name: str) -> Recipe:
     """The recipe of that name; `InvalidOption` if there is none."""
     if name not in RECIPES:
-        raise InvalidOption(f"recipe {name[:40]!r} is not one of {', '.join(RECIPES)}")
+        raise _is_none_of("recipe", name, RECIPES)
     return RECIPES[name]
 
 
@@ -237,20 +249,25 @@ def _number(name: str, value: _Given) -> float:
     try:
         return float(str(value))
     except ValueError as exc:
-        raise InvalidOption(f"{name} {value!r} is not a number") from exc
+        raise InvalidOption(
+            f"{name} {value!r} is not a number", facts={"field": name, "value": value}
+        ) from exc
 
 
 def _whole(name: str, value: _Given) -> int:
     number = _number(name, value)
     if not number.is_integer():
-        raise InvalidOption(f"{name} {value!r} is not a whole number")
+        shown = number if math.isfinite(number) else str(number)
+        raise InvalidOption(
+            f"{name} {value!r} is not a whole number", facts={"field": name, "value": shown}
+        )
     return int(number)
 
 
 def _switch(name: str, value: _Given) -> bool:
     text = str(value).lower()
     if text not in _SWITCHES:
-        raise InvalidOption(f"{name} {value!r} is not one of {', '.join(_SWITCHES)}")
+        raise _is_none_of(name, value, _SWITCHES)
     return _SWITCHES[text]
 
 
@@ -259,7 +276,7 @@ def _one_of(kind: type[StrEnum]) -> Callable[[str, _Given], StrEnum]:
         try:
             return kind(str(value))
         except ValueError as exc:
-            raise InvalidOption(f"{name} {value!r} is not one of {', '.join(kind)}") from exc
+            raise _is_none_of(name, value, kind) from exc
 
     return read
 

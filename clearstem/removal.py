@@ -19,11 +19,14 @@ from clearstem.jobs import Job
 from clearstem.recipes import work_prefix
 from clearstem.retention import Due, Receipt, RetentionTable
 from clearstem.settings import Settings
-from clearstem.table_keys import AFTERMATH, EXPIRY
+from clearstem.table_keys import AFTERMATH, EXPIRY, FADING
 from clearstem.track_store import TrackStore
+from clearstem.usage import usage_of
 
 # A stage that is stopped has 30 s to end, on AWS and on one machine.
 _AFTERMATH: Final = timedelta(minutes=5)
+# Buckets' rules are carried out once a day.
+_LOOKED_AGAIN: Final = timedelta(days=1)
 # Each lost race is one of an owner against himself.
 _ATTEMPTS: Final = 8
 
@@ -124,6 +127,8 @@ class Removal:
     def _meet(self, due: Due, *, sort: str) -> None:
         if sort == EXPIRY:
             self._expire(due)
+        elif sort == FADING:
+            self._fade(due)
         elif sort == AFTERMATH:
             self._erase(due)
             if self.retention.receipt(due.job_id) is not None:
@@ -137,6 +142,20 @@ class Removal:
             return
         if job.expires_at is not None and job.expires_at <= self.now():
             self.delete(due.job_id)
+
+    def _fade(self, due: Due) -> None:
+        """Note that a job's files are gone, where its buckets' rules took them away.
+
+        They count as stored until then. Where they are still there, as on one
+        machine, whose disk has no such rules, they are looked for again later.
+        """
+        if self._listed(due.destination) or self._listed(due.source, exactly=True):
+            self.retention.put_off(due, sort=FADING, at=self.now() + _LOOKED_AGAIN)
+            return
+        try:
+            self.delete_results(due.job_id)
+        except JobNotFound:
+            return
 
     def _end(self, job_id: str) -> None:
         if self.jobs.get(job_id).state.is_final:
@@ -195,4 +214,5 @@ class Removal:
             size_bytes=erased.size_bytes,
             source_kept=erased.source_kept,
             record_kept=record_kept,
+            audio_ms=usage_of(job).audio_ms,
         )

@@ -7,17 +7,19 @@ the time in the place of the last change: one query finds what is due.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from clearstem.facts import Location
 from clearstem.jobs import Job, JobState
+from clearstem.quotas import Quotas
 from clearstem.records import Item, from_item, to_item
 from clearstem.table_keys import (
     AFTERMATH,
     EVENT,
     EXPIRY,
+    FADING,
     JOB,
     RETENTION,
     TOMBSTONE,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _DUE: Final = "DUE"
+# After that the buckets' rules take files away, on AWS (`infra.storage`).
+FILES_LAST: Final = timedelta(days=30)
 # As long as Step Functions keeps the names of executions, and nobody asks later.
 _TOMBSTONE_LASTS: Final = timedelta(days=90)
 _BATCH: Final = 25  # BatchWriteItem takes that many
@@ -54,6 +58,8 @@ class Receipt:
         Whether the recording stays, since other jobs work on it.
     record_kept : bool
         Whether only the files were deleted.
+    audio_ms : int
+        What the job counts for in the month of its submission, in milliseconds.
     """
 
     job_id: str
@@ -66,6 +72,7 @@ class Receipt:
     size_bytes: int
     source_kept: bool
     record_kept: bool
+    audio_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +147,11 @@ class RetentionTable:
             "ExpressionAttributeValues": {":seen": {"N": str(job.version)}},
         }
         stone: Any = {"TableName": self.table, "Item": to_item(receipt, **keys, ttl=expiry)}
+        used = Quotas(self.client, self.table).parts(job, None)
         try:
-            self.client.transact_write_items(TransactItems=[{"Delete": record}, {"Put": stone}])
+            self.client.transact_write_items(
+                TransactItems=[{"Delete": record}, {"Put": stone}, *used]
+            )
         except self.client.exceptions.TransactionCanceledException:
             return False
         return True
@@ -157,7 +167,7 @@ class RetentionTable:
         """Delete the log of a job whose record is gone, and what it was expected by."""
         partition = job_key(due.job_id)
         keys = [_key(partition, sort) for sort in self._sorts(partition, beginning=EVENT)]
-        keys.append(_key(partition, EXPIRY))
+        keys += [_key(partition, sort) for sort in (EXPIRY, FADING)]
         for first in range(0, len(keys), _BATCH):
             asked: Any = {
                 self.table: [
@@ -172,6 +182,12 @@ class RetentionTable:
         partition = source_key(due.source)
         self.client.delete_item(TableName=self.table, Key=_key(partition, job_key(due.job_id)))
         return next(self._sorts(partition, beginning=job_key("")), None) is not None
+
+    def put_off(self, due: Due, *, sort: str, at: datetime) -> None:
+        """Have a job looked at later than it was due."""
+        later = replace(due, updated_at=at)
+        item = to_item(later, pk=job_key(due.job_id), sk=sort, open=_DUE)
+        self.client.put_item(TableName=self.table, Item=item)
 
     def remind(self, job: Job, *, at: datetime) -> Due:
         """Have a job looked at once more after its files were deleted."""

@@ -26,6 +26,7 @@ from clearstem.intake import Intake
 from clearstem.job_log import JobLog
 from clearstem.job_table import JobTable
 from clearstem.limits import RateLimits
+from clearstem.quotas import Quota
 from clearstem.recipes import DENOISE, SEPARATE
 from clearstem.removal import Removal
 from clearstem.reporting import StageReporter
@@ -48,6 +49,14 @@ _CONFIG: Final = Config(
     retries={"mode": "standard", "max_attempts": 4},
     max_pool_connections=50,
 )
+
+
+def _quota(settings: Settings) -> Quota:
+    return Quota(
+        unfinished_jobs=settings.quota_unfinished_jobs,
+        minutes_per_month=settings.quota_minutes_per_month,
+        stored_bytes=settings.quota_stored_bytes,
+    )
 
 
 def utc_now() -> datetime:
@@ -114,7 +123,7 @@ class Service:
         }
         return cls(
             settings=settings,
-            jobs=JobTable(*table),
+            jobs=JobTable(*table, quota=_quota(settings)),
             uploads=UploadTable(*table),
             connections=ConnectionTable(*table),
             accounts=Accounts(*table),
@@ -225,6 +234,12 @@ class Service:
     def limits(self) -> RateLimits:
         """How often each owner may call."""
         per_s, burst = self.settings.rate_per_s, self.settings.rate_burst
+        return RateLimits(self.jobs.client, self.jobs.table, per_s=per_s, burst=burst)
+
+    @property
+    def keyless_limits(self) -> RateLimits:
+        """How often each network address may call without a key."""
+        per_s, burst = self.settings.keyless_rate_per_s, self.settings.keyless_rate_burst
         return RateLimits(self.jobs.client, self.jobs.table, per_s=per_s, burst=burst)
 
     @property

@@ -72,6 +72,14 @@ class Settings:
         Requests per second that an owner may make in the long run; 0 sets no limit.
     rate_burst : int
         Requests that he may make at once, 1 or more.
+    keyless_rate_per_s, keyless_rate_burst : float, int
+        The same of each network address that calls without a key.
+    quota_unfinished_jobs, quota_stored_bytes : int
+        Of each owner, if he has no limits of his own: see `clearstem.quotas.Quota`.
+    quota_minutes_per_month : float
+        The same; 0 sets no limit.
+    edge_secret : str
+        What the distribution in front proves itself by; empty: none is believed.
     """
 
     table: str
@@ -107,6 +115,12 @@ class Settings:
     oidc_leeway_s: float = 60.0
     rate_per_s: float = 0.0
     rate_burst: int = 200
+    keyless_rate_per_s: float = 0.0
+    keyless_rate_burst: int = 20
+    quota_unfinished_jobs: int = 0
+    quota_minutes_per_month: float = 0.0
+    quota_stored_bytes: int = 0
+    edge_secret: str = ""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -150,6 +164,12 @@ class Settings:
             oidc_leeway_s=float(env.get("CLEARSTEM_OIDC_LEEWAY_S") or 60.0),
             rate_per_s=float(env.get("CLEARSTEM_RATE_PER_S") or 0.0),
             rate_burst=int(env.get("CLEARSTEM_RATE_BURST") or 200),
+            keyless_rate_per_s=float(env.get("CLEARSTEM_KEYLESS_RATE_PER_S") or 0.0),
+            keyless_rate_burst=int(env.get("CLEARSTEM_KEYLESS_RATE_BURST") or 20),
+            quota_unfinished_jobs=int(env.get("CLEARSTEM_QUOTA_UNFINISHED_JOBS") or 0),
+            quota_minutes_per_month=float(env.get("CLEARSTEM_QUOTA_MINUTES_PER_MONTH") or 0.0),
+            quota_stored_bytes=int(env.get("CLEARSTEM_QUOTA_STORED_BYTES") or 0),
+            edge_secret=env.get("CLEARSTEM_EDGE_SECRET", ""),
         )
 
 

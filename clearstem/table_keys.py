@@ -12,7 +12,11 @@ EVENT: Final = "EVENT#"
 TOMBSTONE: Final = "TOMBSTONE"
 EXPIRY: Final = "DUE#EXPIRY"
 AFTERMATH: Final = "DUE#AFTERMATH"
+FADING: Final = "DUE#FADING"
 RETENTION: Final = "RETENTION"
+QUOTA: Final = "QUOTA"
+USAGE: Final = "USAGE"
+MINUTES: Final = "MINUTES#"
 
 
 def job_key(job_id: str) -> str:

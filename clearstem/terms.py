@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from math import isfinite
 from typing import Final
 
 from clearstem.errors import InvalidOption
@@ -46,7 +47,12 @@ class Terms:
         low, high = KEPT_HOURS
         if self.kept_hours is not None and not low <= self.kept_hours <= high:
             raise InvalidOption(
-                f"retention of {self.kept_hours:g} hours is outside {low:g} to {high:g}"
+                f"retention of {self.kept_hours:g} hours is outside {low:g} to {high:g}",
+                facts={
+                    "field": "retention_hours",
+                    "value": self.kept_hours if isfinite(self.kept_hours) else str(self.kept_hours),
+                    "accepted": {"minimum": low, "maximum": high},
+                },
             )
 
     def of(self, job: Job, *, at: datetime) -> Job:

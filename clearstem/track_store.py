@@ -254,7 +254,10 @@ class ObjectWriter:
         """
         self.size_bytes += len(data)
         if self.size_bytes > self._max_bytes:
-            raise TooLarge(f"File is larger than the limit of {self._max_bytes / MEBIBYTE:g} MB")
+            raise TooLarge(
+                f"File is larger than the limit of {self._max_bytes / MEBIBYTE:g} MB",
+                facts={"field": "size_bytes", "accepted": {"maximum": self._max_bytes}},
+            )
         self.head = (self.head + data[:HEAD_BYTES])[:HEAD_BYTES]
         self._digest.update(data)
         self._buffer += data

@@ -7,6 +7,7 @@ waiting for storage must not keep a poll of a job's status waiting.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
@@ -20,7 +21,10 @@ _TRANSFERS: Final = 32
 
 
 class Blocking:
-    """Two pools of threads; they start as they are needed."""
+    """Two pools of threads; they start as they are needed.
+
+    What runs in them has the caller's context: its log lines carry the request's id.
+    """
 
     def __init__(self) -> None:
         self._calls = ThreadPoolExecutor(_CALLS, thread_name_prefix="call")
@@ -30,14 +34,14 @@ class Blocking:
         self, function: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs
     ) -> Result:
         """Run a short call in a thread and return what it returns."""
-        task = partial(function, *args, **kwargs)
+        task = partial(copy_context().run, function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._calls, task)
 
     async def transfer(
         self, function: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs
     ) -> Result:
         """Run a call that moves bytes in a thread and return what it returns."""
-        task = partial(function, *args, **kwargs)
+        task = partial(copy_context().run, function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._transfers, task)
 
     async def opened(self, source: Iterator[bytes]) -> AsyncIterator[bytes]:

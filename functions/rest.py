@@ -4,31 +4,25 @@ The local edge serves `create_app` by uvicorn; on AWS, API Gateway calls
 `handler`, and Mangum turns its events into the same requests.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse
 from mangum import Mangum
-from starlette.requests import ClientDisconnect
 
-from clearstem.errors import (
-    ClearstemError,
-    Contention,
-    InvalidRequest,
-    KeyReused,
-    TooManyRequests,
-)
 from clearstem.service import Service
-from functions import dialects, wiring
+from functions import answers, wiring
 from functions.blocking import Blocking
+from functions.description import describe
 from functions.dialects import pipeline
+from functions.envelope import REQUEST_ID, Envelope
 from functions.event_stream import JobFeed
 from functions.idempotency import REPLAYED, Idempotent
 from functions.job_reads import JobReads
@@ -37,14 +31,30 @@ from functions.routes import audo as audo_routes
 from functions.routes import downloads, examples, jobs, originals, submissions
 from functions.routes import munsit as munsit_routes
 from functions.routes import pipeline as pipeline_routes
+from functions.routes import problems as problem_routes
 from functions.routes import tickets as ticket_routes
 from functions.routes import uploads as upload_routes
 from functions.routes import webhooks as webhook_routes
-from functions.telemetry import Event, count, entry_point, logger
+from functions.security import page_policy
+from functions.telemetry import Event, count, entry_point
 
 _CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
 
-_FAULT: Final = "Internal server error"
+# Where Swagger UI's files come from where this host has none.
+_DOCS_CDN: Final = "https://cdn.jsdelivr.net"
+# What a page of another origin may read of an answer's headers.
+_EXPOSED: Final = (
+    "Content-Disposition",
+    "Content-Range",
+    "ETag",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    REQUEST_ID,
+    "X-Upload-Id",
+    REPLAYED,
+)
 _SUBMITTING: Final = (
     ("POST", "/process"),
     ("POST", "/jobs"),
@@ -67,12 +77,16 @@ parameter `ticket`; it is good once, for a minute.
 with the same key gets the same answer and does nothing again; another request with that key, or one
 that comes while the first is still under way, is a 409.
 
-**Errors** have the body `{"detail": "…"}`. All routes of the API allow calls from other origins as
-the deployment decides.
+**Errors** are problem details (RFC 9457, `application/problem+json`); `detail` says what is wrong,
+`type` leads to what that kind of error means. The Audo and Munsit routes keep the errors of their
+published APIs. Every answer has an `X-Request-Id`, by which the service's logs know it. All routes
+allow calls from other origins as the deployment decides.
 """
 
 
-def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
+def create_app(
+    service: Service, *, docs_assets: str | None = None, adapted: bool = False
+) -> FastAPI:
     """The application over a given core.
 
     Parameters
@@ -80,6 +94,8 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
     docs_assets : str or None
         Where this host serves Swagger UI's two files, relative to ``/docs``;
         None: the page loads them from their CDN.
+    adapted : bool
+        Whether only the Lambda Web Adapter can reach the server of the application.
     """
     app = FastAPI(
         title="clearstem",
@@ -89,7 +105,7 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
         # Relative, since API Gateway puts the stage's name before every path.
         servers=[{"url": ".", "description": "this deployment"}],
         # Also keeps FastAPI from describing a 422 that this dialect never gives.
-        responses={"4XX": examples.problem("…", description="Refused; `detail` says why")},
+        responses={"4XX": examples.problem(400, "…", description="Refused; `detail` says why")},
         docs_url=None,
         redoc_url=None,
     )
@@ -107,29 +123,29 @@ def create_app(service: Service, *, docs_assets: str | None = None) -> FastAPI:
     app.include_router(originals.router)
     app.include_router(webhook_routes.router)
     app.include_router(ticket_routes.router)
-    app.add_api_route("/", _console, include_in_schema=False)
+    app.include_router(problem_routes.router)
+    storage = _origin(service.store.client.meta.endpoint_url)
+    app.add_api_route("/", _console_route(storage), include_in_schema=False)
     app.add_api_route("/docs", _docs_route(docs_assets), include_in_schema=False)
-    app.add_exception_handler(ClearstemError, _problem)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_exception_handler(Exception, _fault)
-    app.add_middleware(Idempotent, problem=_problem)
+    describe(app)
+    _wrap(app, origins=service.settings.cors_origins, adapted=adapted)
+    return app
+
+
+def _wrap(app: FastAPI, *, origins: Collection[str], adapted: bool) -> None:
+    """Put around the routes what every answer has; the last that is added stands outermost."""
+    answers.add_handlers(app)
+    app.add_middleware(Idempotent, problem=answers.told)
+    app.add_middleware(answers.Faults)
     app.add_middleware(
         CORSMiddleware,
-        allow_origins=list(service.settings.cors_origins),
+        allow_origins=list(origins),
         allow_methods=["*"],
         allow_headers=["*"],
-        expose_headers=[
-            "Content-Disposition",
-            "Content-Range",
-            "ETag",
-            "Retry-After",
-            "X-Upload-Id",
-            REPLAYED,
-        ],
+        expose_headers=_EXPOSED,
     )
+    app.add_middleware(Envelope, adapted=adapted)
     app.add_middleware(Lingering)
-    return app
 
 
 @entry_point
@@ -147,56 +163,37 @@ def _gateway() -> Mangum:
     return Mangum(create_app(wiring.service()), lifespan="off")
 
 
-async def _console() -> HTMLResponse:
-    return HTMLResponse(_page())
+def _console_route(storage: str) -> Callable[[], Awaitable[HTMLResponse]]:
+    async def console() -> HTMLResponse:
+        return _page(_console(), storage=[storage])
+
+    return console
 
 
 @cache
-def _page() -> str:
+def _console() -> str:
     return _CONSOLE.read_text(encoding="utf-8")
+
+
+def _page(page: str, **allowed: Collection[str]) -> HTMLResponse:
+    policy = page_policy(page, **allowed)
+    return HTMLResponse(page, headers={"Content-Security-Policy": policy})
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _docs_route(assets: str | None) -> Callable[[], Awaitable[HTMLResponse]]:
     local: dict[str, Any] = {"swagger_favicon_url": "data:,"}
+    loaded_from = ("'self'",) if assets is not None else ("'self'", _DOCS_CDN)
     if assets is not None:
         local["swagger_js_url"] = f"{assets}/swagger-ui-bundle.js"
         local["swagger_css_url"] = f"{assets}/swagger-ui.css"
 
     async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(openapi_url="openapi.json", title="clearstem", **local)
+        page = get_swagger_ui_html(openapi_url="openapi.json", title="clearstem", **local)
+        return _page(bytes(page.body).decode(), storage=(), assets=loaded_from)
 
     return docs
-
-
-async def _problem(request: Request, error: Exception) -> Response:
-    """An error in the words of the dialect that was spoken to."""
-    known = error if isinstance(error, ClearstemError) else ClearstemError(_FAULT)
-    status, body = dialects.PROBLEMS[dialects.dialect_of(request.url.path)](known)
-    wait_s = _retry_after_s(known)
-    headers = None if wait_s is None else {"Retry-After": str(wait_s)}
-    return JSONResponse(dict(body), status_code=status, headers=headers)
-
-
-def _retry_after_s(error: ClearstemError) -> int | None:
-    if isinstance(error, TooManyRequests | KeyReused):
-        return error.retry_after_s
-    return 1 if isinstance(error, Contention) else None
-
-
-async def _invalid(request: Request, error: Exception) -> Response:
-    """The first thing wrong, in one sentence, never a list."""
-    if not isinstance(error, RequestValidationError):
-        raise error
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
-    return await _problem(request, InvalidRequest(f"{where or 'body'}: {first['msg']}"))
-
-
-async def _gone(_: Request, __: Exception) -> Response:
-    """The client left while it was sending: nobody reads this answer."""
-    return Response(status_code=400)
-
-
-async def _fault(request: Request, error: Exception) -> Response:
-    logger().error("request failed", path=request.url.path, exc_info=error)
-    return await _problem(request, error)

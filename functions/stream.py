@@ -10,37 +10,12 @@ nothing but the adapter reaches the server, it is believed; it has to be, since
 a ticket that the authorizer took is used up.
 """
 
-import json
-from typing import Final
-
 from fastapi import FastAPI
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from functions import wiring
 from functions.rest import create_app
 
-_CONTEXT_HEADER: Final = "x-amzn-request-context"
-
 
 def app() -> FastAPI:
     """The application; uvicorn calls this once per process."""
-    served = create_app(wiring.service())
-    served.add_middleware(BehindAdapter)
-    return served
-
-
-class BehindAdapter:
-    """ASGI middleware that gives a request the context of its event, as Mangum does."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        told = Headers(scope=scope).get(_CONTEXT_HEADER) if scope["type"] == "http" else None
-        if told is not None:
-            # Not one of API Gateway, as the adapter's own look at /health: null.
-            context = json.loads(told) or {}
-            scope = {**scope, "aws.event": {"requestContext": context}}
-        await self._app(scope, receive, send)
+    return create_app(wiring.service(), adapted=True)

@@ -5,7 +5,8 @@ made: here they are made by the first event, not by an import. Neither events
 nor answers are recorded, since they carry keys, signed URLs and recordings.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, wraps
 from typing import Any, Final, TypeVar
@@ -15,6 +16,13 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 _NAMESPACE: Final = "clearstem"
+# What an event is known by elsewhere: both gateways' requests, EventBridge's events, S3's
+# notifications, records of the table's stream.
+_CORRELATION: Final = (
+    "requestContext.requestId || id || "
+    'Records[0].responseElements."x-amz-request-id" || Records[0].eventID'
+)
+_KEY: Final = "correlation_id"
 
 Event = dict[str, Any]
 Answer = TypeVar("Answer")
@@ -29,6 +37,20 @@ def logger() -> Logger:
 @cache
 def _metrics() -> Metrics:
     return Metrics(namespace=_NAMESPACE)
+
+
+@contextmanager
+def correlate(request_id: str) -> Iterator[None]:
+    """Have every line that is logged for a request carry its id.
+
+    The logger's own keys are the process's; these are the context's, as requests
+    are served side by side.
+    """
+    logger().thread_safe_append_keys(**{_KEY: request_id})
+    try:
+        yield
+    finally:
+        logger().thread_safe_remove_keys([_KEY])
 
 
 def count(metric: str, value: float = 1) -> None:
@@ -73,7 +95,7 @@ def entry_point(
     def decorated() -> Callable[[Event, LambdaContext], Answer]:
         traced = Tracer().capture_lambda_handler(_flushing(handle), capture_response=False)
         ready: Callable[[Event, LambdaContext], Answer] = logger().inject_lambda_context(
-            traced, clear_state=True
+            traced, clear_state=True, correlation_id_path=_CORRELATION
         )
         return ready
 

@@ -19,30 +19,18 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+import functions
+from functions import security
 from infra.options import Options
 from infra.storage import CLOSED
 
 _FUNCTION: Final = Path(__file__).with_name("edge_function.js")
-_HSTS: Final = cdk.Duration.days(730)
+_HSTS: Final = cdk.Duration.seconds(security.HSTS_S)
 # What CloudFront waits for a byte; event streams say something every 15 s.
 _ORIGIN_WAIT: Final = cdk.Duration.seconds(60)
-# The console is one page: its scripts and styles are its own. It sends to and
-# plays from storage by presigned links.
+_CONSOLE: Final = Path(functions.__file__).parent / "console" / "index.html"
+# Presigned links of whatever region.
 _STORAGE: Final = "https://*.amazonaws.com"
-_CONSOLE_POLICY: Final = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self' 'unsafe-inline'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data: blob:",
-        "font-src 'self'",
-        f"connect-src 'self' wss: {_STORAGE}",
-        f"media-src 'self' blob: {_STORAGE}",
-        "base-uri 'none'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-    )
-)
 
 
 class Edge(Construct):
@@ -163,7 +151,7 @@ class Edge(Construct):
         return cloudfront.BehaviorOptions(
             origin=origins.S3BucketOrigin.with_origin_access_control(self.console),
             cache_policy=cloudfront.CachePolicy.CACHING_OPTIMIZED,
-            response_headers_policy=_headers(self, "PageHeaders", policy=_CONSOLE_POLICY),
+            response_headers_policy=_headers(self, "PageHeaders", policy=_console_policy()),
             viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS,
         )
 
@@ -172,13 +160,21 @@ def _certificate(scope: Construct, arn: str) -> acm.ICertificate | None:
     return acm.Certificate.from_certificate_arn(scope, "Certificate", arn) if arn else None
 
 
+def _console_policy() -> str:
+    return security.page_policy(_CONSOLE.read_text(encoding="utf-8"), storage=[_STORAGE])
+
+
 def _headers(
     scope: Construct, id: str, *, policy: str | None = None
 ) -> cloudfront.ResponseHeadersPolicy:
-    """Security headers; a content security policy for what is a page of ours."""
+    """Security headers for what comes without; a content security policy for a page of ours.
+
+    The API sets its own, which stand: what lacks them comes out of the bucket, or is
+    a refusal of API Gateway itself.
+    """
     content = (
         cloudfront.ResponseHeadersContentSecurityPolicy(
-            content_security_policy=policy, override=True
+            content_security_policy=policy, override=False
         )
         if policy
         else None
@@ -188,15 +184,15 @@ def _headers(
         id,
         security_headers_behavior=cloudfront.ResponseSecurityHeadersBehavior(
             content_security_policy=content,
-            content_type_options=cloudfront.ResponseHeadersContentTypeOptions(override=True),
+            content_type_options=cloudfront.ResponseHeadersContentTypeOptions(override=False),
             frame_options=cloudfront.ResponseHeadersFrameOptions(
-                frame_option=cloudfront.HeadersFrameOption.DENY, override=True
+                frame_option=cloudfront.HeadersFrameOption.DENY, override=False
             ),
             referrer_policy=cloudfront.ResponseHeadersReferrerPolicy(
-                referrer_policy=cloudfront.HeadersReferrerPolicy.SAME_ORIGIN, override=True
+                referrer_policy=cloudfront.HeadersReferrerPolicy.SAME_ORIGIN, override=False
             ),
             strict_transport_security=cloudfront.ResponseHeadersStrictTransportSecurity(
-                access_control_max_age=_HSTS, include_subdomains=False, override=True
+                access_control_max_age=_HSTS, include_subdomains=False, override=False
             ),
         ),
     )

@@ -9,7 +9,7 @@ from typing import Final
 
 from clearstem.broadcast import Render
 from clearstem.errors import ClearstemError
-from functions.dialects import audo, munsit, pipeline
+from functions.dialects import audo, munsit, pipeline, problems
 
 DEFAULT: Final = "pipeline"
 
@@ -19,11 +19,14 @@ RENDERERS: Final[dict[str, Render]] = {
     "audo": audo.render,
 }
 
-Problem = Callable[[ClearstemError], tuple[int, Mapping[str, str]]]
+Body = Mapping[str, object]
+"""Of an error, as JSON."""
+
+Problem = Callable[[ClearstemError], tuple[int, Body]]
 """Status and body of an error."""
 
 PROBLEMS: Final[dict[str, Problem]] = {
-    DEFAULT: pipeline.problem_of,
+    DEFAULT: problems.problem,
     "audo": audo.problem,
     "munsit": munsit.problem,
 }
@@ -49,5 +52,7 @@ def refuses_by_itself(dialect: str) -> bool:
 
 
 def is_open(path: str) -> bool:
-    """Whether a path needs no key, since nobody can guess it."""
+    """Whether a path needs no key: nobody can guess it, or it tells of nobody."""
+    if path.startswith(problems.PREFIX):
+        return True
     return audo.is_download(path) or munsit.is_original(path)

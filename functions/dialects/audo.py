@@ -13,13 +13,20 @@ from pathlib import PurePosixPath
 from typing import Any, Final, TypedDict
 from urllib.parse import urlsplit
 
-from clearstem.errors import ClearstemError, InvalidOption, InvalidRequest, TrackNotFound
+from clearstem.errors import (
+    ClearstemError,
+    InvalidOption,
+    InvalidRequest,
+    QuotaUsedUp,
+    TrackNotFound,
+)
 from clearstem.facts import Track
 from clearstem.jobs import Job, JobState
 from clearstem.media import DENOISE_OUTPUTS
 from clearstem.options import AUTO_LEVEL_LUFS, DenoiseOptions
 
 _UNPROCESSABLE: Final = 422
+_NO_CREDITS: Final = 400
 _FILE_PREFIX: Final = "audo_enhanced_"
 
 
@@ -188,8 +195,11 @@ def _extension_of(output_url: str | None) -> str | None:
 
 def problem(error: ClearstemError) -> tuple[int, Mapping[str, str]]:
     """Status and body of an error."""
-    wrong = isinstance(error, InvalidRequest)
-    return (_UNPROCESSABLE if wrong else error.http_status), {"detail": str(error)}
+    if isinstance(error, InvalidRequest):
+        return _UNPROCESSABLE, {"detail": str(error)}
+    if isinstance(error, QuotaUsedUp):
+        return _NO_CREDITS, {"detail": str(error)}
+    return error.http_status, {"detail": str(error)}
 
 
 def _level(asked: object) -> float | None:

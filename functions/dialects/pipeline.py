@@ -6,12 +6,11 @@ Times are UTC without a zone, to the microsecond.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Final
 
-from clearstem.errors import ClearstemError
 from clearstem.facts import Track
 from clearstem.job_table import Page
 from clearstem.jobs import Job, JobState, StageRun, StageState
@@ -29,7 +28,6 @@ from functions.dialects.pipeline_documents import (
     JobsDocument,
     LoudnessDocument,
     PartsDocument,
-    ProblemDocument,
     SeparationDocument,
     StageDocument,
     TrackDocument,
@@ -131,16 +129,6 @@ def parts_document(
 def render(job: Job) -> str:
     """A job as one WebSocket text frame."""
     return json.dumps(job_document(job), ensure_ascii=False, separators=(",", ":"))
-
-
-def problem_of(error: ClearstemError) -> tuple[int, Mapping[str, str]]:
-    """Status and body of an error."""
-    return error.http_status, {"detail": str(error)}
-
-
-def problem(message: str) -> ProblemDocument:
-    """An error's body."""
-    return {"detail": message}
 
 
 def timestamp(moment: datetime) -> str:

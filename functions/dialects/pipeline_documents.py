@@ -4,11 +4,40 @@ Plain typed dictionaries: FastAPI describes the API by them, and functions
 without FastAPI build the same documents.
 """
 
+from typing import NotRequired
+
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
 
+class AcceptedDocument(TypedDict, total=False):
+    """What would have been taken; which of the fields are there depends on the field."""
+
+    minimum: float
+    maximum: float
+    above: float
+    below: float
+    min_length: int
+    max_length: int
+    pattern: str
+    one_of: list[str]
+
+
 class ProblemDocument(TypedDict):
-    """Every error's body."""
+    """Every error's body: problem details of RFC 9457; `detail` is for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    name: NotRequired[str]
+    field: NotRequired[str]
+    value: NotRequired[str | float | bool | None]
+    accepted: NotRequired[AcceptedDocument]
+
+
+class DetailDocument(TypedDict):
+    """An error's body in the Audo dialect."""
 
     detail: str
 

@@ -2,6 +2,8 @@
 
 from fastapi import Request
 
+from functions.envelope import gateway_context
+
 
 def base_url(request: Request) -> str:
     """Scheme, host and, behind API Gateway, the stage; without a slash at the end.
@@ -13,8 +15,7 @@ def base_url(request: Request) -> str:
 
 def _stage(request: Request) -> str:
     """What API Gateway took off the path before it passed the call on."""
-    event = request.scope.get("aws.event") or {}
-    outside = event.get("requestContext", {}).get("path")
+    outside = gateway_context(request.scope).get("path")
     inside = request.url.path
     if not isinstance(outside, str) or not outside.endswith(inside):
         return ""

@@ -86,9 +86,9 @@ class VerdictDocument(TypedDict):
     response_model=FileDocument,
     responses={
         200: examples.answer({"fileId": examples.JOB_ID}),
-        **examples.NEEDS_KEY,
-        413: examples.problem("File is larger than …", description="Too large"),
-        422: examples.problem("a.wav is empty (0 bytes)", description="Not a recording"),
+        **examples.AUDO_NEEDS_KEY,
+        413: examples.told("File is larger than …", description="Too large"),
+        422: examples.told("a.wav is empty (0 bytes)", description="Not a recording"),
     },
     openapi_extra={"requestBody": _UPLOAD_BODY},
 )
@@ -120,9 +120,9 @@ async def upload(
     response_model=JobIdDocument,
     responses={
         200: examples.answer({"jobId": examples.JOB_ID}),
-        **examples.NEEDS_KEY,
-        404: examples.problem("no upload …", description="No such upload of this owner"),
-        422: examples.problem("autoVolume 3 …", description="Not a request that can be met"),
+        **examples.AUDO_NEEDS_KEY,
+        404: examples.told("no upload …", description="No such upload of this owner"),
+        422: examples.told("autoVolume 3 …", description="Not a request that can be met"),
     },
     openapi_extra={"requestBody": _REMOVAL_BODY},
 )
@@ -137,7 +137,10 @@ async def remove_noise(request: Request, call: CurrentCall) -> JSONResponse:
 @router.get(
     "/remove-noise/{job_id}/status",
     summary="The state of a job",
-    responses={200: examples.answer({"state": "in_progress", "percent": 42.5}), **examples.NO_JOB},
+    responses={
+        200: examples.answer({"state": "in_progress", "percent": 42.5}),
+        **examples.AUDO_NO_JOB,
+    },
 )
 async def status(job_id: str, call: CurrentCall) -> Response:
     """Tell one of five states: downloading, queued, in_progress, succeeded, failed.
@@ -154,8 +157,8 @@ async def status(job_id: str, call: CurrentCall) -> Response:
     summary="Give the results of a job out no more",
     responses={
         200: examples.answer(_DELETED),
-        **examples.NO_JOB,
-        409: examples.problem("the job is running", description="There are no results yet"),
+        **examples.AUDO_NO_JOB,
+        409: examples.told("the job is running", description="There are no results yet"),
     },
 )
 async def delete_results(job_id: str, call: CurrentCall) -> JSONResponse:
@@ -171,7 +174,7 @@ async def delete_results(job_id: str, call: CurrentCall) -> JSONResponse:
     "/apiKey/test",
     summary="Whether a key is good",
     response_model=VerdictDocument,
-    responses={200: examples.answer(_KEY_IS_GOOD), **examples.NEEDS_KEY},
+    responses={200: examples.answer(_KEY_IS_GOOD), **examples.AUDO_NEEDS_KEY},
 )
 async def try_key(call: CurrentCall) -> JSONResponse:
     """Say that the key is good; without a good one there is no answer but 401."""
@@ -189,8 +192,8 @@ async def try_key(call: CurrentCall) -> JSONResponse:
         200: {"description": "The recording", "content": {"audio/*": {}, "video/*": {}}},
         206: {"description": "The bytes asked for by `Range`"},
         307: {"description": "The recording lies at the link in `Location`"},
-        404: examples.problem("Track not found", description="No such result"),
-        416: examples.problem("…", description="The range lies behind the end"),
+        404: examples.told("Track not found", description="No such result"),
+        416: examples.told("…", description="The range lies behind the end"),
     },
 )
 async def download(token: str, file_name: str, request: Request) -> Response:

@@ -1,7 +1,7 @@
 """What every route needs: the core, the threads for it, and who is calling."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request, Security
@@ -14,7 +14,9 @@ from clearstem.scopes import ALL_SCOPES, Caller, caller, needed_scope
 from clearstem.service import Service
 from functions import dialects
 from functions.blocking import Blocking
+from functions.envelope import gateway_context
 from functions.job_reads import JobReads, Snapshot
+from functions.routes.rates import count_call
 
 _API_KEY = APIKeyHeader(
     name="x-api-key",
@@ -87,12 +89,24 @@ async def _call(
     caller = await caller_of(request)
     caller.require(needed_scope(request.method, request.url.path))
     owner = caller.owner
-    if service.settings.rate_per_s > 0 and not _uploads(request.url.path):
-        await blocking.call(service.limits.take, owner, at=service.now())
+    if not _uploads(request.url.path):
+        keyless = _is_keyless(request, owner=owner, service=service)
+        await count_call(request, owner=owner, keyless=keyless)
     reserved = getattr(request.state, "job_ids", None)
     if reserved is not None:
         service = replace(service, new_job_id=reserved)
     return Call(service, blocking, request.app.state.reads, owner)
+
+
+def _is_keyless(request: Request, *, owner: str, service: Service) -> bool:
+    """Whether the caller was let in without having shown anything."""
+    return owner == service.settings.keyless_owner and _shown(request) == Credentials()
+
+
+def _shown(request: Request) -> Credentials:
+    return Credentials.of_request(
+        request.headers, request.query_params, method=request.method, path=request.url.path
+    )
 
 
 def _uploads(path: str) -> bool:
@@ -132,9 +146,8 @@ async def caller_of(request: Request) -> Caller:
 
 
 def _gateway_caller(request: Request) -> Caller | None:
-    event: dict[str, Any] = request.scope.get("aws.event") or {}
-    found = event.get("requestContext", {}).get("authorizer") or {}
-    if not found.get("owner"):
+    found = gateway_context(request.scope).get("authorizer")
+    if not isinstance(found, dict) or not found.get("owner"):
         return None
     # An authorizer of before there were scopes let everybody do everything.
     return caller(str(found["owner"]), str(found.get("scopes", " ".join(ALL_SCOPES))).split())
@@ -143,9 +156,5 @@ def _gateway_caller(request: Request) -> Caller | None:
 async def _identified(request: Request) -> Caller:
     service: Service = request.app.state.service
     blocking: Blocking = request.app.state.blocking
-    path = request.url.path
-    given = Credentials.of_request(
-        request.headers, request.query_params, method=request.method, path=path
-    )
-    keyed = dialects.needs_key(dialects.dialect_of(path))
-    return await blocking.call(service.identity.identify, given, keyed=keyed)
+    keyed = dialects.needs_key(dialects.dialect_of(request.url.path))
+    return await blocking.call(service.identity.identify, _shown(request), keyed=keyed)

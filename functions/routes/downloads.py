@@ -3,10 +3,10 @@
 from typing import Final
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
 from clearstem import media
-from clearstem.errors import TrackNotFound
+from clearstem.errors import NotOffered, TrackNotFound
 from clearstem.jobs import Job
 from clearstem.track_store import content_disposition
 from functions.archive import archive
@@ -17,7 +17,7 @@ from functions.routes.sending import send_track
 
 router: Final = APIRouter(tags=["downloads"])
 
-_NOT_FOUND: Final = examples.problem("Track not found", description="No such job or track")
+_NOT_FOUND: Final = examples.problem(404, "Track not found", description="No such job or track")
 
 
 # Before the tracks: "all" would be taken for the name of one.
@@ -29,7 +29,7 @@ _NOT_FOUND: Final = examples.problem("Track not found", description="No such job
     responses={
         200: {"description": "The archive", "content": {"application/zip": {}}},
         404: _NOT_FOUND,
-        501: examples.problem("this deployment …", description="The deployment cannot stream"),
+        501: examples.problem(501, "this deployment …", description="The deployment cannot stream"),
     },
 )
 async def download_all(job_id: str, request: Request, call: CurrentCall) -> Response:
@@ -40,7 +40,7 @@ async def download_all(job_id: str, request: Request, call: CurrentCall) -> Resp
         status = pipeline.job_document(job)["status"]
         raise TrackNotFound(f"Track not found: the job is {status} ({job.percent:g} %)")
     if not call.service.settings.stream_downloads:
-        return _no_archive(job)
+        raise _no_archive(job)
     size_bytes, chunks = archive(job, store=call.service.store)
     headers = {
         "Content-Type": media.content_type("zip"),
@@ -62,7 +62,7 @@ async def download_all(job_id: str, request: Request, call: CurrentCall) -> Resp
         206: {"description": "The bytes asked for by `Range`"},
         307: {"description": "The track lies at the link in `Location`"},
         404: _NOT_FOUND,
-        416: examples.problem("…", description="The range lies behind the end"),
+        416: examples.problem(416, "…", description="The range lies behind the end"),
     },
 )
 async def download(job_id: str, track_name: str, request: Request, call: CurrentCall) -> Response:
@@ -74,12 +74,9 @@ async def download(job_id: str, track_name: str, request: Request, call: Current
     return await send_track(track, request, file_name=pipeline.track_file_name(job, track))
 
 
-def _no_archive(job: Job) -> JSONResponse:
+def _no_archive(job: Job) -> NotOffered:
     paths = ", ".join(pipeline.outputs(job).values())
-    return JSONResponse(
-        pipeline.problem(
-            "this deployment cannot send one archive of all tracks, since its gateway ends "
-            f"answers at 6 MB; download them one by one: {paths}"
-        ),
-        status_code=501,
+    return NotOffered(
+        "this deployment cannot send one archive of all tracks, since its gateway ends "
+        f"answers at 6 MB; download them one by one: {paths}"
     )

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from functions.dialects import pipeline_documents as documents
+from functions.dialects import problems
 
 JOB_ID: Final = "3f1c2d4e-5a6b-4c7d-8e9f-0a1b2c3d4e5f"
 _TRACKS: Final = (
@@ -267,31 +268,53 @@ def answer(example: object) -> dict[str, Any]:
     return {"description": "OK", "content": {"application/json": {"example": example}}}
 
 
-def problem(detail: str, *, description: str) -> dict[str, Any]:
-    """An error's description, with its example."""
+def problem(status: int, detail: str, *, description: str) -> dict[str, Any]:
+    """A problem's description, with its example; see `functions.description`."""
+    document = {**problems.plain_problem(status, detail), "instance": f"urn:uuid:{JOB_ID}"}
     return {
         "description": description,
         "model": documents.ProblemDocument,
+        "content": {"application/json": {"example": document}},
+    }
+
+
+def told(detail: str, *, description: str) -> dict[str, Any]:
+    """An error of the Audo dialect, with its example."""
+    return {
+        "description": description,
+        "model": documents.DetailDocument,
         "content": {"application/json": {"example": {"detail": detail}}},
     }
 
 
 NEEDS_KEY: Final[dict[int | str, dict[str, Any]]] = {
-    401: problem("Invalid or missing API key", description="No key, or a wrong one"),
-    429: problem("more than 20 requests a second; …", description="Too often; see Retry-After"),
+    401: problem(401, "Invalid or missing API key", description="No key, or a wrong one"),
+    429: problem(
+        429, "more than 20 requests a second; …", description="Too often; see Retry-After"
+    ),
 }
 NO_JOB: Final[dict[int | str, dict[str, Any]]] = {
     **NEEDS_KEY,
-    404: problem("Job not found", description="No such job of this owner"),
+    404: problem(404, "Job not found", description="No such job of this owner"),
 }
 BAD_INPUT: Final[dict[int | str, dict[str, Any]]] = {
     **NEEDS_KEY,
-    400: problem("No filename provided", description="Nothing to make a job of"),
-    413: problem("File is larger than the limit of 500 MB", description="Too large"),
-    503: problem("the weights of htdemucs … are missing", description="No such engine"),
+    400: problem(400, "No filename provided", description="Nothing to make a job of"),
+    413: problem(413, "File is larger than the limit of 500 MB", description="Too large"),
+    503: problem(503, "the weights of htdemucs … are missing", description="No such engine"),
 }
 NO_PARTS: Final[dict[int | str, dict[str, Any]]] = {
     **NEEDS_KEY,
-    404: problem("no upload …", description="No such upload of this owner"),
-    409: problem("2 of 8 parts are missing: 3, 7", description="Not in parts, or not yet"),
+    404: problem(404, "no upload …", description="No such upload of this owner"),
+    409: problem(409, "2 of 8 parts are missing: 3, 7", description="Not in parts, or not yet"),
+}
+
+# The same of the Audo dialect.
+AUDO_NEEDS_KEY: Final[dict[int | str, dict[str, Any]]] = {
+    401: told("Invalid or missing API key", description="No key, or a wrong one"),
+    429: told("more than 20 requests a second; …", description="Too often; see Retry-After"),
+}
+AUDO_NO_JOB: Final[dict[int | str, dict[str, Any]]] = {
+    **AUDO_NEEDS_KEY,
+    404: told("Job not found", description="No such job of this owner"),
 }

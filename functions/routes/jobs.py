@@ -175,7 +175,9 @@ async def events(
     responses={
         200: examples.answer(job_examples.CANCELLED_JOB),
         **examples.NO_JOB,
-        409: examples.problem("the job has succeeded already …", description="It ended before"),
+        409: examples.problem(
+            409, "the job has succeeded already …", description="It ended before"
+        ),
     },
 )
 async def cancel(job_id: str, call: CurrentCall) -> JSONResponse:
@@ -197,7 +199,7 @@ async def cancel(job_id: str, call: CurrentCall) -> JSONResponse:
     responses={
         200: examples.answer(job_examples.RETRIED_JOB),
         **examples.NO_JOB,
-        409: examples.problem("the job is running; only …", description="It did not fail"),
+        409: examples.problem(409, "the job is running; only …", description="It did not fail"),
     },
 )
 async def retry(job_id: str, call: CurrentCall) -> JSONResponse:

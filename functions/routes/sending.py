@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from fastapi import Request
-from fastapi.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from clearstem import media
+from clearstem.errors import RangeOutside
 from clearstem.facts import Location, Track
 from clearstem.service import Service
 from clearstem.track_store import content_disposition
@@ -50,6 +51,8 @@ async def send_track(track: Track, request: Request, *, file_name: str) -> Respo
     ------
     TrackNotFound
         Its object is gone from storage.
+    RangeOutside
+        None of the bytes asked for are in it.
     """
     file = Sendable(track.location, track.extension, track.size_bytes, file_name, track.sha256)
     return await send(file, request)
@@ -91,12 +94,8 @@ async def _redirect(file: Sendable, request: Request) -> Response:
 async def _streamed(file: Sendable, request: Request, *, headers: dict[str, str]) -> Response:
     try:
         wanted = _wanted(request.headers, file=file)
-    except Unsatisfiable:
-        return JSONResponse(
-            {"detail": f"the track has {file.size_bytes} bytes"},
-            status_code=416,
-            headers={"Content-Range": f"bytes */{file.size_bytes}"},
-        )
+    except Unsatisfiable as exc:
+        raise RangeOutside(size_bytes=file.size_bytes) from exc
     chunks = await _opened(file, request, wanted)
     if wanted is None:
         return StreamingResponse(chunks, headers=headers)

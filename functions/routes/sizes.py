@@ -25,9 +25,17 @@ def refuse_large(request: Request, *, limit: int) -> None:
     announced = request.headers.get("content-length", "")
     size = int(announced) if announced.isdecimal() else 0
     if size > limit + _FORM_SLACK_BYTES:
-        raise TooLarge(f"File is larger than the limit of {limit / MEBIBYTE:g} MB")
+        raise TooLarge(
+            f"File is larger than the limit of {limit / MEBIBYTE:g} MB",
+            facts={"field": "size_bytes", "value": size, "accepted": {"maximum": limit}},
+        )
     if "aws.event" in request.scope and size > _GATEWAY_BODY_BYTES:
         raise TooLarge(
             f"a body of {size} bytes does not pass API Gateway, which takes "
-            f"{_GATEWAY_BODY_BYTES}; ask POST /uploads for a link and then POST /jobs"
+            f"{_GATEWAY_BODY_BYTES}; ask POST /uploads for a link and then POST /jobs",
+            facts={
+                "field": "body_bytes",
+                "value": size,
+                "accepted": {"maximum": _GATEWAY_BODY_BYTES},
+            },
         )

@@ -88,7 +88,7 @@ _BATCH: Final[BatchDocument] = {
 }
 _ACCEPTED: Final[dict[int | str, dict[str, Any]]] = {
     **examples.BAD_INPUT,
-    404: examples.problem("nothing was uploaded to …", description="No such upload"),
+    404: examples.problem(404, "nothing was uploaded to …", description="No such upload"),
 }
 
 

@@ -1,6 +1,6 @@
 """Tickets: how a page opens a WebSocket or an event stream without a key in its address."""
 
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -12,10 +12,6 @@ from functions.routes import webhook_examples as shown_as
 from functions.routes.calls import CurrentCall
 
 router: Final = APIRouter(tags=["service"])
-
-_REFUSED: Final[dict[int | str, dict[str, Any]]] = {
-    401: examples.problem("Invalid or missing API key", description="No key, or a wrong one"),
-}
 
 
 class TicketDocument(TypedDict):
@@ -29,7 +25,7 @@ class TicketDocument(TypedDict):
     "/tickets",
     summary="Get a ticket for one WebSocket or event stream",
     response_model=TicketDocument,
-    responses={200: examples.answer(shown_as.TICKET), **_REFUSED},
+    responses={200: examples.answer(shown_as.TICKET), **examples.NEEDS_KEY},
 )
 async def ticket(call: CurrentCall) -> JSONResponse:
     """Give a ticket for the query parameter `ticket`; it is good once, for a minute."""

@@ -24,12 +24,9 @@ router: Final = APIRouter(prefix="/webhooks", tags=["webhooks"])
 
 _JSON_BYTES: Final = 16 * 1024
 
-_REFUSED: Final[dict[int | str, dict[str, Any]]] = {
-    401: examples.problem("Invalid or missing API key", description="No key, or a wrong one"),
-}
 _NO_WEBHOOK: Final[dict[int | str, dict[str, Any]]] = {
-    **_REFUSED,
-    404: examples.problem("no webhook …", description="No such webhook of this owner"),
+    **examples.NEEDS_KEY,
+    404: examples.problem(404, "no webhook …", description="No such webhook of this owner"),
 }
 
 
@@ -59,7 +56,7 @@ class RedeliverRequest(BaseModel):
     max_body_size=_JSON_BYTES,
     summary="Register an address that is told of all jobs",
     response_model=documents.NewWebhookDocument,
-    responses={200: examples.answer(shown_as.NEW_WEBHOOK), **_REFUSED},
+    responses={200: examples.answer(shown_as.NEW_WEBHOOK), **examples.NEEDS_KEY},
 )
 async def register(body: WebhookRequest, call: CurrentCall) -> JSONResponse:
     """Register an address; its secret is in the answer."""
@@ -81,7 +78,7 @@ async def register(body: WebhookRequest, call: CurrentCall) -> JSONResponse:
     "",
     summary="The caller's webhooks",
     response_model=documents.WebhooksDocument,
-    responses={200: examples.answer(shown_as.WEBHOOKS), **_REFUSED},
+    responses={200: examples.answer(shown_as.WEBHOOKS), **examples.NEEDS_KEY},
 )
 async def listed(call: CurrentCall) -> JSONResponse:
     """List what the caller registered, without secrets."""

@@ -10,6 +10,7 @@ from starlette.types import Message, Scope
 
 from clearstem.service import Service
 from functions.rest import create_app
+from tests.problems import refusal
 from tests.submitted import wav
 
 MEBIBYTE = 1024 * 1024
@@ -84,7 +85,7 @@ def test_a_file_that_is_none_is_refused_with_400(
 )
 def test_a_form_without_a_named_file_is_the_published_400(api: TestClient, request_of) -> None:
     answer = request_of(api)
-    assert (answer.status_code, answer.json()) == (400, {"detail": "No filename provided"})
+    assert refusal(answer) == (400, "No filename provided")
 
 
 @pytest.mark.parametrize(
@@ -109,8 +110,7 @@ def test_a_form_that_cannot_be_used_leaves_nothing_behind(
     api: TestClient, service: Service, sent
 ) -> None:
     answer = api.post("/process", **sent)
-    assert answer.status_code == 400
-    assert list(answer.json()) == ["detail"]
+    assert refusal(answer)[0] == 400
     assert nothing_is_left(service)
 
 

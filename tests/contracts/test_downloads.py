@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from clearstem.jobs import Job
 from clearstem.service import Service
 from functions.rest import create_app
+from tests.problems import refusal
 from tests.submitted import finish, submit
 
 
@@ -57,7 +58,7 @@ def test_a_name_that_is_not_exact_is_not_found(api: TestClient, job: Job, track:
 
 def test_an_unknown_track_is_the_published_404(api: TestClient, job: Job) -> None:
     answer = api.get(f"/download/{job.job_id}/guitar")
-    assert (answer.status_code, answer.json()) == (404, {"detail": "Track not found"})
+    assert refusal(answer) == (404, "Track not found")
 
 
 @pytest.mark.parametrize("track", ["main", "vocals.wav", "all"])
@@ -74,7 +75,7 @@ def test_a_track_that_is_gone_from_storage_is_not_found(
     assert track is not None
     service.store.client.delete_object(Bucket=track.location.bucket, Key=track.location.key)
     answer = api.get(f"/download/{job.job_id}/main")
-    assert (answer.status_code, answer.json()) == (404, {"detail": "Track not found"})
+    assert refusal(answer) == (404, "Track not found")
 
 
 def test_a_range_is_answered_with_just_its_bytes(api: TestClient, job: Job) -> None:

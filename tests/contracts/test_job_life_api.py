@@ -16,6 +16,7 @@ from clearstem.jobs import Job
 from clearstem.recipes import SEPARATION
 from clearstem.service import Service
 from functions.rest import create_app
+from tests.problems import refusal
 from tests.submitted import advance, finish, submit, wav
 
 
@@ -126,7 +127,7 @@ def test_nobody_reaches_a_job_of_another_owner(
     key, _ = service.accounts.create_key("eve", at=service.now())
     for job_id in (others.job_id, str(uuid4()), "not-an-id"):
         answer = api.request(method, f"/job/{job_id}{path}", headers={"x-api-key": key})
-        assert (answer.status_code, answer.json()) == (404, {"detail": "Job not found"})
+        assert refusal(answer) == (404, "Job not found")
     assert service.jobs.get(others.job_id) == others
 
 

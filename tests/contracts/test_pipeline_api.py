@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 
 from clearstem.service import Service
 from functions.rest import create_app
+from tests.problems import refusal
 from tests.submitted import advance, finish, submit, wav
 
 
@@ -180,7 +181,7 @@ def test_an_unknown_job_is_not_found(api: TestClient, path: str, job_id: str) ->
 
 def test_the_answer_for_an_id_that_is_none_is_the_published_one(api: TestClient) -> None:
     answer = api.get("/job/a1b2c3d4-e5f6-g7h8-i9j0-k1l2m3n4o5p6")
-    assert (answer.status_code, answer.json()) == (404, {"detail": "Job not found"})
+    assert refusal(answer) == (404, "Job not found")
 
 
 def test_jobs_are_listed_newest_first_page_by_page(api: TestClient, service: Service) -> None:
@@ -283,8 +284,7 @@ def test_a_fault_of_the_table_is_told_to_everyone_who_waits(service: Service) ->
     app = create_app(replace(service, jobs=replace(service.jobs, table="no-such-table")))
     with TestClient(app, raise_server_exceptions=False) as api:
         answer = api.get(f"/job/{uuid4()}")
-    assert answer.status_code == 500
-    assert answer.json() == {"detail": "Internal server error"}
+    assert refusal(answer) == (500, "Internal server error")
 
 
 def test_any_origin_may_call_and_no_credentials_are_taken(api: TestClient) -> None:
@@ -334,6 +334,7 @@ def test_every_route_is_described_with_an_example(api: TestClient) -> None:
         "/webhooks/{webhook_id}/rotate",
         "/webhooks/{webhook_id}/deliveries",
         "/webhooks/{webhook_id}/redeliver",
+        "/problems/{slug}",
     }
     for path, methods in paths.items():
         for operation in methods.values():

@@ -8,6 +8,7 @@ import requests
 
 from clearstem.service import Service
 from functions.rest import create_app
+from tests.problems import refusal
 from tests.serving import served
 
 MEBIBYTE = 1024 * 1024
@@ -23,7 +24,7 @@ def url(service: Service) -> Iterator[str]:
 def test_a_client_that_sends_before_it_listens_still_reads_the_refusal(url: str) -> None:
     answer = requests.post(f"{url}/process", files={"file": ("a.wav", bytes(40 * MEBIBYTE))})
     assert answer.status_code == 413
-    assert answer.json() == {"detail": "File is larger than the limit of 2 MB"}
+    assert refusal(answer) == (413, "File is larger than the limit of 2 MB")
 
 
 def test_a_refused_name_is_told_before_the_file_has_come(url: str) -> None:

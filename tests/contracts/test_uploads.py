@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 from clearstem import intake, part_uploads
 from clearstem.service import Service
 from functions.rest import create_app
+from tests.problems import refusal
 from tests.serving import served
 from tests.submitted import wav
 
@@ -146,8 +147,7 @@ class TestInParts:
         path = f"/uploads/{announced['upload_id']}"
         self.send(announced["parts"], 2, 3)
         early = api.post(f"{path}/complete")
-        assert early.status_code == 409
-        assert early.json() == {"detail": "1 of 3 parts are missing: 1"}
+        assert refusal(early) == (409, "1 of 3 parts are missing: 1")
         resumed = api.get(f"{path}/parts").json()
         assert resumed["stored"] == [2, 3]
         assert [part["number"] for part in resumed["missing"]] == [1]

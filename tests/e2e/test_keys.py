@@ -11,6 +11,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from tests.problems import refusal
 from tests.twin import Launched
 
 
@@ -38,7 +39,7 @@ def test_without_a_key_only_what_is_open_answers(locked_twin: Launched, song_fil
     with song_file.open("rb") as stream:
         answer = httpx.post(f"{locked_twin.url}/process", files={"file": stream})
     assert answer.status_code == 401
-    assert answer.json() == {"detail": "Invalid or missing API key"}
+    assert answer.json()["detail"] == "Invalid or missing API key"
 
 
 def test_a_key_works_until_it_is_revoked(locked_twin: Launched) -> None:
@@ -61,7 +62,7 @@ def test_a_job_is_invisible_to_everyone_but_its_owner(
         ]
     for path in (f"/job/{job_id}", f"/job/{job_id}/outputs", f"/download/{job_id}/all"):
         answer = httpx.get(locked_twin.url + path, headers={"x-api-key": his})
-        assert (answer.status_code, answer.json()) == (404, {"detail": "Job not found"}), path
+        assert refusal(answer) == (404, "Job not found"), path
     socket = f"{locked_twin.url.replace('http', 'ws')}/v1/wss/job/{job_id}"
     with connect(socket, additional_headers={"x-api-key": hers}) as watching:
         assert json.loads(watching.recv(timeout=10))["job_id"] == job_id

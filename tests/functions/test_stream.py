@@ -11,7 +11,6 @@ from fastapi.testclient import TestClient
 
 from clearstem.service import Service
 from functions.rest import create_app
-from functions.stream import BehindAdapter
 from tests.fakes import recorded
 from tests.submitted import finish, submit
 
@@ -23,12 +22,12 @@ def core(service: Service) -> Service:
 
 @pytest.fixture
 def app(core: Service) -> FastAPI:
-    return create_app(core)
+    return create_app(core, adapted=True)
 
 
 @pytest.fixture
 def streaming(app: FastAPI) -> Iterator[TestClient]:
-    with TestClient(BehindAdapter(app)) as client:
+    with TestClient(app) as client:
         yield client
 
 

@@ -1,0 +1,269 @@
+"""How much an owner may use at a time and in a month: counters and their limits, in the table.
+
+Items: ``OWNER#<owner>`` / ``USAGE`` counts unfinished jobs and stored bytes,
+``OWNER#<owner>`` / ``MINUTES#<month>`` the audio of a month, and
+``OWNER#<owner>`` / ``QUOTA`` holds limits that differ from the deployment's.
+The counters change in the transaction that changes a job's record, and that
+transaction fails where a job that enters the queue would pass a limit: jobs
+that are submitted side by side cannot pass it together.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from clearstem.errors import InvalidOption, MinutesUsedUp, StorageUsedUp, TooManyJobs
+from clearstem.jobs import Job
+from clearstem.table_keys import MINUTES, QUOTA, USAGE, owner_key
+from clearstem.usage import NOTHING, Usage, month_of, usage_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+# Long enough to look a year's bill up.
+_MINUTES_LAST: Final = timedelta(days=400)
+_MINUTE_MS: Final = 60_000
+# When a job ends nobody knows; asking every half minute costs nobody anything.
+_ASK_AGAIN_S: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """The limits of one owner; 0 is no limit.
+
+    Attributes
+    ----------
+    unfinished_jobs : int
+        Jobs that may wait or run at a time.
+    minutes_per_month : float
+        Of audio, by the header at submission and as decoded later. What no
+        header tells is let in, and counts once it was decoded.
+    stored_bytes : int
+        Of recordings and tracks.
+    """
+
+    unfinished_jobs: int = 0
+    minutes_per_month: float = 0.0
+    stored_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not 0 <= value < 2**63:
+                raise InvalidOption(
+                    f"{name} {value} is not 0 or more", facts={"field": name, "value": str(value)}
+                )
+
+    @property
+    def audio_ms(self) -> int:
+        """The minutes in milliseconds."""
+        return round(self.minutes_per_month * _MINUTE_MS)
+
+
+NO_LIMITS: Final = Quota()
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """The table's counters and limits.
+
+    Attributes
+    ----------
+    default : Quota
+        Of owners who have none of their own.
+    """
+
+    client: "DynamoDBClient"
+    table: str
+    default: Quota = NO_LIMITS
+
+    def of(self, owner: str) -> Quota:
+        """An owner's limits: his own where there are any, else the deployment's."""
+        item = self._get(owner, QUOTA)
+        own = {f.name: item[f.name]["N"] for f in fields(Quota) if f.name in item}
+        kinds: Mapping[str, Any] = {"minutes_per_month": float}
+        return replace(
+            self.default, **{name: kinds.get(name, int)(value) for name, value in own.items()}
+        )
+
+    def settle(self, owner: str, **limits: float | None) -> Quota:
+        """Give an owner limits of his own; those that are None are the deployment's again.
+
+        Raises
+        ------
+        InvalidOption
+            A limit is below 0.
+        """
+        own = {name: value for name, value in limits.items() if value is not None}
+        settled: Quota = replace(self.default, **own)  # type: ignore[arg-type] # checked there
+        item: Any = _key(owner, QUOTA) | {name: {"N": str(value)} for name, value in own.items()}
+        self.client.put_item(TableName=self.table, Item=item)
+        return settled
+
+    def used(self, owner: str, *, month: str) -> Usage:
+        """What an owner uses now, and the audio of a month such as ``2026-11``."""
+        now, minutes = self._get(owner, USAGE), self._get(owner, MINUTES + month)
+        zero = {"N": "0"}
+        return Usage(
+            unfinished=int(now.get("unfinished", zero)["N"]),
+            stored_bytes=int(now.get("stored_bytes", zero)["N"]),
+            audio_ms=int(minutes.get("audio_ms", zero)["N"]),
+        )
+
+    def parts(self, seen: Job | None, changed: Job | None) -> list[Any]:
+        """What a change of a record means for the counters, as parts of its transaction.
+
+        Parameters
+        ----------
+        seen, changed : Job or None
+            Before and after; None where there is no record.
+
+        Raises
+        ------
+        MinutesUsedUp, StorageUsedUp
+            The job would not fit if nothing else were there.
+        """
+        job = changed or seen
+        if job is None:
+            return []
+        more = _usage(changed) - _usage(seen)
+        quota = self.of(job.owner) if more.unfinished > 0 else None
+        if quota and changed is not None and _is_alone_too_much(more, quota):
+            self.check(seen, changed)
+        parts = []
+        if more.unfinished or more.stored_bytes:
+            parts.append(self._usage_part(job.owner, more, quota))
+        # The audio of a job that is deleted has been worked on all the same.
+        if changed is not None and (more.audio_ms or (quota and quota.audio_ms)):
+            parts.append(self._minutes_part(changed, more, quota))
+        return parts
+
+    def check(self, seen: Job | None, job: Job) -> None:
+        """Find out why a job may not enter the queue; nothing happens where it may.
+
+        Raises
+        ------
+        TooManyJobs, MinutesUsedUp, StorageUsedUp
+            The limit that it would pass, its value and when it is told to end.
+        """
+        quota, more = self.of(job.owner), usage_of(job) - _usage(seen)
+        if quota == NO_LIMITS:
+            return
+        used = self.used(job.owner, month=month_of(job))
+        if quota.unfinished_jobs and used.unfinished >= quota.unfinished_jobs:
+            raise _too_many_jobs(quota)
+        if _passes(used.audio_ms, more.audio_ms, limit=quota.audio_ms):
+            raise _minutes_used_up(quota, used, job)
+        if _passes(used.stored_bytes, more.stored_bytes, limit=quota.stored_bytes):
+            raise _storage_used_up(quota, used)
+
+    def _usage_part(self, owner: str, more: Usage, quota: Quota | None) -> Any:
+        conditions, values = [], {":unfinished": more.unfinished, ":stored": more.stored_bytes}
+        if quota and quota.unfinished_jobs:
+            conditions.append("(attribute_not_exists(unfinished) OR unfinished < :jobs)")
+            values[":jobs"] = quota.unfinished_jobs
+        if quota and quota.stored_bytes:
+            conditions.append("(attribute_not_exists(stored_bytes) OR stored_bytes < :bytes)")
+            conditions.append("(attribute_not_exists(stored_bytes) OR stored_bytes <= :room)")
+            values |= {
+                ":bytes": quota.stored_bytes,
+                ":room": quota.stored_bytes - more.stored_bytes,
+            }
+        add = "ADD unfinished :unfinished, stored_bytes :stored"
+        return self._update(_key(owner, USAGE), add, conditions, values)
+
+    def _minutes_part(self, job: Job, more: Usage, quota: Quota | None) -> Any:
+        expiry = int((job.created_at + _MINUTES_LAST).timestamp())
+        conditions, values = [], {":audio": more.audio_ms, ":ttl": expiry}
+        if quota and quota.audio_ms:
+            conditions.append("(attribute_not_exists(audio_ms) OR audio_ms < :limit)")
+            conditions.append("(attribute_not_exists(audio_ms) OR audio_ms <= :room)")
+            values |= {":limit": quota.audio_ms, ":room": quota.audio_ms - more.audio_ms}
+        change = "ADD audio_ms :audio SET #ttl = :ttl"
+        part = self._update(_key(job.owner, MINUTES + month_of(job)), change, conditions, values)
+        part["Update"]["ExpressionAttributeNames"] = {"#ttl": "ttl"}
+        return part
+
+    def _update(
+        self, key: Any, change: str, conditions: list[str], values: Mapping[str, int]
+    ) -> Any:
+        numbers = {name: {"N": str(value)} for name, value in values.items()}
+        update = {
+            "TableName": self.table,
+            "Key": key,
+            "UpdateExpression": change,
+            "ExpressionAttributeValues": numbers,
+        }
+        if conditions:
+            update["ConditionExpression"] = " AND ".join(conditions)
+        return {"Update": update}
+
+    def _get(self, owner: str, sort: str) -> Any:
+        answer = self.client.get_item(
+            TableName=self.table, Key=_key(owner, sort), ConsistentRead=True
+        )
+        return answer.get("Item", {})
+
+
+def _usage(job: Job | None) -> Usage:
+    return NOTHING if job is None else usage_of(job)
+
+
+def _key(owner: str, sort: str) -> Any:
+    return {"pk": {"S": owner_key(owner)}, "sk": {"S": sort}}
+
+
+def _passes(used: int, more: int, *, limit: int) -> bool:
+    """Whether there is no room: for nothing at all, where more is not known to be any."""
+    return limit > 0 and (used >= limit or used + more > limit)
+
+
+def _is_alone_too_much(more: Usage, quota: Quota) -> bool:
+    audio = _passes(0, more.audio_ms, limit=quota.audio_ms)
+    return audio or _passes(0, more.stored_bytes, limit=quota.stored_bytes)
+
+
+def _too_many_jobs(quota: Quota) -> TooManyJobs:
+    return TooManyJobs(
+        f"the limit of unfinished jobs, {quota.unfinished_jobs}, is reached; "
+        "ask again when one has ended",
+        retry_after_s=_ASK_AGAIN_S,
+        facts={
+            "limit": "unfinished_jobs",
+            "value": quota.unfinished_jobs,
+            "used": quota.unfinished_jobs,
+            "resets_at": None,
+        },
+    )
+
+
+def _minutes_used_up(quota: Quota, used: Usage, job: Job) -> MinutesUsedUp:
+    ends = _next_month(job.created_at)
+    return MinutesUsedUp(
+        f"{used.audio_ms / _MINUTE_MS:.1f} of {quota.minutes_per_month:g} minutes of audio are "
+        f"used this month; the recording does not fit in; the next month begins {ends:%F} (UTC)",
+        facts={
+            "limit": "minutes_per_month",
+            "value": quota.minutes_per_month,
+            "used": round(used.audio_ms / _MINUTE_MS, 3),
+            "resets_at": ends.isoformat(),
+        },
+    )
+
+
+def _storage_used_up(quota: Quota, used: Usage) -> StorageUsedUp:
+    return StorageUsedUp(
+        f"{used.stored_bytes} of {quota.stored_bytes} bytes are used, and the recording does not "
+        "fit in; delete jobs to make room",
+        facts={
+            "limit": "stored_bytes",
+            "value": quota.stored_bytes,
+            "used": used.stored_bytes,
+            "resets_at": None,
+        },
+    )
+
+
+def _next_month(moment: datetime) -> datetime:
+    first = moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return (first + timedelta(days=32)).replace(day=1)

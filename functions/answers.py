@@ -1,0 +1,149 @@
+"""Errors as answers: whatever goes wrong in a route, in the words of the dialect spoken to."""
+
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from clearstem.errors import (
+    ClearstemError,
+    Contention,
+    InvalidRequest,
+    KeyReused,
+    RangeOutside,
+    TooManyRequests,
+)
+from functions import dialects
+from functions.dialects import problems
+from functions.envelope import request_id_of
+from functions.telemetry import logger
+
+_FAULT: Final = "Internal server error"
+# What pydantic calls the ends of a range, and what a problem does.
+_BOUNDS: Final = {
+    "ge": "minimum",
+    "gt": "above",
+    "le": "maximum",
+    "lt": "below",
+    "min_length": "min_length",
+    "max_length": "max_length",
+    "pattern": "pattern",
+}
+_SHOWN_CHARACTERS: Final = 80
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Have an application answer errors; `Faults` sees to those that nobody expected."""
+    app.add_exception_handler(ClearstemError, told)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _plain)
+    app.add_exception_handler(ClientDisconnect, _gone)
+
+
+class Faults:
+    """ASGI middleware that answers a fault of ours before it goes on to the server.
+
+    Starlette's own stands outside of all middleware, so its answer would lack
+    whatever headers those add, CORS among them, and a page could not read it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception as exc:
+            logger().error("request failed", path=scope["path"], exc_info=exc)
+            if not begun:
+                await _answer(Request(scope), ClearstemError(_FAULT))(scope, receive, send)
+            raise
+
+
+def _answer(request: Request, error: ClearstemError) -> Response:
+    dialect = dialects.dialect_of(request.url.path)
+    status, body = dialects.PROBLEMS[dialect](error)
+    if dialect == dialects.DEFAULT:
+        return _problem(request, body, status=status, headers=_headers(error))
+    return JSONResponse(dict(body), status_code=status, headers=_headers(error))
+
+
+def _problem(
+    request: Request, body: dialects.Body, *, status: int, headers: dict[str, str] | None
+) -> Response:
+    """A problem document, with what tells this occurrence from all others."""
+    document = dict(body) | {"instance": f"urn:uuid:{request_id_of(request.scope)}"}
+    return JSONResponse(
+        document, status_code=status, headers=headers, media_type=problems.MEDIA_TYPE
+    )
+
+
+def _headers(error: ClearstemError) -> dict[str, str]:
+    if isinstance(error, TooManyRequests):
+        return {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, KeyReused) and error.retry_after_s is not None:
+        return {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, Contention):
+        return {"Retry-After": "1"}
+    if isinstance(error, RangeOutside):
+        return {"Content-Range": f"bytes */{error.size_bytes}"}
+    return {}
+
+
+async def told(request: Request, error: Exception) -> Response:
+    """An error of ours in the words of the dialect that was spoken to."""
+    if not isinstance(error, ClearstemError):
+        raise error
+    return _answer(request, error)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """The first thing wrong, in one sentence, never a list."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
+    facts: dict[str, object] = {"field": where or "body"}
+    if isinstance(first.get("input"), str | int):
+        value = first["input"]
+        facts["value"] = value[:_SHOWN_CHARACTERS] if isinstance(value, str) else value
+    bounds = first.get("ctx") or {}
+    accepted = {told: bounds[name] for name, told in _BOUNDS.items() if name in bounds}
+    if accepted:
+        facts["accepted"] = accepted
+    return _answer(request, InvalidRequest(f"{where or 'body'}: {first['msg']}", facts=facts))
+
+
+async def _plain(request: Request, error: Exception) -> Response:
+    """What the framework refuses: a path or a method that is not there, a body too long."""
+    if not isinstance(error, HTTPException):
+        raise error
+    headers = dict(error.headers or {})
+    if error.status_code < HTTPStatus.BAD_REQUEST:
+        return Response(status_code=error.status_code, headers=headers)
+    if dialects.dialect_of(request.url.path) != dialects.DEFAULT:
+        body = {"detail": error.detail}
+        return JSONResponse(body, status_code=error.status_code, headers=headers)
+    document = problems.plain_problem(error.status_code, error.detail)
+    return _problem(request, document, status=error.status_code, headers=headers)
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    """The client left while it was sending: nobody reads this answer."""
+    return Response(status_code=400)

@@ -1,0 +1,78 @@
+"""The OpenAPI document, in what the framework has no words for.
+
+It describes each route's errors under the media type of the route's good
+answer; ours have one of their own. And it knows of no header that all have.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from functions import dialects
+from functions.dialects import problems
+from functions.envelope import REQUEST_ID
+
+_JSON: Final = "application/json"
+_NAME: Final = "RequestId"
+_HEADERS: Final[dict[str, dict[str, Any]]] = {
+    _NAME: {
+        "description": "What the service's logs know the request by",
+        "schema": {"type": "string", "format": "uuid"},
+        "required": True,
+    }
+}
+
+
+_TEXT: Final = {"type": "string"}
+# What any refusal of the other dialects may look like; the framework's own have `detail`.
+_REFUSALS: Final[dict[str, list[dict[str, Any]]]] = {
+    "audo": [{"type": "object", "required": ["detail"], "properties": {"detail": _TEXT}}],
+    "munsit": [
+        {
+            "type": "object",
+            "required": ["errorCode", "errorMessage"],
+            "properties": {"errorCode": _TEXT, "errorMessage": _TEXT},
+        },
+        {"type": "object", "required": ["message"], "properties": {"message": _TEXT}},
+        {"type": "object", "required": ["detail"], "properties": {"detail": _TEXT}},
+    ],
+}
+
+
+def describe(app: FastAPI) -> None:
+    """Have an application tell the media type of its problems, and what all answers carry."""
+    plainly = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        # Made once: what is kept from the first time has been through here.
+        return app.openapi_schema or _completed(plainly())
+
+    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's documented way
+
+
+def _completed(document: dict[str, Any]) -> dict[str, Any]:
+    document["components"]["headers"] = _HEADERS
+    for path, responses in _operations(document):
+        for status, response in responses.items():
+            response.setdefault("headers", {})[REQUEST_ID] = {
+                "$ref": f"#/components/headers/{_NAME}"
+            }
+            dialect = dialects.dialect_of(path)
+            if dialect == dialects.DEFAULT and status[0] in "45":
+                _tell_media_type(response)
+            elif status == "4XX":
+                response["content"] = {_JSON: {"schema": {"anyOf": _REFUSALS[dialect]}}}
+    return document
+
+
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            yield path, operation["responses"]
+
+
+def _tell_media_type(response: dict[str, Any]) -> None:
+    content = response.get("content", {})
+    if _JSON in content:
+        content[problems.MEDIA_TYPE] = content.pop(_JSON)
