@@ -67,6 +67,7 @@ def print_result(console: Console, job: dict[str, Any], *, folder: Path) -> None
             f"{track['size_bytes'] / 1e6:.1f} MB",
         )
     console.print(table)
+    console.print(_cost_line(job["receipt"]), highlight=False)
     for note in job["notes"]:
         console.print(f"note: {note}", highlight=False)
     count = len(job["tracks"])
@@ -85,6 +86,15 @@ def _loudness_line(loudness: dict[str, Any], recipe: str) -> str:
         target = _number(loudness["target_lufs"], "LUFS")
         line += f"; held below {target} by the true peak of {loudness['held_back_by']}, {ceiling}"
     return line + ")"
+
+
+def _cost_line(receipt: dict[str, Any]) -> str:
+    """A receipt in one line; a stage is named with what it runs on."""
+    where = ", ".join(
+        f"{stage['name']} {stage['seconds']:.1f} s ({stage['machine']})"
+        for stage in receipt["stages"]
+    )
+    return f"about {receipt['dollars']:.4f} dollars at AWS's prices: {where}"
 
 
 def _number(value: float | None, unit: str) -> str:

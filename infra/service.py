@@ -13,7 +13,7 @@ from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
 from clearstem.intake import DONE_PREFIX, DROP_PREFIX
-from clearstem.receipts import SHORT_FRAMES
+from clearstem.receipts import SHORT_BYTES, SHORT_FRAMES
 from clearstem.recipes import DENOISE, RECIPES, SEPARATE, Recipe
 from infra.access_logs import AccessLogs
 from infra.bundling import functions_code
@@ -26,7 +26,7 @@ from infra.live import LiveApi, meter_jobs, push_changes
 from infra.observability import Observability, Watched
 from infra.options import Encryption, Options
 from infra.rest_api import RestApi
-from infra.stages import MOST_BYTES, RecipeMachine, StageTasks
+from infra.stages import RecipeMachine, StageTasks
 from infra.storage import Storage
 from infra.streaming import streaming_function
 
@@ -162,7 +162,7 @@ class Service(cdk.Stack):
         quick = QuickWay(
             function_arn=self._tasks.function.function_arn,
             table_name=self._storage.table.table_name,
-            most_bytes=self._unless_off(MOST_BYTES),
+            most_bytes=self._unless_off(SHORT_BYTES),
             most_frames=self._unless_off(SHORT_FRAMES),
         )
         return {

@@ -35,8 +35,6 @@ _CPU_CPUS: Final = 2
 
 # Nine tracks of the longest recording that a function takes, as float32.
 _FUNCTION_DISK: Final = cdk.Size.gibibytes(10)
-# What holds an hour of speech in most formats: before decoding nothing else is known.
-MOST_BYTES: Final = 32 * 1024 * 1024
 
 # A network on CPUs takes about as long as the music lasts on four of them.
 _CPU_SEPARATION: Final = (4, 16_384)
