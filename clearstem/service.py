@@ -34,7 +34,7 @@ from clearstem.uploads import UploadTable
 # boto3 still presigns with version 2 unless told otherwise; path addresses
 # work for AWS and for an emulator, where bucket host names do not resolve.
 # Fifty connections carry twenty parallel clients with downloads among them.
-_CONFIG: Final = Config(
+CLIENT_CONFIG: Final = Config(
     signature_version="s3v4",
     s3={"addressing_style": "path"},
     retries={"mode": "standard", "max_attempts": 4},
@@ -85,7 +85,7 @@ class Service:
         """The service of given settings and a given session."""
 
         def client(name: Any, **options: Any) -> Any:
-            made = session.client(name, config=_CONFIG, **options)
+            made = session.client(name, config=CLIENT_CONFIG, **options)
             # botocore builds its error classes at their first use, without a
             # lock: two threads would build two sets, and one thread's `except`
             # would not know the other set's errors.

@@ -61,6 +61,8 @@ class Settings:
         Requests per second that an owner may make in the long run; 0 sets no limit.
     rate_burst : int
         Requests that he may make at once, 1 or more.
+    stage_role_arn : str
+        The role that a stage takes for its one job; empty: it works with what it has.
     """
 
     table: str
@@ -89,6 +91,7 @@ class Settings:
     url_idle_s: float = 30.0
     rate_per_s: float = 0.0
     rate_burst: int = 200
+    stage_role_arn: str = ""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -125,6 +128,7 @@ class Settings:
             url_idle_s=float(env.get("CLEARSTEM_URL_IDLE_S") or 30.0),
             rate_per_s=float(env.get("CLEARSTEM_RATE_PER_S") or 0.0),
             rate_burst=int(env.get("CLEARSTEM_RATE_BURST") or 200),
+            stage_role_arn=env.get("CLEARSTEM_STAGE_ROLE_ARN", ""),
         )
 
 

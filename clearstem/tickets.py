@@ -35,7 +35,7 @@ class Tickets:
         """The next number of a queue; it counts from the moment its ticket is stored."""
         answer = self.client.update_item(
             TableName=self.table,
-            Key={"pk": {"S": _queue(recipe_name)}, "sk": {"S": "QUEUE"}},
+            Key={"pk": {"S": queue_key(recipe_name)}, "sk": {"S": "QUEUE"}},
             UpdateExpression="ADD issued :one",
             ExpressionAttributeValues={":one": {"N": "1"}},
             ReturnValues="UPDATED_NEW",
@@ -67,7 +67,7 @@ class Tickets:
             TableName=self.table,
             KeyConditionExpression="pk = :queue AND sk BETWEEN :first AND :last",
             ExpressionAttributeValues={
-                ":queue": {"S": _queue(recipe_name)},
+                ":queue": {"S": queue_key(recipe_name)},
                 ":first": {"S": TICKET},
                 ":last": {"S": _number(last)},
             },
@@ -82,7 +82,7 @@ class Tickets:
             TableName=self.table,
             KeyConditionExpression="pk = :queue AND sk > :ticket",
             ExpressionAttributeValues={
-                ":queue": {"S": _queue(recipe_name)},
+                ":queue": {"S": queue_key(recipe_name)},
                 ":ticket": {"S": _number(ticket)},
             },
             Limit=limit,
@@ -100,10 +100,11 @@ def ticket_of(key: Item) -> tuple[str, int] | None:
 
 
 def _key(recipe_name: str, ticket: int) -> Item:
-    return {"pk": {"S": _queue(recipe_name)}, "sk": {"S": _number(ticket)}}
+    return {"pk": {"S": queue_key(recipe_name)}, "sk": {"S": _number(ticket)}}
 
 
-def _queue(recipe_name: str) -> str:
+def queue_key(recipe_name: str) -> str:
+    """The partition of a recipe's queue."""
     return f"{QUEUE}{recipe_name}"
 
 
