@@ -11,7 +11,7 @@ says what this does not hold against.
 import json
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import boto3
 
@@ -25,9 +25,6 @@ from clearstem.service import CLIENT_CONFIG, Service
 from clearstem.settings import Settings
 from clearstem.table_keys import job_key
 from clearstem.tickets import queue_key
-
-if TYPE_CHECKING:
-    from mypy_boto3_sts.type_defs import CredentialsTypeDef
 
 # The most that AWS gives a role that takes another; a Batch attempt and a
 # function end before.
@@ -67,15 +64,17 @@ def service_of(job_id: str, *, settings: Settings, session: boto3.Session) -> Se
     return Service.over(settings, session=scoped)
 
 
-def _taken(job: Job, *, settings: Settings, session: boto3.Session) -> "CredentialsTypeDef":
-    answer = session.client("sts", config=CLIENT_CONFIG).assume_role(
+def _taken(job: Job, *, settings: Settings, session: boto3.Session) -> dict[str, str]:
+    sts: Any = session.client("sts", config=CLIENT_CONFIG)
+    answer = sts.assume_role(
         RoleArn=settings.stage_role_arn,
         # CloudTrail tells by it which job read or wrote what.
         RoleSessionName=job.job_id,
         Policy=session_policy(job, settings=settings),
         DurationSeconds=_SESSION_S,
     )
-    return answer["Credentials"]
+    given: dict[str, str] = answer["Credentials"]
+    return given
 
 
 def session_policy(job: Job, *, settings: Settings) -> str:
