@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 from botocore.config import Config
@@ -16,20 +16,25 @@ from botocore.config import Config
 from clearstem.accounts import Accounts
 from clearstem.broadcast import Broadcast, Render
 from clearstem.connections import ConnectionTable
-from clearstem.control import JobControl
 from clearstem.executions import Executions
-from clearstem.intake import Intake
-from clearstem.job_log import JobLog
 from clearstem.job_table import JobTable
-from clearstem.limits import RateLimits
 from clearstem.recipes import DENOISE, SEPARATE
-from clearstem.removal import Removal
-from clearstem.reporting import StageReporter
 from clearstem.retention import RetentionTable
 from clearstem.settings import Settings
-from clearstem.settling import Settler
 from clearstem.track_store import TrackStore
 from clearstem.uploads import UploadTable
+
+# What only some entry points compose is imported when it is asked for: a door
+# that opens WebSockets or checks keys never takes a recording in, and would
+# pay for it at every cold start.
+if TYPE_CHECKING:
+    from clearstem.control import JobControl
+    from clearstem.intake import Intake
+    from clearstem.job_log import JobLog
+    from clearstem.limits import RateLimits
+    from clearstem.removal import Removal
+    from clearstem.reporting import StageReporter
+    from clearstem.settling import Settler
 
 # boto3 still presigns with version 2 unless told otherwise; path addresses
 # work for AWS and for an emulator, where bucket host names do not resolve.
@@ -110,8 +115,10 @@ class Service:
         )
 
     @property
-    def intake(self) -> Intake:
+    def intake(self) -> "Intake":
         """The ways in."""
+        from clearstem.intake import Intake
+
         return Intake(
             settings=self.settings,
             jobs=self.jobs,
@@ -123,13 +130,17 @@ class Service:
         )
 
     @property
-    def log(self) -> JobLog:
+    def log(self) -> "JobLog":
         """What happened to jobs."""
+        from clearstem.job_log import JobLog
+
         return JobLog(self.jobs.client, self.jobs.table)
 
     @property
-    def control(self) -> JobControl:
+    def control(self) -> "JobControl":
         """What stops jobs and takes them up again."""
+        from clearstem.control import JobControl
+
         return JobControl(
             jobs=self.jobs, store=self.store, executions=self.executions, now=self.now
         )
@@ -140,8 +151,10 @@ class Service:
         return RetentionTable(self.jobs.client, self.jobs.table)
 
     @property
-    def removal(self) -> Removal:
+    def removal(self) -> "Removal":
         """What deletes jobs, and what has outlived its time."""
+        from clearstem.removal import Removal
+
         return Removal(
             jobs=self.jobs,
             retention=self.retention,
@@ -152,14 +165,18 @@ class Service:
         )
 
     @property
-    def limits(self) -> RateLimits:
+    def limits(self) -> "RateLimits":
         """How often each owner may call."""
+        from clearstem.limits import RateLimits
+
         per_s, burst = self.settings.rate_per_s, self.settings.rate_burst
         return RateLimits(self.jobs.client, self.jobs.table, per_s=per_s, burst=burst)
 
     @property
-    def settler(self) -> Settler:
+    def settler(self) -> "Settler":
         """What ends jobs that nobody works on."""
+        from clearstem.settling import Settler
+
         return Settler(jobs=self.jobs, executions=self.executions, now=self.now)
 
     def broadcast(self, render: dict[str, Render]) -> Broadcast:
@@ -167,8 +184,12 @@ class Service:
         sockets = self.client("apigatewaymanagementapi", endpoint_url=self.settings.websocket_url)
         return Broadcast(self.jobs, self.connections, sockets, render)
 
-    def reporter(self, job_id: str, *, stage: str, monotonic: Callable[[], float]) -> StageReporter:
+    def reporter(
+        self, job_id: str, *, stage: str, monotonic: Callable[[], float]
+    ) -> "StageReporter":
         """What a stage task tells of itself through."""
+        from clearstem.reporting import StageReporter
+
         return StageReporter(
             jobs=self.jobs,
             job_id=job_id,

@@ -10,9 +10,6 @@ function refuses it.
 
 from typing import Any, Final
 
-from aws_lambda_powertools.utilities.data_classes.api_gateway_authorizer_event import (
-    APIGatewayAuthorizerRequestEvent,
-)
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from clearstem import errors
@@ -31,48 +28,47 @@ _QUERY_PARAMETER: Final = "api_key"
 @entry_point
 def handler(event: Event, _: LambdaContext) -> dict[str, Any]:
     """Let the owner of a key pass, or refuse with 401."""
-    request = APIGatewayAuthorizerRequestEvent(event)
-    if not _opens_socket(request) and dialects.is_open(request.path):
-        return _policy(None, method_arn=request.method_arn)
+    if not _opens_socket(event) and dialects.is_open(event["path"]):
+        return _policy(None, method_arn=event["methodArn"])
     try:
-        owner = _owner(request, service=wiring.service())
+        owner = _owner(event, service=wiring.service())
     except errors.Unauthorized as exc:
         logger().info("call refused", path=event.get("path"))  # sockets have none
-        if _refused_behind(request):
-            return _policy(None, method_arn=request.method_arn)
+        if _refused_behind(event):
+            return _policy(None, method_arn=event["methodArn"])
         raise Exception(_REFUSAL) from exc  # the text is the interface
-    return _policy(owner, method_arn=request.method_arn)
+    return _policy(owner, method_arn=event["methodArn"])
 
 
-def _owner(request: APIGatewayAuthorizerRequestEvent, *, service: Service) -> str:
+def _owner(request: Event, *, service: Service) -> str:
     key = _key(request)
     if key is None and service.settings.keyless_owner and not _always_keyed(request):
         return service.settings.keyless_owner
     return service.accounts.authenticate(key, at=service.now())
 
 
-def _always_keyed(request: APIGatewayAuthorizerRequestEvent) -> bool:
+def _always_keyed(request: Event) -> bool:
     """Whether a dialect is spoken whose clients always have a key."""
-    asked = (request.query_string_parameters or {}).get("dialect", dialects.DEFAULT)
-    dialect = asked if _opens_socket(request) else dialects.dialect_of(request.path)
+    asked = (request.get("queryStringParameters") or {}).get("dialect", dialects.DEFAULT)
+    dialect = asked if _opens_socket(request) else dialects.dialect_of(request["path"])
     return dialects.needs_key(dialect)
 
 
-def _refused_behind(request: APIGatewayAuthorizerRequestEvent) -> bool:
+def _refused_behind(request: Event) -> bool:
     if _opens_socket(request):
         return False
-    return dialects.refuses_by_itself(dialects.dialect_of(request.path))
+    return dialects.refuses_by_itself(dialects.dialect_of(request["path"]))
 
 
-def _opens_socket(request: APIGatewayAuthorizerRequestEvent) -> bool:
-    return bool(request.request_context.get("eventType") == "CONNECT")
+def _opens_socket(request: Event) -> bool:
+    return bool(request["requestContext"].get("eventType") == "CONNECT")
 
 
-def _key(request: APIGatewayAuthorizerRequestEvent) -> str | None:
-    headers = {name.lower(): value for name, value in (request.headers or {}).items()}
+def _key(request: Event) -> str | None:
+    headers = {name.lower(): value for name, value in (request.get("headers") or {}).items()}
     if key := headers.get(_HEADER):
         return key
-    asked = request.query_string_parameters or {}  # None where there is no query string
+    asked = request.get("queryStringParameters") or {}  # null where there is no query string
     return asked.get(_QUERY_PARAMETER) if _opens_socket(request) else None
 
 

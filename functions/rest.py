@@ -18,6 +18,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from mangum import Mangum
 from starlette.requests import ClientDisconnect
 
+from clearstem import limits, removal  # noqa: F401 - the first event composes it; loaded before
 from clearstem.errors import ClearstemError, Contention, InvalidRequest, TooManyRequests
 from clearstem.service import Service
 from functions import dialects, wiring
