@@ -53,7 +53,7 @@ from containers.credentials import service_of
 from containers.workspace import Manifest, Workspace
 
 # Imported when asked for: torch, which only one stage needs, costs a second.
-_MODULES: Final = {
+MODULES: Final = {
     SEPARATION: "containers.stages.separation",
     DECOMPOSITION: "containers.stages.decomposition",
     COMPOSITION: "containers.stages.composition",
@@ -128,7 +128,7 @@ def _named_errors() -> Iterator[None]:
 
 
 def _work(space: Workspace, reporter: StageReporter) -> Manifest:
-    module: StageModule = importlib.import_module(_MODULES[space.stage])
+    module: StageModule = importlib.import_module(MODULES[space.stage])
     return space.commit(module.run(space, reporter.progress))
 
 
@@ -162,7 +162,7 @@ def handler(event: Mapping[str, Any], _: object) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, run the stages, answer the exit code."""
     parser = argparse.ArgumentParser(prog="containers.stage", description=__doc__)
-    parser.add_argument("stages", nargs="+", choices=sorted(_MODULES), metavar="STAGE")
+    parser.add_argument("stages", nargs="+", choices=sorted(MODULES), metavar="STAGE")
     parser.add_argument("--job-id", required=True)
     given = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)

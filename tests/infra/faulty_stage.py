@@ -60,7 +60,7 @@ def _tracks(space: Workspace) -> tuple[Track, ...]:
 
 
 _STAGES = [spec.name for recipe in RECIPES.values() for spec in recipe.stages]
-entry._MODULES = dict.fromkeys(_STAGES, __name__)
+entry.MODULES = dict.fromkeys(_STAGES, __name__)
 # The real module's function, over the stages above.
 handler = entry.handler
 
