@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from clearstem.jobs import Job
-from clearstem.recipes import SEPARATION, EngineName
+from clearstem.recipes import SEPARATION
 
 _HOUR_S: Final = 3600.0
 
@@ -124,7 +124,7 @@ def stage_machine(job: Job, stage: str, *, frames: float | None) -> Machine:
         Samples per channel of the recording; None where nobody knows yet.
     """
     if stage == SEPARATION:
-        return Machine.GPU if job.engine.name is EngineName.DEMUCS else Machine.BATCH
+        return Machine.GPU  # its queue is the GPU's, whatever the engine
     if job.recipe.position(stage) == 0:
         # What lies at an address had no size when the state machine asked.
         size = 0 if job.source.url is not None else job.source.size_bytes

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
@@ -22,7 +22,7 @@ import soundfile
 
 from clearstem.facts import Engine, Location, Source
 from clearstem.jobs import Job, JobState, queued_job
-from clearstem.options import DenoiseOptions, SeparateOptions
+from clearstem.options import DenoiseOptions, Options, SeparateOptions
 from clearstem.recipes import DENOISE, SEPARATE, EngineName, Recipe
 from clearstem.settings import Settings
 from clearstem.track_store import TrackStore
@@ -31,7 +31,10 @@ from containers.stage import MODULES
 from containers.workspace import Workspace
 
 _SOURCE: Final = Location("uploads", "source.wav")
-_OPTIONS: Final = {SEPARATE.name: SeparateOptions(), DENOISE.name: DenoiseOptions()}
+_OPTIONS: Final[Mapping[str, Options]] = {
+    SEPARATE.name: SeparateOptions(),
+    DENOISE.name: DenoiseOptions(),
+}
 # The one engine that needs no weights; an image may hold none.
 _ENGINE: Final = Engine(
     EngineName.SPECTRAL, "spectral-1", None, preview=True, reason="it needs no weights"

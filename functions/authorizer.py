@@ -65,10 +65,13 @@ def _opens_socket(request: Event) -> bool:
 
 
 def _key(request: Event) -> str | None:
-    headers = {name.lower(): value for name, value in (request.get("headers") or {}).items()}
+    headers: dict[str, str] = {
+        name.lower(): value for name, value in (request.get("headers") or {}).items()
+    }
     if key := headers.get(_HEADER):
         return key
-    asked = request.get("queryStringParameters") or {}  # null where there is no query string
+    # Null where there is no query string.
+    asked: dict[str, str] = request.get("queryStringParameters") or {}
     return asked.get(_QUERY_PARAMETER) if _opens_socket(request) else None
 
 

@@ -184,9 +184,14 @@ def test_every_function_is_told_all_that_settings_reads(template, handler):
         re.findall(r'"(CLEARSTEM_\w+)"', (synth.ROOT / "clearstem" / "settings.py").read_text())
     )
     # A deployment has no reason to change how often progress is written; how a network is run is
-    # the stage image's matter.
-    of_the_image = {"CLEARSTEM_CACHE_DIR", "CLEARSTEM_SEPARATOR_PRECISION"}
-    assert read - of_the_image - {"CLEARSTEM_PROGRESS_INTERVAL_S"} <= told
+    # the stage image's matter, and the role for a job the stages'.
+    of_stages = {
+        "CLEARSTEM_CACHE_DIR",
+        "CLEARSTEM_SEPARATOR_PRECISION",
+        "CLEARSTEM_STAGE_ROLE_ARN",
+    }
+    assert "CLEARSTEM_STAGE_ROLE_ARN" not in told
+    assert read - of_stages - {"CLEARSTEM_PROGRESS_INTERVAL_S"} <= told
     assert {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "LOG_LEVEL"} <= told
 
 

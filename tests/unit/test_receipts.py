@@ -54,7 +54,7 @@ def test_a_failed_stage_is_paid_for_too():
     [
         (DEMUCS, SHORT_FRAMES, [Machine.GPU, Machine.FUNCTION]),
         (DEMUCS, SHORT_FRAMES + 1, [Machine.GPU, Machine.BATCH]),
-        (None, SHORT_FRAMES, [Machine.BATCH, Machine.FUNCTION]),
+        (None, SHORT_FRAMES, [Machine.GPU, Machine.FUNCTION]),
     ],
 )
 def test_a_stage_is_priced_by_where_the_template_runs_it(engine, frames, machines):
