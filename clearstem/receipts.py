@@ -13,13 +13,16 @@ from enum import StrEnum
 from typing import Final
 
 from clearstem.jobs import Job
-from clearstem.recipes import SEPARATION, EngineName
+from clearstem.recipes import SEPARATION
 
 _HOUR_S: Final = 3600.0
 
 # Up to this many frames a stage without a network runs as a function: about
-# ten minutes at 48 kHz. The state machines are built with the same number.
+# ten minutes at 48 kHz. The state machines are built with the same numbers.
 SHORT_FRAMES: Final = 30_000_000
+# The same before the recording is decoded: what holds an hour of speech in
+# most formats, when nothing but the bytes is known.
+SHORT_BYTES: Final = 32 * 1024 * 1024
 # Nearly what a Batch task's 2 vCPU are; a new account gets no more.
 FUNCTION_MEMORY_MB: Final = 3008
 
@@ -108,9 +111,23 @@ def _stage_cost(name: str, seconds: float, *, machine: Machine) -> StageCost:
 
 
 def _machine(job: Job, stage: str) -> Machine:
-    """Where a stage ran, by the rules of the default template."""
+    frames = None if job.audio is None else job.audio.frames
+    return stage_machine(job, stage, frames=frames)
+
+
+def stage_machine(job: Job, stage: str, *, frames: float | None) -> Machine:
+    """Where a stage runs, by the rules of the default template.
+
+    Parameters
+    ----------
+    frames : float or None
+        Samples per channel of the recording; None where nobody knows yet.
+    """
     if stage == SEPARATION:
-        return Machine.GPU if job.engine.name is EngineName.DEMUCS else Machine.BATCH
-    if job.audio is not None and job.audio.frames <= SHORT_FRAMES:
-        return Machine.FUNCTION
-    return Machine.BATCH
+        return Machine.GPU  # its queue is the GPU's, whatever the engine
+    if job.recipe.position(stage) == 0:
+        # What lies at an address had no size when the state machine asked.
+        size = 0 if job.source.url is not None else job.source.size_bytes
+        return Machine.FUNCTION if 0 < size <= SHORT_BYTES else Machine.BATCH
+    is_short = frames is not None and frames <= SHORT_FRAMES
+    return Machine.FUNCTION if is_short else Machine.BATCH

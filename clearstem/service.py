@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 from botocore.config import Config
@@ -16,34 +16,39 @@ from botocore.config import Config
 from clearstem.accounts import Accounts
 from clearstem.broadcast import Broadcast, Render
 from clearstem.connections import ConnectionTable
-from clearstem.control import JobControl
-from clearstem.counted import CountedTable
 from clearstem.entry_tickets import EntryTickets
 from clearstem.executions import Executions
-from clearstem.idempotency import IdempotencyTable
 from clearstem.identity import Identity
-from clearstem.intake import Intake
-from clearstem.job_log import JobLog
 from clearstem.job_table import JobTable
-from clearstem.limits import RateLimits
 from clearstem.quotas import Quota
 from clearstem.recipes import DENOISE, SEPARATE
-from clearstem.removal import Removal
-from clearstem.reporting import StageReporter
 from clearstem.retention import RetentionTable
 from clearstem.settings import Settings
-from clearstem.settling import Settler
 from clearstem.tokens import KeySet, Tokens, fetch_keys
 from clearstem.track_store import TrackStore
 from clearstem.uploads import UploadTable
-from clearstem.webhook_deliveries import DeliveryTable
-from clearstem.webhook_endpoints import EndpointTable
-from clearstem.webhooks import Announcer, Courier, OrderQueue, Post
+
+# What only some entry points compose is imported when it is asked for: a door
+# that opens WebSockets or checks keys never takes a recording in, and would
+# pay for it at every cold start.
+if TYPE_CHECKING:
+    from clearstem.control import JobControl
+    from clearstem.counted import CountedTable
+    from clearstem.idempotency import IdempotencyTable
+    from clearstem.intake import Intake
+    from clearstem.job_log import JobLog
+    from clearstem.limits import RateLimits
+    from clearstem.removal import Removal
+    from clearstem.reporting import StageReporter
+    from clearstem.settling import Settler
+    from clearstem.webhook_deliveries import DeliveryTable
+    from clearstem.webhook_endpoints import EndpointTable
+    from clearstem.webhooks import Announcer, Courier, Post
 
 # boto3 still presigns with version 2 unless told otherwise; path addresses
 # work for AWS and for an emulator, where bucket host names do not resolve.
 # Fifty connections carry twenty parallel clients with downloads among them.
-_CONFIG: Final = Config(
+CLIENT_CONFIG: Final = Config(
     signature_version="s3v4",
     s3={"addressing_style": "path"},
     retries={"mode": "standard", "max_attempts": 4},
@@ -108,7 +113,7 @@ class Service:
         """The service of given settings and a given session."""
 
         def client(name: Any, **options: Any) -> Any:
-            made = session.client(name, config=_CONFIG, **options)
+            made = session.client(name, config=CLIENT_CONFIG, **options)
             # botocore builds its error classes at their first use, without a
             # lock: two threads would build two sets, and one thread's `except`
             # would not know the other set's errors.
@@ -150,8 +155,10 @@ class Service:
         return EntryTickets(self.jobs.client, self.jobs.table)
 
     @property
-    def intake(self) -> Intake:
+    def intake(self) -> "Intake":
         """The ways in."""
+        from clearstem.intake import Intake
+
         return Intake(
             settings=self.settings,
             jobs=self.jobs,
@@ -164,18 +171,24 @@ class Service:
         )
 
     @property
-    def idempotency(self) -> IdempotencyTable:
+    def idempotency(self) -> "IdempotencyTable":
         """What answers repeated requests."""
+        from clearstem.idempotency import IdempotencyTable
+
         return IdempotencyTable(self.jobs.client, self.jobs.table)
 
     @property
-    def log(self) -> JobLog:
+    def log(self) -> "JobLog":
         """What happened to jobs."""
+        from clearstem.job_log import JobLog
+
         return JobLog(self.jobs.client, self.jobs.table)
 
     @property
-    def control(self) -> JobControl:
+    def control(self) -> "JobControl":
         """What stops jobs and takes them up again."""
+        from clearstem.control import JobControl
+
         return JobControl(
             jobs=self.jobs, store=self.store, executions=self.executions, now=self.now
         )
@@ -186,8 +199,10 @@ class Service:
         return RetentionTable(self.jobs.client, self.jobs.table)
 
     @property
-    def removal(self) -> Removal:
+    def removal(self) -> "Removal":
         """What deletes jobs, and what has outlived its time."""
+        from clearstem.removal import Removal
+
         return Removal(
             jobs=self.jobs,
             retention=self.retention,
@@ -198,23 +213,31 @@ class Service:
         )
 
     @property
-    def endpoints(self) -> EndpointTable:
+    def endpoints(self) -> "EndpointTable":
         """Where owners want to be told of their jobs."""
+        from clearstem.webhook_endpoints import EndpointTable
+
         return EndpointTable(self.jobs.client, self.jobs.table)
 
     @property
-    def deliveries(self) -> DeliveryTable:
+    def deliveries(self) -> "DeliveryTable":
         """What was sent there, and what came of it."""
+        from clearstem.webhook_deliveries import DeliveryTable
+
         return DeliveryTable(self.jobs.client, self.jobs.table)
 
     @property
-    def announcer(self) -> Announcer:
+    def announcer(self) -> "Announcer":
         """What sets events on their way to webhooks."""
+        from clearstem.webhooks import Announcer, OrderQueue
+
         queue = OrderQueue(self.client("sqs"), self.settings.webhook_queue_url)
         return Announcer(self.endpoints, self.deliveries, queue, now=self.now)
 
-    def courier(self, post: Post) -> Courier:
+    def courier(self, post: "Post") -> "Courier":
         """What brings them there, by means of a guarded client."""
+        from clearstem.webhooks import Courier, OrderQueue
+
         client, settings = self.client("sqs"), self.settings
         return Courier(
             self.endpoints,
@@ -226,25 +249,33 @@ class Service:
         )
 
     @property
-    def counted(self) -> CountedTable:
+    def counted(self) -> "CountedTable":
         """Which changes of jobs are in the metrics."""
+        from clearstem.counted import CountedTable
+
         return CountedTable(self.jobs.client, self.jobs.table)
 
     @property
-    def limits(self) -> RateLimits:
+    def limits(self) -> "RateLimits":
         """How often each owner may call."""
+        from clearstem.limits import RateLimits
+
         per_s, burst = self.settings.rate_per_s, self.settings.rate_burst
         return RateLimits(self.jobs.client, self.jobs.table, per_s=per_s, burst=burst)
 
     @property
-    def keyless_limits(self) -> RateLimits:
+    def keyless_limits(self) -> "RateLimits":
         """How often each network address may call without a key."""
+        from clearstem.limits import RateLimits
+
         per_s, burst = self.settings.keyless_rate_per_s, self.settings.keyless_rate_burst
         return RateLimits(self.jobs.client, self.jobs.table, per_s=per_s, burst=burst)
 
     @property
-    def settler(self) -> Settler:
+    def settler(self) -> "Settler":
         """What ends jobs that nobody works on."""
+        from clearstem.settling import Settler
+
         return Settler(jobs=self.jobs, executions=self.executions, now=self.now)
 
     def broadcast(self, render: dict[str, Render]) -> Broadcast:
@@ -252,8 +283,12 @@ class Service:
         sockets = self.client("apigatewaymanagementapi", endpoint_url=self.settings.websocket_url)
         return Broadcast(self.jobs, self.connections, sockets, render)
 
-    def reporter(self, job_id: str, *, stage: str, monotonic: Callable[[], float]) -> StageReporter:
+    def reporter(
+        self, job_id: str, *, stage: str, monotonic: Callable[[], float]
+    ) -> "StageReporter":
         """What a stage task tells of itself through."""
+        from clearstem.reporting import StageReporter
+
         return StageReporter(
             jobs=self.jobs,
             job_id=job_id,

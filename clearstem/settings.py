@@ -80,6 +80,8 @@ class Settings:
         The same; 0 sets no limit.
     edge_secret : str
         What the distribution in front proves itself by; empty: none is believed.
+    stage_role_arn : str
+        The role that a stage takes for its one job; empty: it works with what it has.
     """
 
     table: str
@@ -121,6 +123,7 @@ class Settings:
     quota_minutes_per_month: float = 0.0
     quota_stored_bytes: int = 0
     edge_secret: str = ""
+    stage_role_arn: str = ""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -170,6 +173,7 @@ class Settings:
             quota_minutes_per_month=float(env.get("CLEARSTEM_QUOTA_MINUTES_PER_MONTH") or 0.0),
             quota_stored_bytes=int(env.get("CLEARSTEM_QUOTA_STORED_BYTES") or 0),
             edge_secret=env.get("CLEARSTEM_EDGE_SECRET", ""),
+            stage_role_arn=env.get("CLEARSTEM_STAGE_ROLE_ARN", ""),
         )
 
 

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.table import Table
 
 from clearstem.client import Client, JobDocument
-from clearstem.client.documents import LoudnessDocument
+from clearstem.client.documents import CostDocument, LoudnessDocument
 
 
 class JobBars:
@@ -81,6 +81,7 @@ def print_result(console: Console, job: JobDocument, *, folder: Path) -> None:
             f"{track['size_bytes'] / 1e6:.1f} MB",
         )
     console.print(table)
+    console.print(_cost_line(job["receipt"]), highlight=False)
     for note in job["notes"]:
         console.print(f"note: {note}", highlight=False)
     count = len(job["tracks"])
@@ -99,6 +100,15 @@ def _loudness_line(loudness: LoudnessDocument, recipe: str) -> str:
         target = _number(loudness["target_lufs"], "LUFS")
         line += f"; held below {target} by the true peak of {loudness['held_back_by']}, {ceiling}"
     return line + ")"
+
+
+def _cost_line(receipt: CostDocument) -> str:
+    """A receipt in one line; a stage is named with what it runs on."""
+    where = ", ".join(
+        f"{stage['name']} {stage['seconds']:.1f} s ({stage['machine']})"
+        for stage in receipt["stages"]
+    )
+    return f"about {receipt['dollars']:.4f} dollars at AWS's prices: {where}"
 
 
 def _number(value: float | None, unit: str) -> str:

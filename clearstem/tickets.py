@@ -67,7 +67,7 @@ class Tickets:
         at once each gets its own. Else it is the round now served; one of two that set it at
         the same time is refused, and counts on.
         """
-        key = {"pk": {"S": _queue(recipe_name)}, "sk": {"S": f"{TURN}{owner}"}}
+        key = {"pk": {"S": queue_key(recipe_name)}, "sk": {"S": f"{TURN}{owner}"}}
         kept = {":ttl": {"N": str(int(time.time()) + _TURN_KEPT_S)}}
         counted = {":after": {"N": str(after)}, **kept}
         while True:
@@ -138,7 +138,7 @@ class Tickets:
 
     def before_next(self, recipe_name: str, owner: str) -> int:
         """How many jobs an owner's next one would have ahead, as exactly, for the same price."""
-        key = {"pk": {"S": _queue(recipe_name)}, "sk": {"S": f"{TURN}{owner}"}}
+        key = {"pk": {"S": queue_key(recipe_name)}, "sk": {"S": f"{TURN}{owner}"}}
         answer = self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True)
         last = int(answer.get("Item", {}).get("turn", {"N": "0"})["N"])
         turn = max(last, self._served(recipe_name)) + 1
@@ -149,7 +149,7 @@ class Tickets:
             TableName=self.table,
             KeyConditionExpression="pk = :queue AND sk BETWEEN :first AND :last",
             ExpressionAttributeValues={
-                ":queue": {"S": _queue(recipe_name)},
+                ":queue": {"S": queue_key(recipe_name)},
                 ":first": {"S": TICKET},
                 ":last": {"S": _number(last)},
             },
@@ -167,7 +167,7 @@ class Tickets:
             TableName=self.table,
             KeyConditionExpression="pk = :queue AND sk BETWEEN :first AND :last",
             ExpressionAttributeValues={
-                ":queue": {"S": _queue(recipe_name)},
+                ":queue": {"S": queue_key(recipe_name)},
                 ":first": {"S": _number(ticket + 1)},
                 ":last": {"S": _number(_LAST)},
             },
@@ -186,14 +186,15 @@ def ticket_of(key: Item) -> tuple[str, int] | None:
 
 
 def _key(recipe_name: str, ticket: int) -> Item:
-    return {"pk": {"S": _queue(recipe_name)}, "sk": {"S": _number(ticket)}}
+    return {"pk": {"S": queue_key(recipe_name)}, "sk": {"S": _number(ticket)}}
 
 
 def _counter(recipe_name: str) -> Item:
-    return {"pk": {"S": _queue(recipe_name)}, "sk": {"S": "QUEUE"}}
+    return {"pk": {"S": queue_key(recipe_name)}, "sk": {"S": "QUEUE"}}
 
 
-def _queue(recipe_name: str) -> str:
+def queue_key(recipe_name: str) -> str:
+    """The partition of a recipe's queue."""
     return f"{QUEUE}{recipe_name}"
 
 

@@ -108,12 +108,22 @@ class TrackStore:
         extra = {"ContentType": content_type}
         self.client.upload_file(str(path), to.bucket, to.key, ExtraArgs=extra)
 
+    def size_bytes(self, location: Location) -> int | None:
+        """An object's size, or None if there is none.
+
+        By a list, since to who may list no more than a part of a bucket S3
+        answers a read of what is not there with 403, not 404.
+        """
+        answer = self.client.list_objects_v2(Bucket=location.bucket, Prefix=location.key, MaxKeys=1)
+        # Of all keys that begin so, the key itself comes first.
+        found = next(iter(answer.get("Contents", ())), None)
+        return found["Size"] if found and found["Key"] == location.key else None
+
     def read_text(self, location: Location) -> str | None:
         """A small object's text, or None if there is none."""
-        try:
-            answer = self.client.get_object(Bucket=location.bucket, Key=location.key)
-        except self.client.exceptions.NoSuchKey:
+        if self.size_bytes(location) is None:
             return None
+        answer = self.client.get_object(Bucket=location.bucket, Key=location.key)
         with closing(answer["Body"]) as body:
             return body.read().decode()
 

@@ -38,4 +38,6 @@ RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin stage
 # mounted here takes the folder's permissions over.
 VOLUME ["/tmp"]
 USER 10001
+# A second of music through every stage: what does not load or compile fails here.
+RUN ["python", "-m", "containers.smoke"]
 ENTRYPOINT ["python", "-m", "containers.stage"]

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, Protocol
 
+import boto3
 from aws_lambda_powertools import Logger
 from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import BotoCoreError, ClientError
@@ -47,10 +48,12 @@ from clearstem.recipes import (
 )
 from clearstem.reporting import StageReporter
 from clearstem.service import Service
+from clearstem.settings import Settings
+from containers.credentials import service_of
 from containers.workspace import Manifest, Workspace
 
 # Imported when asked for: torch, which only one stage needs, costs a second.
-_MODULES: Final = {
+MODULES: Final = {
     SEPARATION: "containers.stages.separation",
     DECOMPOSITION: "containers.stages.decomposition",
     COMPOSITION: "containers.stages.composition",
@@ -125,7 +128,7 @@ def _named_errors() -> Iterator[None]:
 
 
 def _work(space: Workspace, reporter: StageReporter) -> Manifest:
-    module: StageModule = importlib.import_module(_MODULES[space.stage])
+    module: StageModule = importlib.import_module(MODULES[space.stage])
     return space.commit(module.run(space, reporter.progress))
 
 
@@ -138,6 +141,12 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
     raise StageInterrupted(f"stopped by {signal.Signals(number).name}")
 
 
+def _service(job_id: str) -> Service:
+    """The core, with credentials that are good for one job."""
+    with _named_errors():
+        return service_of(job_id, settings=Settings.from_env(), session=boto3.Session())
+
+
 def handler(event: Mapping[str, Any], _: object) -> None:
     """Run the stages of one job that an event names, as a Lambda function.
 
@@ -147,13 +156,13 @@ def handler(event: Mapping[str, Any], _: object) -> None:
         Already told to the job's record.
     """
     for stage in event["stages"]:
-        run_stage(stage, event["job_id"], service=Service.from_env())
+        run_stage(stage, event["job_id"], service=_service(event["job_id"]))
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, run the stages, answer the exit code."""
     parser = argparse.ArgumentParser(prog="containers.stage", description=__doc__)
-    parser.add_argument("stages", nargs="+", choices=sorted(_MODULES), metavar="STAGE")
+    parser.add_argument("stages", nargs="+", choices=sorted(MODULES), metavar="STAGE")
     parser.add_argument("--job-id", required=True)
     given = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -166,7 +175,7 @@ def _run(stage: str, job_id: str) -> int:
     logger = Logger(service=stage)
     logger.append_keys(job_id=job_id, stage=stage)
     try:
-        run_stage(stage, job_id, service=Service.from_env())
+        run_stage(stage, job_id, service=_service(job_id))
     except StageError as exc:
         logger.exception("stage ended", extra={"error_name": exc.state_name})
         return exc.exit_code

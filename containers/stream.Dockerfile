@@ -30,4 +30,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH=true
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin stream
 USER 10001
+# One answer of the application: what does not load fails here.
+RUN ["python", "-m", "functions.stream"]
 ENTRYPOINT ["uvicorn", "--factory", "functions.stream:app", "--port", "8080", "--lifespan", "off"]

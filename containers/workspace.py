@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
 
 from clearstem import media, options, recipes
-from clearstem.errors import RetryableStageError, StageCrashed, UploadNotFound
+from clearstem.errors import RetryableStageError, StageCrashed
 from clearstem.facts import Location, Source, StageResult
 from clearstem.jobs import Job
 from clearstem.records import dumps, loads
@@ -152,10 +152,7 @@ class Workspace:
         return Location(self.settings.work_bucket, key)
 
     def _is_there(self, artifact: Artifact) -> bool:
-        try:
-            return self.store.stat(artifact.location).size_bytes == artifact.size_bytes
-        except UploadNotFound:
-            return False
+        return self.store.size_bytes(artifact.location) == artifact.size_bytes
 
 
 def sha256_of(path: Path) -> str:

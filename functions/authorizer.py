@@ -12,9 +12,6 @@ API's function refuses it.
 
 from typing import Any, Final
 
-from aws_lambda_powertools.utilities.data_classes.api_gateway_authorizer_event import (
-    APIGatewayAuthorizerRequestEvent,
-)
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from clearstem import errors
@@ -31,30 +28,28 @@ _NOBODY: Final = "-"  # no owner: names begin with a letter or digit
 @entry_point
 def handler(event: Event, _: LambdaContext) -> dict[str, Any]:
     """Let who is known pass, or refuse with 401; a socket without leave to look with 403."""
-    request = APIGatewayAuthorizerRequestEvent(event)
-    if not _opens_socket(request) and dialects.is_open(request.path):
-        return _policy(None, method_arn=request.method_arn)
+    if not _opens_socket(event) and dialects.is_open(event["path"]):
+        return _policy(None, method_arn=event["methodArn"])
     try:
-        caller = wiring.service().identity.identify(
-            _credentials(request), keyed=_always_keyed(request)
-        )
+        caller = wiring.service().identity.identify(_credentials(event), keyed=_always_keyed(event))
     except errors.Unauthorized as exc:
         logger().info("call refused", path=event.get("path"))  # sockets have none
-        if _refused_behind(request):
-            return _policy(None, method_arn=request.method_arn)
+        if _refused_behind(event):
+            return _policy(None, method_arn=event["methodArn"])
         raise Exception(_REFUSAL) from exc  # the text is the interface
-    return _policy(caller, method_arn=request.method_arn, effect=_effect(request, caller))
+    return _policy(caller, method_arn=event["methodArn"], effect=_effect(event, caller))
 
 
-def _credentials(request: APIGatewayAuthorizerRequestEvent) -> Credentials:
+def _credentials(request: Event) -> Credentials:
     # None where there are no headers, or no query string.
-    headers, query = request.headers or {}, request.query_string_parameters or {}
+    headers, query = request.get("headers") or {}, request.get("queryStringParameters") or {}
     if _opens_socket(request):
         return Credentials.of_socket(headers, query)
-    return Credentials.of_request(headers, query, method=request.http_method, path=request.path)
+    method, path = request["httpMethod"], request["path"]
+    return Credentials.of_request(headers, query, method=method, path=path)
 
 
-def _effect(request: APIGatewayAuthorizerRequestEvent, caller: Caller) -> str:
+def _effect(request: Event, caller: Caller) -> str:
     if not _opens_socket(request):
         return "Allow"
     try:
@@ -64,21 +59,21 @@ def _effect(request: APIGatewayAuthorizerRequestEvent, caller: Caller) -> str:
     return "Allow"
 
 
-def _always_keyed(request: APIGatewayAuthorizerRequestEvent) -> bool:
+def _always_keyed(request: Event) -> bool:
     """Whether a dialect is spoken whose clients always have a key."""
-    asked = (request.query_string_parameters or {}).get("dialect", dialects.DEFAULT)
-    dialect = asked if _opens_socket(request) else dialects.dialect_of(request.path)
+    asked = (request.get("queryStringParameters") or {}).get("dialect", dialects.DEFAULT)
+    dialect = asked if _opens_socket(request) else dialects.dialect_of(request["path"])
     return dialects.needs_key(dialect)
 
 
-def _refused_behind(request: APIGatewayAuthorizerRequestEvent) -> bool:
+def _refused_behind(request: Event) -> bool:
     if _opens_socket(request):
         return False
-    return dialects.refuses_by_itself(dialects.dialect_of(request.path))
+    return dialects.refuses_by_itself(dialects.dialect_of(request["path"]))
 
 
-def _opens_socket(request: APIGatewayAuthorizerRequestEvent) -> bool:
-    return bool(request.request_context.get("eventType") == "CONNECT")
+def _opens_socket(request: Event) -> bool:
+    return bool(request["requestContext"].get("eventType") == "CONNECT")
 
 
 def _policy(caller: Caller | None, *, method_arn: str, effect: str = "Allow") -> dict[str, Any]:

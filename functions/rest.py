@@ -17,6 +17,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from mangum import Mangum
 
+from clearstem import limits, removal  # noqa: F401 - the first event composes it; loaded before
 from clearstem.service import Service
 from functions import answers, wiring
 from functions.blocking import Blocking

@@ -3,6 +3,7 @@
 from aws_lambda_powertools.utilities.data_classes import EventBridgeEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from clearstem import settling  # noqa: F401 - the first event composes it; loaded before
 from clearstem.errors import JobNotFound
 from clearstem.executions import parse_name
 from functions import wiring

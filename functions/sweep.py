@@ -12,6 +12,7 @@ from typing import Final
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from clearstem import removal, settling  # noqa: F401 - the first event composes it; loaded before
 from clearstem.recipes import RECIPES
 from clearstem.service import Service
 from functions import wiring

@@ -8,7 +8,6 @@ import json
 from typing import Any, Final
 from uuid import UUID
 
-from aws_lambda_powertools.utilities.data_classes import APIGatewayWebSocketEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from clearstem.connections import Connection
@@ -23,24 +22,23 @@ _OK: Final = {"statusCode": 200}
 @entry_point
 def handler(event: Event, _: LambdaContext) -> dict[str, Any]:
     """Answer one event of a connection."""
-    message = APIGatewayWebSocketEvent(event)
-    match message.request_context.route_key:
+    match event["requestContext"]["routeKey"]:
         case "$connect":
-            return _connect(message, service=wiring.service())
+            return _connect(event, service=wiring.service())
         case "$disconnect":
-            wiring.service().connections.close(message.request_context.connection_id)
+            wiring.service().connections.close(_connection_id(event))
             return _OK
         case _:
-            return _subscribe(message, service=wiring.service())
+            return _subscribe(event, service=wiring.service())
 
 
-def _connect(event: APIGatewayWebSocketEvent, *, service: Service) -> dict[str, Any]:
-    asked = event.query_string_parameters or {}
+def _connect(event: Event, *, service: Service) -> dict[str, Any]:
+    asked = event.get("queryStringParameters") or {}  # null where there is no query string
     job_id = asked.get("job_id") or None
     try:
         owner = _owner(event)
         connection = Connection(
-            connection_id=event.request_context.connection_id,
+            connection_id=_connection_id(event),
             owner=owner,
             dialect=_dialect(asked.get("dialect")),
             job_id=job_id and _owned_job(job_id, owner=owner, service=service),
@@ -55,13 +53,13 @@ def _connect(event: APIGatewayWebSocketEvent, *, service: Service) -> dict[str, 
     return _OK
 
 
-def _subscribe(event: APIGatewayWebSocketEvent, *, service: Service) -> dict[str, Any]:
-    connection_id = event.request_context.connection_id
+def _subscribe(event: Event, *, service: Service) -> dict[str, Any]:
+    connection_id = _connection_id(event)
     try:
         connection = service.connections.get(connection_id)
         if connection is None:
             raise Unauthorized("the connection is not known any more; open another")
-        job_id = _owned_job(_asked_job(event.body), owner=connection.owner, service=service)
+        job_id = _owned_job(_asked_job(event.get("body")), owner=connection.owner, service=service)
     except RequestError as exc:
         # An error frame is no snapshot: no change of the table brings it about.
         frame = json.dumps({"detail": str(exc)})
@@ -69,6 +67,10 @@ def _subscribe(event: APIGatewayWebSocketEvent, *, service: Service) -> dict[str
         return _OK
     service.connections.watch(connection, job_id=job_id, at=service.now())
     return _OK
+
+
+def _connection_id(event: Event) -> str:
+    return str(event["requestContext"]["connectionId"])
 
 
 def _asked_job(body: str | None) -> str:
@@ -100,8 +102,8 @@ def _dialect(asked: str | None) -> str:
     return dialect
 
 
-def _owner(event: APIGatewayWebSocketEvent) -> str:
-    authorizer = event.raw_event["requestContext"].get("authorizer") or {}
+def _owner(event: Event) -> str:
+    authorizer = event["requestContext"].get("authorizer") or {}
     if not authorizer.get("owner"):
         raise Unauthorized("Invalid or missing API key")
     return str(authorizer["owner"])

@@ -15,8 +15,9 @@ from infra import nag, supply_chain, synth
 _IGNORED_RULES: Final = {
     "W3005": "CDK orders a function after its role by DependsOn beside GetAtt; it is redundant",
 }
-# Where `npm install --prefix .node asl-validator@4.0.0` puts it.
-_ASL_VALIDATOR: Final = synth.ROOT / ".node/node_modules/asl-validator/dist/bin/asl-validator.js"
+# Where `make tools` puts it.
+_ASL_VALIDATOR: Final = synth.ROOT / "node_modules/asl-validator/dist/bin/asl-validator.js"
+_NO_TOOLS: Final = "`make tools` has not put it there; it asks npm's registry"
 
 
 def snapshot_drift(fresh: synth.Snapshot) -> list[str]:
@@ -81,7 +82,7 @@ def asl_validator_problems(template: Mapping[str, Any]) -> tuple[str, list[str]]
     """What npm's asl-validator finds; first why it was not asked, where it was not."""
     program = _ASL_VALIDATOR
     if not program.exists():
-        return "npm install --prefix .node asl-validator@4.0.0", []
+        return _NO_TOOLS, []
     found = []
     for name, document in state_machines(template).items():
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
@@ -104,6 +105,7 @@ def _findings() -> Iterator[tuple[str, list[str]]]:
     yield "cfn-lint", template_problems(fresh.template)
     yield "statelint", state_machine_problems(fresh.template)
     yield _maybe("asl-validator", *asl_validator_problems(fresh.template))
+    yield _maybe("bill of materials, CycloneDX 1.6", *supply_chain.bill_problems())
     yield "licences", supply_chain.unlicensed()
     yield _maybe("pip-audit", *supply_chain.audit())
     yield "cdk-nag AwsSolutions and Serverless", nag.problems(nag.find())

@@ -60,7 +60,7 @@ class Accepted:
 
 
 _OPEN_ROUTES: Final = r"Rest/Api/Default/(health|config|docs|openapi\.json)/GET/Resource"
-_DATA_ROLES: Final = r"(Stages/Role|(Rest|Stream|Drop|Sweep)HandlerRole)/DefaultPolicy/Resource"
+_DATA_ROLES: Final = r"(Stages/JobRole|(Rest|Stream|Drop|Sweep)HandlerRole)/DefaultPolicy/Resource"
 _IAM5: Final = r"AwsSolutions-IAM5"
 
 ACCEPTED: Final = (
@@ -112,7 +112,7 @@ ACCEPTED: Final = (
         "nothing that deletes or configures",
     ),
     Accepted(
-        _IAM5 + r"\[Resource::<Storage(Uploads|Work|Tracks|Drop)\w+\.Arn>/((done|drop)/)?\*\]",
+        _IAM5 + r"\[Resource::<Storage\w+\.Arn>/((done|drop|uploads|jobs/[?-]+)/)?\*\]",
         _DATA_ROLES,
         "objects are named after jobs, which do not exist when the policy is written",
     ),

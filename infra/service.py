@@ -13,8 +13,10 @@ from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
 from clearstem.drops import DONE_PREFIX, DROP_PREFIX
-from clearstem.receipts import SHORT_FRAMES
-from clearstem.recipes import DENOISE, RECIPES, SEPARATE, Recipe
+from clearstem.receipts import SHORT_BYTES, SHORT_FRAMES
+from clearstem.recipes import DENOISE, RECIPES, SEPARATE, Recipe, work_prefix
+from clearstem.table_keys import job_key, owner_key
+from clearstem.tickets import queue_key
 from infra.access_logs import AccessLogs
 from infra.bundling import functions_code
 from infra.compute import Network, Queues
@@ -26,7 +28,7 @@ from infra.live import LiveApi, hear_jobs, push_changes
 from infra.observability import Observability, Watched
 from infra.options import Encryption, Options
 from infra.rest_api import RestApi
-from infra.stages import MOST_BYTES, RecipeMachine, StageTasks
+from infra.stages import JOB_ID, RecipeMachine, StageTasks
 from infra.storage import Storage
 from infra.streaming import streaming_function
 from infra.webhooks import COURIER_TIMEOUT_S, WebhookQueues
@@ -173,7 +175,7 @@ class Service(cdk.Stack):
         quick = QuickWay(
             function_arn=self._tasks.function.function_arn,
             table_name=self._storage.table.table_name,
-            most_bytes=self._unless_off(MOST_BYTES),
+            most_bytes=self._unless_off(SHORT_BYTES),
             most_frames=self._unless_off(SHORT_FRAMES),
         )
         return {
@@ -376,7 +378,7 @@ class Service(cdk.Stack):
             self._allow(watcher, *_READ_ITEM, "dynamodb:DeleteItem", queries="by_connection")
         self._allow(self._websocket, "dynamodb:PutItem")
         self._allow(self._sweep, queries="by_open")
-        for changer in (self._drop, self._settle, self._sweep, self._tasks.role):
+        for changer in (self._drop, self._settle, self._sweep):
             self._allow(changer, *_CHANGE_JOB)
         for remover in (self._rest, self._sweep):
             self._grant_removal(remover)
@@ -400,15 +402,7 @@ class Service(cdk.Stack):
         # Why a dropped object became no job is said beside the results.
         storage.drop.grant_put(self._drop, _DONE)
 
-        stage = self._tasks.role
-        storage.uploads.grant_read(stage)
-        # A recording that a job names by its address is fetched to where uploads lie.
-        storage.uploads.grant_put(stage)
-        storage.drop.grant_read(stage, _DROPPED)
-        storage.drop.grant_put(stage, _DONE)
-        for bucket in (storage.work, storage.tracks):
-            bucket.grant_read(stage)
-            bucket.grant_put(stage)
+        self._grant_stages()
 
         # Push sends snapshots; the socket's own function says what was wrong with a message.
         for sender in (self._push, self._websocket):
@@ -423,6 +417,48 @@ class Service(cdk.Stack):
         for sender in (self._changes, self._courier, self._rest, self._sweep):
             self._webhooks.orders.grant_send_messages(sender)
         self._webhooks.given_up.grant_send_messages(self._courier)
+
+    def _grant_stages(self) -> None:
+        """What a stage does, of whatever job; it takes the role for its own job alone.
+
+        Who has no job's id finds none by it either: a list has to name one.
+        """
+        storage, role = self._storage, self._tasks.job_role
+        uploads, drop = storage.uploads.arn_for_objects, storage.drop.arn_for_objects
+        jobs = f"{work_prefix(JOB_ID)}*"
+        own = [bucket.arn_for_objects(jobs) for bucket in (storage.work, storage.tracks)]
+        # A recording that a job names by its address is fetched to where uploads lie.
+        written = [*own, uploads("uploads/*"), drop(_DONE)]
+        self._may(role, "s3:GetObject", on=[*written, drop(_DROPPED)])
+        self._may(role, "s3:PutObject", "s3:AbortMultipartUpload", on=written)
+        listed = [jobs, f"{DONE_PREFIX}*/{JOB_ID}/*"]
+        role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["s3:ListBucket"],
+                resources=[b.bucket_arn for b in (storage.work, storage.tracks, storage.drop)],
+                conditions={"StringLike": {"s3:prefix": listed}},
+            )
+        )
+        record = job_key(JOB_ID)
+        for grantee, actions, keys in (
+            (self._tasks.role, _READ_ITEM, [record]),
+            (role, _READ_ITEM, [record]),
+            (role, ("dynamodb:PutItem", "dynamodb:DeleteItem"), [record, queue_key("*")]),
+            (role, ("dynamodb:UpdateItem",), [owner_key("*")]),
+        ):
+            grantee.add_to_policy(
+                iam.PolicyStatement(
+                    actions=list(actions),
+                    resources=[storage.table.table_arn],
+                    conditions={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": keys}},
+                )
+            )
+        if self._key is not None:
+            self._key.grant_encrypt_decrypt(role)
+            self._key.grant_decrypt(self._tasks.role)
+
+    def _may(self, role: iam.Role, *actions: str, on: list[str]) -> None:
+        role.add_to_policy(iam.PolicyStatement(actions=list(actions), resources=on))
 
     def _grant_removal(self, remover: ZipFunction) -> None:
         """What `clearstem.removal` needs: to find a job's files, and to delete them."""

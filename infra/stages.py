@@ -35,8 +35,9 @@ _CPU_CPUS: Final = 2
 
 # Nine tracks of the longest recording that a function takes, as float32.
 _FUNCTION_DISK: Final = cdk.Size.gibibytes(10)
-# What holds an hour of speech in most formats: before decoding nothing else is known.
-MOST_BYTES: Final = 32 * 1024 * 1024
+
+# The form of a job's id, which names the session that a stage takes.
+JOB_ID: Final = "-".join("?" * length for length in (8, 4, 4, 4, 12))
 
 # A network on CPUs takes about as long as the music lasts on four of them.
 _CPU_SEPARATION: Final = (4, 16_384)
@@ -48,7 +49,10 @@ class StageTasks(Construct):
     Attributes
     ----------
     role : aws_iam.Role
-        What a stage may do; granted to by the composing stack.
+        What a container starts with: to read a job's record and take `job_role`.
+    job_role : aws_iam.Role
+        What stages do to storage and table; granted to by the composing stack.
+        A stage takes it with a policy that names its own job.
     function : aws_lambda.Function
         The same image as a function, for what is done within 15 minutes.
     """
@@ -63,18 +67,22 @@ class StageTasks(Construct):
         build_arguments: Mapping[str, str],
     ) -> None:
         super().__init__(scope, id)
-        self._environment = environment
         self._build_arguments = build_arguments
         self._log = function_log(self, "")
         self.role = iam.Role(
             self,
             "Role",
-            description="What a stage may do.",
+            description="What a stage starts with: to take a role for its job.",
             assumed_by=iam.CompositePrincipal(
                 iam.ServicePrincipal("ecs-tasks.amazonaws.com"),
                 iam.ServicePrincipal("lambda.amazonaws.com"),
             ),
         )
+        self.job_role = self._job_role()
+        self._environment = {
+            **environment,
+            "CLEARSTEM_STAGE_ROLE_ARN": self.job_role.role_arn,
+        }
         self._cpu_image = self._image("stage-cpu")
         # Named, so that the role of the state machine can be told which they
         # are whatever their revision.
@@ -86,6 +94,18 @@ class StageTasks(Construct):
             else replace(self._cpu, vcpus=_CPU_SEPARATION[0], memory_mb=_CPU_SEPARATION[1])
         )
         self.function = self._function()
+
+    def _job_role(self) -> iam.Role:
+        role = iam.Role(
+            self,
+            "JobRole",
+            description="What stages do to storage and table, each for its own job.",
+            assumed_by=iam.ArnPrincipal(self.role.role_arn).with_conditions(
+                {"StringLike": {"sts:RoleSessionName": JOB_ID}}
+            ),
+        )
+        role.grant_assume_role(self.role)
+        return role
 
     def job(self, stage: str) -> StageJob:
         """What a stage is submitted as."""

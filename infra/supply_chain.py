@@ -9,6 +9,8 @@ import importlib.util
 import json
 import subprocess
 import sys
+import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +21,8 @@ from clearstem.models import MODELS
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 _LICENCE: Final = "License :: "
-_AUDIT_S: Final = 120
+_AUDIT_S: Final = 120.0
+_PROBE_S: Final = 4.0
 
 # The Audo dialect's published client, whose packages name no licence. Tests call it; nothing of
 # it is delivered, copied or imported elsewhere.
@@ -111,8 +114,28 @@ def _is_installed(package: str) -> bool:
     return True
 
 
+def bill_problems(root: Path = ROOT) -> tuple[str, list[str]]:
+    """What of the bill is not as CycloneDX's schema asks, or is there twice.
+
+    First why the schema was not asked, where it was not.
+    """
+    made = bill(root)
+    names = [component["name"] for component in made["components"]]
+    twice = [f"{name} is there twice" for name, many in Counter(names).items() if many > 1]
+    if importlib.util.find_spec("cyclonedx") is None:
+        return "cyclonedx-python-lib is not installed; it comes with the extra dev", twice
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    problem = JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(made))
+    return "", [*([str(problem)] if problem else []), *twice]
+
+
 def audit(root: Path = ROOT) -> tuple[str, list[str]]:
     """Known holes in the pinned versions.
+
+    A service that is not there, or knows none of the packages, is found out by
+    one of them and within five seconds.
 
     Returns
     -------
@@ -122,21 +145,38 @@ def audit(root: Path = ROOT) -> tuple[str, list[str]]:
         A line per hole.
     """
     if importlib.util.find_spec("pip_audit") is None:
-        return "pip-audit is not installed; pip install pip-audit", []
-    command = [sys.executable, "-m", "pip_audit", "--requirement", str(root / "constraints.txt")]
-    command += ["--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
-    try:
-        done = subprocess.run(  # noqa: S603 - our own command
-            command, capture_output=True, text=True, timeout=_AUDIT_S, check=False
-        )
-        answer = json.loads(done.stdout)
-    except (subprocess.TimeoutExpired, json.JSONDecodeError):
+        return "pip-audit is not installed; it comes with the extra dev", []
+    asked = [f"{name}=={version}" for name, version in pins(root).items()]
+    if not _known(asked[:1], limit_s=_PROBE_S):
         return "the vulnerability service does not answer from here", []
-    return "", [
+    known = _known(asked, limit_s=_AUDIT_S)
+    told = f"the service told of {len(known)} of {len(asked)} packages"
+    return ("" if len(known) == len(asked) else told), [
         f"{package['name']} {package['version']}: {hole['id']}, mended in {hole['fix_versions']}"
-        for package in answer["dependencies"]
-        for hole in package.get("vulns", ())
+        for package in known
+        for hole in package["vulns"]
     ]
+
+
+def _known(requirements: list[str], *, limit_s: float) -> list[dict[str, Any]]:
+    """What the service tells of packages; those it does not know are left out."""
+    command = [sys.executable, "-m", "pip_audit", "--no-deps", "--disable-pip"]
+    command += ["--format", "json", "--progress-spinner", "off", "--timeout", str(int(_PROBE_S))]
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write("\n".join(requirements))
+        file.flush()
+        try:
+            done = subprocess.run(  # noqa: S603 - our own command
+                [*command, "--requirement", file.name],
+                capture_output=True,
+                text=True,
+                timeout=limit_s,
+                check=False,
+            )
+            answer = json.loads(done.stdout)
+        except (subprocess.TimeoutExpired, json.JSONDecodeError):
+            return []
+    return [package for package in answer["dependencies"] if "skip_reason" not in package]
 
 
 if __name__ == "__main__":

@@ -163,6 +163,23 @@ class FailureDocument(TypedDict):
     message: str
 
 
+class StageCostDocument(TypedDict):
+    """One stage that has ended: what it ran on, how long, and at what price."""
+
+    name: str
+    machine: str
+    seconds: float
+    dollars: float
+
+
+class CostDocument(TypedDict):
+    """What a job's stages took so far, in seconds, and cost, in dollars by AWS's list prices."""
+
+    seconds: float
+    dollars: float
+    stages: list[StageCostDocument]
+
+
 class JobDocument(TypedDict):
     """A job; from ``percent`` on the fields are clearstem's own."""
 
@@ -185,6 +202,7 @@ class JobDocument(TypedDict):
     attempt: int
     labels: dict[str, str]
     expires_at: str | None
+    receipt: CostDocument
 
 
 class JobsDocument(TypedDict):
@@ -269,7 +287,7 @@ class ReceiptDocument(TypedDict):
 
 
 class QuoteDocument(TypedDict):
-    """What a job would take; `seconds` and `stages` are estimates from jobs like it."""
+    """What a job would take; seconds and dollars are estimates from jobs like it."""
 
     dry_run: bool
     engine: EngineDocument
@@ -278,6 +296,8 @@ class QuoteDocument(TypedDict):
     stages: dict[str, float]
     jobs_ahead: int
     based_on: int
+    dollars: float | None
+    stage_dollars: dict[str, float]
 
 
 class SeparateOptions(TypedDict, total=False):

@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 
 from clearstem import recipes
-from clearstem.errors import UploadNotFound
 from clearstem.facts import Location
 from clearstem.records import dumps, loads
 from containers.audio.demucs_engine import Blocks, Making
@@ -153,9 +152,7 @@ class RestartPoints:
 
     def _fetched(self, group: StoredGroup) -> Path | None:
         path = self.space.scratch / "earlier.wav"
-        try:
-            self.space.store.stat(group.location)
-        except UploadNotFound:
+        if self.space.store.size_bytes(group.location) is None:
             return None
         self.space.store.fetch(group.location, to=path)
         return path if sha256_of(path) == group.sha256 else None

@@ -47,7 +47,7 @@ class ReceiptDocument(TypedDict):
 
 
 class QuoteDocument(TypedDict):
-    """What a job would take; `seconds` and `stages` are estimates from jobs like it."""
+    """What a job would take; seconds and dollars are estimates from jobs like it."""
 
     dry_run: bool
     engine: EngineDocument
@@ -56,6 +56,8 @@ class QuoteDocument(TypedDict):
     stages: dict[str, float]
     jobs_ahead: int
     based_on: int
+    dollars: float | None
+    stage_dollars: dict[str, float]
 
 
 def event_document(event: JobEvent) -> EventDocument:
@@ -104,4 +106,6 @@ def quote_document(quote: Quote) -> QuoteDocument:
         "stages": {name: round(seconds, 1) for name, seconds in quote.stage_s.items()},
         "jobs_ahead": quote.jobs_ahead,
         "based_on": quote.based_on,
+        "dollars": None if quote.dollars is None else round(quote.dollars, 6),
+        "stage_dollars": {name: round(value, 6) for name, value in quote.stage_dollars.items()},
     }

@@ -15,11 +15,13 @@ from clearstem.facts import Track
 from clearstem.job_table import Page
 from clearstem.jobs import Job, JobState, StageRun, StageState
 from clearstem.part_uploads import PartPlan
+from clearstem.receipts import receipt
 from clearstem.recipes import SEPARATE, StageSpec
 from clearstem.track_store import PresignedUpload
 from clearstem.uploads import Upload
 from functions.dialects.pipeline_documents import (
     AudioDocument,
+    CostDocument,
     DenoisingDocument,
     EngineDocument,
     FailureDocument,
@@ -29,6 +31,7 @@ from functions.dialects.pipeline_documents import (
     LoudnessDocument,
     PartsDocument,
     SeparationDocument,
+    StageCostDocument,
     StageDocument,
     TrackDocument,
     UploadDocument,
@@ -85,6 +88,7 @@ def job_document(job: Job) -> JobDocument:
         "attempt": job.attempt,
         "labels": dict(job.labels),
         "expires_at": timestamp(job.expires_at) if job.expires_at else None,
+        "receipt": _receipt(job),
     }
 
 
@@ -262,6 +266,24 @@ def _denoising(job: Job) -> DenoisingDocument | None:
         "model_sha256": made.model_sha256,
         "strength": made.strength,
         "versions": dict(made.versions),
+    }
+
+
+def _receipt(job: Job) -> CostDocument:
+    spent = receipt(job)
+    stages: list[StageCostDocument] = [
+        {
+            "name": stage.name,
+            "machine": stage.machine.value,
+            "seconds": round(stage.seconds, 3),
+            "dollars": round(stage.dollars, 6),
+        }
+        for stage in spent.stages
+    ]
+    return {
+        "seconds": round(spent.seconds, 3),
+        "dollars": round(spent.dollars, 6),
+        "stages": stages,
     }
 
 

@@ -206,6 +206,28 @@ class FailureDocument(TypedDict):
     message: str
 
 
+class StageCostDocument(TypedDict):
+    """One stage that has ended: what it ran on, how long, and at what price."""
+
+    name: str
+    machine: str
+    seconds: float
+    dollars: float
+
+
+class CostDocument(TypedDict):
+    """A job's receipt: what its stages took so far, and what that costs on AWS.
+
+    Dollars are an estimate by list prices of the machines that the default
+    template gives each stage; nothing is paid where the service runs on one
+    machine. Storage, requests and downloads are not in it.
+    """
+
+    seconds: float
+    dollars: float
+    stages: list[StageCostDocument]
+
+
 class JobDocument(TypedDict):
     """A job; from ``percent`` on the fields are clearstem's own."""
 
@@ -228,6 +250,7 @@ class JobDocument(TypedDict):
     attempt: int
     labels: dict[str, str]
     expires_at: str | None
+    receipt: CostDocument
 
 
 class JobsDocument(TypedDict):

@@ -131,7 +131,11 @@ QUEUED_JOB: Final[documents.JobDocument] = {
     "attempt": 1,
     "labels": {},
     "expires_at": None,
+    "receipt": {"seconds": 0.0, "dollars": 0.0, "stages": []},
 }
+
+# Of 12.531 s each: the network's on a GPU, the others as functions.
+_COSTS: Final = (("gpu", 0.000731), *[("function", 0.000613)] * 3)
 
 COMPLETED_JOB: Final[documents.JobDocument] = {
     **QUEUED_JOB,
@@ -181,6 +185,14 @@ COMPLETED_JOB: Final[documents.JobDocument] = {
             "loudness_lufs": -18.3,
         }
     ],
+    "receipt": {
+        "seconds": 50.124,
+        "dollars": 0.002571,
+        "stages": [
+            {"name": name, "machine": machine, "seconds": 12.531, "dollars": dollars}
+            for (name, _), (machine, dollars) in zip(_STAGES, _COSTS, strict=True)
+        ],
+    },
 }
 
 JOBS: Final[documents.JobsDocument] = {"jobs": [COMPLETED_JOB], "next_cursor": None}

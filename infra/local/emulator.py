@@ -142,6 +142,7 @@ def load(settings: EmulatorSettings, *, scratch: Path) -> guard.AsgiApp:
         gateway,
         handshakes,
         lambdas,
+        leading_keys,
         selfcheck,
         state_machines,
         storage,
@@ -155,7 +156,15 @@ def load(settings: EmulatorSettings, *, scratch: Path) -> guard.AsgiApp:
         grace_s=settings.kill_grace_s,
         scratch_root=scratch,
     )
-    for module in (state_machines, streams, lambdas, cloudformation, storage, handshakes):
+    for module in (
+        state_machines,
+        streams,
+        lambdas,
+        cloudformation,
+        storage,
+        handshakes,
+        leading_keys,
+    ):
         module.install()
     if settings.state_dir is not None:
         durability.install(saved_in(settings.state_dir))

@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 
 from clearstem.facts import AudioFormat
 from clearstem.jobs import Job
+from clearstem.receipts import Machine, stage_dollars
 from clearstem.service import Service
 from functions.rest import create_app
 from tests.contracts.test_job_life_api import uploaded
@@ -43,6 +44,7 @@ def test_nothing_is_made_by_asking(api: TestClient, service: Service) -> None:
     assert (quote["jobs_ahead"], quote["engine"]["name"]) == (2, "spectral")
     assert quote["audio_s"] == 0.05  # 400 frames of 8 kHz
     assert (quote["seconds"], quote["stages"], quote["based_on"]) == (None, {}, 0)
+    assert (quote["dollars"], quote["stage_dollars"]) == (None, {})
     assert [job["job_id"] for job in api.get("/jobs").json()["jobs"]] == [
         job.job_id for job in waiting[::-1]
     ]
@@ -56,6 +58,15 @@ def test_the_estimate_is_the_median_of_jobs_like_it(api: TestClient, service: Se
     # 0.05 s of sound at 400, 100, 100 and 200 s to the second.
     assert list(quote["stages"].values()) == [20.0, 5.0, 5.0, 10.0]
     assert (quote["seconds"], quote["based_on"]) == (40.0, 3)
+    # The separation waits for a GPU's machine, whatever its engine.
+    machines = [Machine.GPU, *[Machine.FUNCTION] * 3]
+    prices = [
+        stage_dollars(seconds, machine=machine)
+        for seconds, machine in zip(quote["stages"].values(), machines, strict=True)
+    ]
+    assert list(quote["stage_dollars"]) == list(quote["stages"])
+    assert list(quote["stage_dollars"].values()) == [pytest.approx(p, abs=1e-6) for p in prices]
+    assert quote["dollars"] == pytest.approx(sum(prices), abs=1e-6)
 
 
 def test_jobs_of_another_recipe_or_owner_tell_nothing(api: TestClient, service: Service) -> None:

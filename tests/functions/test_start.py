@@ -63,3 +63,36 @@ assert not heavy, heavy
 def test_the_authorizer_pays_for_cryptography_by_the_first_token_alone() -> None:
     done = subprocess.run([sys.executable, "-c", _VERIFY], env={}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+# What takes recordings in, removes and settles jobs, and every event type of every service.
+_UNUSED_AT_DOORS = (
+    "clearstem.intake",
+    "clearstem.removal",
+    "clearstem.settling",
+    "aws_lambda_powertools.utilities.data_classes",
+)
+
+
+@pytest.mark.parametrize("name", ["authorizer", "websocket"])
+def test_what_somebody_waits_for_at_a_door_loads_nothing_it_does_not_use(name: str) -> None:
+    code = f"import sys, functions.{name}; print(*sorted(sys.modules))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env={}, capture_output=True, text=True, check=True)
+    assert not set(_UNUSED_AT_DOORS) & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("rest", {"intake", "control", "removal", "limits", "job_log"}),
+        ("drop", {"intake"}),
+        ("settle", {"settling"}),
+        ("sweep", {"settling", "removal"}),
+    ],
+)
+def test_what_the_first_event_composes_is_loaded_before_it(name: str, needed: set[str]) -> None:
+    code = f"import sys, functions.{name}; print(*sorted(sys.modules))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env={}, capture_output=True, text=True, check=True)
+    assert {f"clearstem.{module}" for module in needed} <= set(done.stdout.split())

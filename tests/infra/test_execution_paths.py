@@ -20,6 +20,7 @@ import pytest
 from clearstem.facts import StageResult
 from clearstem.jobs import Job, JobState, StageState
 from clearstem.options import DenoiseOptions, SeparateOptions
+from clearstem.receipts import Machine, receipt
 from clearstem.recipes import DENOISE, RECIPES, SEPARATE
 from clearstem.service import Service
 from clearstem.settings import Settings
@@ -255,6 +256,34 @@ def _batch_log(deployed: Deployed) -> str:
         for definition in definitions
     }
     return str(group)
+
+
+def _batch_jobs_of(deployed: Deployed, job: Job) -> set[str]:
+    """The names of the Batch jobs that have ended well for a job."""
+    batch = deployed.target.client("batch")
+    return {
+        summary["jobName"]
+        for queue in batch.describe_job_queues()["jobQueues"]
+        for summary in batch.list_jobs(jobQueue=queue["jobQueueName"], jobStatus="SUCCEEDED")[
+            "jobSummaryList"
+        ]
+        if job.job_id in summary["jobName"]
+    }
+
+
+def test_what_turns_out_to_be_long_goes_on_in_batch(with_functions: Deployed) -> None:
+    """Only decoding tells: the first stage is a function's by its bytes, the later ones are not."""
+    first, *later = (stage.name for stage in DENOISE.stages)
+    submitted = with_functions.submit({first: "long"}, recipe=DENOISE.name)
+    job = with_functions.ended(submitted)
+    assert job.state is JobState.SUCCEEDED, job.failure
+    # A stage tells of its end a moment before Batch does.
+    expected = {f"{stage}-{job.job_id}" for stage in later}
+    with_functions.wait(lambda: _batch_jobs_of(with_functions, job) == expected)
+    assert [stage.machine for stage in receipt(job).stages] == [
+        Machine.FUNCTION,
+        *[Machine.BATCH] * len(later),
+    ]
 
 
 @pytest.mark.parametrize(

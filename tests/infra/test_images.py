@@ -4,6 +4,7 @@ There is no Docker here. The files are read as Docker would, held against the ru
 checks, and what can be run of their steps is run.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -147,3 +148,50 @@ def test_the_streaming_servers_application_is_found_where_the_image_looks():
     module, _, name = re.search(r'"([\w.]+:\w+)"', entry)[1].partition(":")
     code = f"import {module} as m; assert callable(m.{name})"
     subprocess.run([sys.executable, "-c", code], cwd=synth.ROOT, check=True)
+
+
+def smoke_command(name):
+    """What the image's build runs last, as whom it ends as, word by word."""
+    final = last_stage(name)
+    words = [word for word, _ in final]
+    (command,) = (json.loads(rest) for word, rest in final if word == "RUN" and rest[0] == "[")
+    place = next(i for i, (word, rest) in enumerate(final) if word == "RUN" and rest[0] == "[")
+    assert words.index("USER") < place < words.index("ENTRYPOINT")
+    return command
+
+
+def smoked(name, tmp_path, **environment):
+    """The smoke command with this interpreter, told no more than the image tells it."""
+    program, *arguments = smoke_command(name)
+    assert program == "python"
+    told = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=synth.ROOT,
+        env=told | environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+def test_a_stage_images_smoke_command_takes_music_through_every_stage(tmp_path):
+    assert smoke_command("stage") == smoke_command("stage-cpu")
+    done = smoked("stage-cpu", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(
+        r"separate: 9 tracks in [\d.]+ s\ndenoise: 1 tracks in [\d.]+ s\n", done.stdout
+    )
+
+
+def test_a_stage_image_that_lacks_a_library_fails_its_smoke_command(tmp_path):
+    (tmp_path / "av.py").write_text("raise ImportError('libavcodec.so.61 is missing')")
+    done = smoked("stage-cpu", tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode != 0 and "is missing" in done.stderr
+
+
+def test_the_streaming_images_smoke_command_gets_a_good_answer(tmp_path):
+    done = smoked("stream", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith('200 {"status":"healthy"')

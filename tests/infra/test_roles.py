@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.infra.reading import actions, as_list, of_type
+from infra.stages import JOB_ID
+from tests.infra.reading import actions, as_list, of_type, statements
 
 # Actions for which AWS knows no resource, or CDK grants none narrower.
 ANY_RESOURCE = {
@@ -59,7 +60,8 @@ DELETE = {"BatchWriteItem"}
         ("SweepHandler", CHANGE | DELETE | {"Query"}),
         ("ChangesHandler", READ | {"Query", "PutItem"}),
         ("WebhookHandler", READ | {"PutItem", "UpdateItem"}),
-        ("StagesRole", CHANGE),
+        ("StagesRole", READ),
+        ("StagesJobRole", READ | {"PutItem", "UpdateItem", "DeleteItem"}),
     ],
 )
 def test_a_role_does_to_the_table_what_its_task_needs(template, role, allowed):
@@ -102,11 +104,7 @@ STREAM = {"DescribeStream", "GetRecords", "GetShardIterator"}
         ("RestHandler", {"Uploads/*", "Tracks/*", "Drop/done/*"}, {"Uploads/*"}),
         ("StreamHandler", {"Tracks/*", "Drop/done/*"}, set()),
         ("DropHandler", {"Drop/drop/*"}, {"Drop/done/*"}),
-        (
-            "StagesRole",
-            {"Uploads/*", "Drop/drop/*", "Work/*", "Tracks/*"},
-            {"Uploads/*", "Work/*", "Tracks/*", "Drop/done/*"},
-        ),
+        ("StagesRole", set(), set()),
         ("AuthorizerHandler", set(), set()),
         ("WebsocketHandler", set(), set()),
         ("PushHandler", set(), set()),
@@ -120,6 +118,53 @@ def test_a_role_reads_and_writes_the_objects_of_its_task(template, role, reads, 
     assert {where for action, where in found if action == "PutObject"} - _whole == writes
 
 
+def test_stages_reach_objects_by_whole_ids_and_list_only_who_names_one(template):
+    found = actions(template, "StagesJobRole", service="s3")
+    work, tracks = (f"{bucket}/jobs/{JOB_ID}/*" for bucket in ("Work", "Tracks"))
+    written = {work, tracks, "Uploads/uploads/*", "Drop/done/*"}
+    assert {where for action, where in found if action == "PutObject"} == written
+    read = {where for action, where in found if action == "GetObject"}
+    assert read == written | {"Drop/drop/*"}
+    (listing,) = (
+        statement
+        for statement in statements(template, "StagesJobRole")
+        if "s3:ListBucket" in as_list(statement["Action"])
+    )
+    prefixes = listing["Condition"]["StringLike"]["s3:prefix"]
+    assert prefixes == [f"jobs/{JOB_ID}/*", f"done/*/{JOB_ID}/*"]
+    assert {action for action, _ in found} == {
+        "GetObject",
+        "PutObject",
+        "AbortMultipartUpload",
+        "ListBucket",
+    }
+
+
+@pytest.mark.parametrize("role", ["StagesRole", "StagesJobRole"])
+def test_a_stage_touches_items_of_jobs_and_tickets_alone(template, role):
+    for statement in statements(template, role):
+        if any(action.startswith("dynamodb:") for action in as_list(statement["Action"])):
+            keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+            allowed = {f"JOB#{JOB_ID}"}
+            if "dynamodb:GetItem" not in as_list(statement["Action"]):
+                allowed.add("QUEUE#*")
+            assert set(as_list(keys)) == allowed
+
+
+def test_what_a_stage_starts_with_is_good_for_taking_the_jobs_role(template):
+    found = actions(template, "StagesRole", service="sts")
+    assert {action for action, _ in found} == {"AssumeRole"}
+    assert all("StagesJobRole" in where for _, where in found)
+    (trusting,) = (
+        role
+        for name, role in of_type(template, "AWS::IAM::Role").items()
+        if name.startswith("StagesJobRole")
+    )
+    (trust,) = trusting["AssumeRolePolicyDocument"]["Statement"]
+    assert "StagesRole" in trust["Principal"]["AWS"]["Fn::GetAtt"][0]
+    assert trust["Condition"] == {"StringLike": {"sts:RoleSessionName": JOB_ID}}
+
+
 @pytest.mark.parametrize(
     ("role", "deletes"),
     [
@@ -127,6 +172,7 @@ def test_a_role_reads_and_writes_the_objects_of_its_task(template, role, reads, 
         ("SweepHandler", {"Uploads/*", "Work/*", "Tracks/*", "Drop/*"}),
         ("DropHandler", set()),
         ("StagesRole", set()),
+        ("StagesJobRole", set()),
         ("AuthorizerHandler", set()),
         ("WebsocketHandler", set()),
         ("PushHandler", set()),

@@ -3,6 +3,9 @@
 import json
 import subprocess
 import sys
+import time
+
+import pytest
 
 from clearstem.models import HTDEMUCS
 from infra import supply_chain, synth
@@ -38,3 +41,71 @@ def test_an_audit_that_cannot_be_made_says_why(monkeypatch):
     monkeypatch.setitem(sys.modules, "pip_audit", None)
     why, holes = supply_chain.audit()
     assert "not installed" in why and holes == []
+
+
+def test_the_bill_is_as_cyclonedx_asks():
+    why, problems = supply_chain.bill_problems()
+    assert problems == []
+    if why:
+        pytest.skip(why)
+
+
+def test_a_package_that_is_there_twice_is_told(monkeypatch):
+    monkeypatch.setattr(supply_chain, "pins", lambda _: {"one": "1"})
+    monkeypatch.setattr(
+        supply_chain, "_models", lambda: iter([{"type": "library", "name": "one", "version": "2"}])
+    )
+    _, problems = supply_chain.bill_problems()
+    assert "one is there twice" in problems
+
+
+# What stands for pip-audit: it answers as the real one does, of what it is asked.
+_AUDITOR = """
+import json, pathlib, sys, time
+lines = pathlib.Path(sys.argv[sys.argv.index("--requirement") + 1]).read_text().split()
+if {hangs}:
+    time.sleep(60)
+known = {known}
+print(json.dumps({{"fixes": [], "dependencies": [
+    {{"name": n, "version": v, "vulns": known[n]}} if n in known
+    else {{"name": n, "skip_reason": "Dependency not found on PyPI"}}
+    for n, _, v in (line.partition("==") for line in lines)
+]}}))
+"""
+
+
+@pytest.fixture
+def audited(tmp_path, monkeypatch):
+    """Audits two pins with a stand-in for pip-audit that knows what it is given."""
+
+    def audited(known, *, hangs=False):
+        (tmp_path / "pip_audit.py").write_text(_AUDITOR.format(known=known, hangs=hangs))
+        (tmp_path / "constraints.txt").write_text("# pins\nfirst==1.0\nsecond==2.0\n")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.syspath_prepend(tmp_path)
+        return supply_chain.audit(tmp_path)
+
+    return audited
+
+
+def test_known_holes_are_told_with_what_mends_them(audited):
+    hole = [{"id": "CVE-1", "fix_versions": ["2.1"]}]
+    assert audited({"first": [], "second": hole}) == (
+        "",
+        ["second 2.0: CVE-1, mended in ['2.1']"],
+    )
+
+
+def test_a_service_that_knows_no_package_is_told_as_not_there(audited):
+    assert audited({}) == ("the vulnerability service does not answer from here", [])
+
+
+def test_packages_the_service_does_not_know_are_counted_and_hide_no_hole(audited):
+    why, holes = audited({"first": [{"id": "CVE-2", "fix_versions": []}]})
+    assert "1 of 2" in why and len(holes) == 1
+
+
+def test_a_service_that_never_answers_holds_nobody_up_for_more_than_five_seconds(audited):
+    begun = time.monotonic()
+    assert audited({"first": []}, hangs=True)[0]
+    assert time.monotonic() - begun < 5

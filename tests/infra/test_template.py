@@ -186,9 +186,14 @@ def test_every_function_is_told_all_that_settings_reads(template, handler):
     read = set(
         re.findall(r'"(CLEARSTEM_\w+)"', (synth.ROOT / "clearstem" / "settings.py").read_text())
     )
-    # How a network is run is the stage image's matter.
-    of_the_image = {"CLEARSTEM_CACHE_DIR", "CLEARSTEM_SEPARATOR_PRECISION"}
-    assert read - of_the_image - DEFAULTS <= told
+    # How a network is run is the stage image's matter, and the role for a job the stages'.
+    of_stages = {
+        "CLEARSTEM_CACHE_DIR",
+        "CLEARSTEM_SEPARATOR_PRECISION",
+        "CLEARSTEM_STAGE_ROLE_ARN",
+    }
+    assert "CLEARSTEM_STAGE_ROLE_ARN" not in told
+    assert read - of_stages - DEFAULTS <= told
     assert {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "LOG_LEVEL"} <= told
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clearstem.errors import UploadNotFound
 from clearstem.facts import Engine, Location
 from clearstem.recipes import SEPARATION, EngineName
 from clearstem.service import Service
@@ -45,10 +44,9 @@ class FolderStore:
     def _path(self, location: Location) -> Path:
         return self.folder / location.key.replace("/", "_")
 
-    def stat(self, location: Location) -> object:
-        if not self._path(location).exists():
-            raise UploadNotFound(location.key)
-        return self._path(location).stat()
+    def size_bytes(self, location: Location) -> int | None:
+        path = self._path(location)
+        return path.stat().st_size if path.exists() else None
 
     def fetch(self, location: Location, *, to: Path) -> None:
         to.write_bytes(self._path(location).read_bytes())

@@ -5,8 +5,17 @@ from dataclasses import replace
 import pytest
 
 from clearstem.facts import Engine, Failure, StageResult
-from clearstem.receipts import DOLLARS_PER_SECOND, SHORT_FRAMES, Machine, receipt, stage_dollars
-from clearstem.recipes import EngineName
+from clearstem.jobs import queued_job
+from clearstem.options import DenoiseOptions
+from clearstem.receipts import (
+    DOLLARS_PER_SECOND,
+    SHORT_BYTES,
+    SHORT_FRAMES,
+    Machine,
+    receipt,
+    stage_dollars,
+)
+from clearstem.recipes import DENOISE, EngineName
 from tests.unit.examples import AUDIO, STAGES, a_job, at
 
 DEMUCS = Engine(EngineName.DEMUCS, "htdemucs", "0" * 64, preview=False, reason="it is there")
@@ -45,7 +54,7 @@ def test_a_failed_stage_is_paid_for_too():
     [
         (DEMUCS, SHORT_FRAMES, [Machine.GPU, Machine.FUNCTION]),
         (DEMUCS, SHORT_FRAMES + 1, [Machine.GPU, Machine.BATCH]),
-        (None, SHORT_FRAMES, [Machine.BATCH, Machine.FUNCTION]),
+        (None, SHORT_FRAMES, [Machine.GPU, Machine.FUNCTION]),
     ],
 )
 def test_a_stage_is_priced_by_where_the_template_runs_it(engine, frames, machines):
@@ -58,6 +67,31 @@ def test_a_stage_is_priced_by_where_the_template_runs_it(engine, frames, machine
     assert [stage.dollars for stage in made.stages] == [
         pytest.approx(10 * DOLLARS_PER_SECOND[machine]) for machine in machines
     ]
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "url", "machine"),
+    [
+        (SHORT_BYTES, None, Machine.FUNCTION),
+        (SHORT_BYTES + 1, None, Machine.BATCH),
+        # Its size was not known when the task was chosen.
+        (1000, "https://example.org/talk.wav", Machine.BATCH),
+    ],
+)
+def test_what_decodes_is_priced_by_the_bytes_it_was_placed_by(size_bytes, url, machine):
+    job = a_job()
+    denoising = queued_job(
+        job_id=job.job_id,
+        owner=job.owner,
+        recipe=DENOISE,
+        source=replace(job.source, size_bytes=size_bytes, url=url),
+        destination=job.destination,
+        options=DenoiseOptions(),
+        engine=job.engine,
+        at=job.created_at,
+    )
+    done = run(denoising, DENOISE.stages[0].name, begin=0, end=3, audio=AUDIO)
+    assert [stage.machine for stage in receipt(done).stages] == [machine]
 
 
 def test_an_hour_of_a_machine_costs_what_its_price_list_says():

@@ -1,0 +1,141 @@
+"""What a stage may touch: its own job, and nothing of any other.
+
+The role that a stage's container or function has can read a job's record and
+take a second role; that one may do to storage and table what stages do, and a
+stage takes it with a policy that names its job. Whatever then goes wrong in
+the stage (a key put together from the wrong id, a path out of a stranger's
+file) meets AWS's refusal, not another owner's recording. docs/operations.md
+says what this does not hold against.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+import boto3
+
+from clearstem.drops import DONE_PREFIX
+from clearstem.errors import JobNotFound
+from clearstem.facts import Location
+from clearstem.job_table import JobTable
+from clearstem.jobs import Job
+from clearstem.recipes import work_prefix
+from clearstem.service import CLIENT_CONFIG, Service
+from clearstem.settings import Settings
+from clearstem.table_keys import job_key, owner_key
+from clearstem.tickets import queue_key
+
+# The most that AWS gives a role that takes another; a Batch attempt and a
+# function end before.
+_SESSION_S: Final = 3600
+# Of a key under uploads/OWNER/ID/ and under drop/OWNER/: what is of one owner's.
+_UPLOAD_PARTS: Final = 3
+_DROP_PARTS: Final = 2
+
+Statement = dict[str, Any]
+
+
+def service_of(job_id: str, *, settings: Settings, session: boto3.Session) -> Service:
+    """The core with credentials for one job.
+
+    Where no second role is set (tests of a stage alone), or no such job is
+    there, it is the core with the credentials of `session`.
+
+    Raises
+    ------
+    botocore.exceptions.ClientError
+        AWS refused the read of the record, or the role.
+    """
+    if not settings.stage_role_arn:
+        return Service.over(settings, session=session)
+    table: Any = session.client("dynamodb", config=CLIENT_CONFIG)
+    try:
+        job = JobTable(table, settings.table).get(job_id)
+    except JobNotFound:
+        return Service.over(settings, session=session)
+    given = _taken(job, settings=settings, session=session)
+    scoped = boto3.Session(
+        aws_access_key_id=given["AccessKeyId"],
+        aws_secret_access_key=given["SecretAccessKey"],
+        aws_session_token=given["SessionToken"],
+        region_name=session.region_name,
+    )
+    return Service.over(settings, session=scoped)
+
+
+def _taken(job: Job, *, settings: Settings, session: boto3.Session) -> dict[str, str]:
+    sts: Any = session.client("sts", config=CLIENT_CONFIG)
+    answer = sts.assume_role(
+        RoleArn=settings.stage_role_arn,
+        # CloudTrail tells by it which job read or wrote what.
+        RoleSessionName=job.job_id,
+        Policy=session_policy(job, settings=settings),
+        DurationSeconds=_SESSION_S,
+    )
+    given: dict[str, str] = answer["Credentials"]
+    return given
+
+
+def session_policy(job: Job, *, settings: Settings) -> str:
+    """What a stage of a job may do, as an IAM policy of at most 2,048 characters.
+
+    It can only narrow what the role may; so the table, the key that encrypts
+    and whatever else is the same for all jobs is named there.
+    """
+    document = {"Version": "2012-10-17", "Statement": list(_statements(job, settings))}
+    return json.dumps(document, separators=(",", ":"))
+
+
+def _statements(job: Job, settings: Settings) -> Iterator[Statement]:
+    partition = settings.stage_role_arn.split(":")[1]
+    work = Location(settings.work_bucket, work_prefix(job.job_id))
+    results = _results(job)
+    own = [_arn(partition, where.bucket, f"{where.key}*") for where in (work, results)]
+    yield _allow("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", on=own)
+    source = _source(job)
+    # A recording that is named by its address is fetched to where uploads lie.
+    fetches = ("s3:PutObject", "s3:AbortMultipartUpload") if job.source.url is not None else ()
+    yield _allow("s3:GetObject", *fetches, on=[_arn(partition, source.bucket, f"{source.key}*")])
+    listed = {"StringLike": {"s3:prefix": [f"{where.key}*" for where in (work, results)]}}
+    buckets = [_arn(partition, where.bucket) for where in (work, results)]
+    yield {**_allow("s3:ListBucket", on=buckets), "Condition": listed}
+    record, queue = job_key(job.job_id), queue_key(job.recipe_name)
+    yield {**_allow("dynamodb:GetItem"), "Condition": _leading(record)}
+    # Its ticket goes in one transaction with the change by which it leaves the queue.
+    shows_nothing = {"StringEqualsIfExists": {"dynamodb:ReturnValues": "NONE"}}
+    changes = {**_leading(record, queue), **shows_nothing}
+    yield {**_allow("dynamodb:PutItem", "dynamodb:DeleteItem"), "Condition": changes}
+    # Nor does what it uses of its owner's quota change without it.
+    used = {**_leading(owner_key(job.owner)), **shows_nothing}
+    yield {**_allow("dynamodb:UpdateItem"), "Condition": used}
+    yield _allow("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
+
+
+def _allow(*actions: str, on: list[str] | None = None) -> Statement:
+    return {"Effect": "Allow", "Action": list(actions), "Resource": on or "*"}
+
+
+def _leading(*partitions: str) -> dict[str, Any]:
+    return {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": list(partitions)}}
+
+
+def _source(job: Job) -> Location:
+    """Below which the source lies; by ids alone, since a policy has no room for long names."""
+    where = job.source.location
+    parts = PurePosixPath(where.key).parts
+    own = parts[: _UPLOAD_PARTS if parts[0] == "uploads" else _DROP_PARTS]
+    return Location(where.bucket, "/".join(own) + "/")
+
+
+def _results(job: Job) -> Location:
+    """Below which the job's tracks go; the name of a dropped file is left open."""
+    where = job.destination
+    if not where.key.startswith(DONE_PREFIX):
+        return where
+    owner = PurePosixPath(where.key).parts[1]
+    return Location(where.bucket, f"{DONE_PREFIX}{owner}/*/{job.job_id}/")
+
+
+def _arn(partition: str, bucket: str, key: str = "") -> str:
+    return f"arn:{partition}:s3:::{bucket}" + (f"/{key}" if key else "")
