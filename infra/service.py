@@ -1,7 +1,8 @@
 """The stack: which parts there are, and who may do what to which.
 
-Every grant of the deployment stands in this file, in `_grant_*`, so that a
-role's powers are read in one place. The parts know nothing of each other.
+The grants of functions stand in this file, in `_grant_*`, those of stages and of
+what runs them in `infra.stage_grants`, so that a role's powers are read in one
+place. The parts know nothing of each other.
 """
 
 from typing import Any, Final
@@ -14,9 +15,8 @@ from constructs import Construct
 
 from clearstem.drops import DONE_PREFIX, DROP_PREFIX
 from clearstem.receipts import SHORT_BYTES, SHORT_FRAMES
-from clearstem.recipes import DENOISE, RECIPES, SEPARATE, Recipe, work_prefix
-from clearstem.table_keys import job_key, owner_key
-from clearstem.tickets import queue_key
+from clearstem.recipes import DENOISE, RECIPES, SEPARATE, Recipe
+from infra import stage_grants
 from infra.access_logs import AccessLogs
 from infra.bundling import functions_code
 from infra.compute import Network, Queues
@@ -28,7 +28,7 @@ from infra.live import LiveApi, hear_jobs, push_changes
 from infra.observability import Observability, Watched
 from infra.options import Encryption, Options
 from infra.rest_api import RestApi
-from infra.stages import JOB_ID, RecipeMachine, StageTasks
+from infra.stages import RecipeMachine, StageTasks
 from infra.storage import Storage
 from infra.streaming import streaming_function
 from infra.webhooks import COURIER_TIMEOUT_S, WebhookQueues
@@ -402,7 +402,7 @@ class Service(cdk.Stack):
         # Why a dropped object became no job is said beside the results.
         storage.drop.grant_put(self._drop, _DONE)
 
-        self._grant_stages()
+        stage_grants.work(storage, tasks=self._tasks, key=self._key)
 
         # Push sends snapshots; the socket's own function says what was wrong with a message.
         for sender in (self._push, self._websocket):
@@ -417,48 +417,6 @@ class Service(cdk.Stack):
         for sender in (self._changes, self._courier, self._rest, self._sweep):
             self._webhooks.orders.grant_send_messages(sender)
         self._webhooks.given_up.grant_send_messages(self._courier)
-
-    def _grant_stages(self) -> None:
-        """What a stage does, of whatever job; it takes the role for its own job alone.
-
-        Who has no job's id finds none by it either: a list has to name one.
-        """
-        storage, role = self._storage, self._tasks.job_role
-        uploads, drop = storage.uploads.arn_for_objects, storage.drop.arn_for_objects
-        jobs = f"{work_prefix(JOB_ID)}*"
-        own = [bucket.arn_for_objects(jobs) for bucket in (storage.work, storage.tracks)]
-        # A recording that a job names by its address is fetched to where uploads lie.
-        written = [*own, uploads("uploads/*"), drop(_DONE)]
-        self._may(role, "s3:GetObject", on=[*written, drop(_DROPPED)])
-        self._may(role, "s3:PutObject", "s3:AbortMultipartUpload", on=written)
-        listed = [jobs, f"{DONE_PREFIX}*/{JOB_ID}/*"]
-        role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["s3:ListBucket"],
-                resources=[b.bucket_arn for b in (storage.work, storage.tracks, storage.drop)],
-                conditions={"StringLike": {"s3:prefix": listed}},
-            )
-        )
-        record = job_key(JOB_ID)
-        for grantee, actions, keys in (
-            (self._tasks.role, _READ_ITEM, [record]),
-            (role, _READ_ITEM, [record]),
-            (role, ("dynamodb:PutItem", "dynamodb:DeleteItem"), [record, queue_key("*")]),
-            (role, ("dynamodb:UpdateItem",), [owner_key("*")]),
-        ):
-            grantee.add_to_policy(
-                iam.PolicyStatement(
-                    actions=list(actions),
-                    resources=[storage.table.table_arn],
-                    conditions={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": keys}},
-                )
-            )
-        if self._key is not None:
-            self._key.grant_encrypt_decrypt(role)
-            self._key.grant_decrypt(self._tasks.role)
-
-    def _may(self, role: iam.Role, *actions: str, on: list[str]) -> None:
-        role.add_to_policy(iam.PolicyStatement(actions=list(actions), resources=on))
 
     def _grant_removal(self, remover: ZipFunction) -> None:
         """What `clearstem.removal` needs: to find a job's files, and to delete them."""
@@ -503,49 +461,11 @@ class Service(cdk.Stack):
         self._machines[SEPARATE.name].grant_start_execution(self._drop)
 
     def _grant_batch(self) -> None:
-        """What ``batch:submitJob.sync`` needs of each state machine's role."""
         for recipe in RECIPES.values():
             machine = self._machines[recipe.name]
-            self._grant_batch_to(machine.role, recipe=recipe)
+            stage_grants.submit(self, machine, recipe=recipe, tasks=self._tasks)
             # How much there is to do decides between Batch and the function.
             self._allow(machine, *_READ_ITEM)
-            iam.Grant.add_to_principal(
-                grantee=machine,
-                actions=["lambda:InvokeFunction"],
-                resource_arns=[self._tasks.function.function_arn],
-            )
-
-    def _grant_batch_to(self, role: iam.IRole, *, recipe: Recipe) -> None:
-        jobs = [self._tasks.job(stage.name) for stage in recipe.stages]
-        definitions = [
-            self._arn("batch", "job-definition", f"{name}:*")
-            for name in sorted({job.name for job in jobs})
-        ]
-        queues = sorted({job.queue_arn for job in jobs})
-        role.add_to_principal_policy(
-            iam.PolicyStatement(actions=["batch:SubmitJob"], resources=[*definitions, *queues])
-        )
-        # Aborting an execution, or its timeout, ends the job it waits for.
-        role.add_to_principal_policy(
-            iam.PolicyStatement(
-                actions=["batch:TerminateJob"], resources=[self._arn("batch", "job", "*")]
-            )
-        )
-        # AWS knows no resource for describing jobs.
-        role.add_to_principal_policy(
-            iam.PolicyStatement(actions=["batch:DescribeJobs"], resources=["*"])
-        )
-        # The rule through which Step Functions hears of a job's end; it keeps
-        # one per account under this name.
-        role.add_to_principal_policy(
-            iam.PolicyStatement(
-                actions=["events:PutTargets", "events:PutRule", "events:DescribeRule"],
-                resources=[self._arn("events", "rule", "StepFunctionsGetEventsForBatchJobsRule")],
-            )
-        )
-
-    def _arn(self, service: str, resource: str, name: str) -> str:
-        return self.format_arn(service=service, resource=resource, resource_name=name)
 
     def _name_outputs(self) -> None:
         storage = self._storage
