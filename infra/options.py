@@ -66,6 +66,10 @@ class Options:
         Base of the stage images, by digest; empty: the release their files name.
     cors_origins : str
         Origins whose pages may call, separated by commas.
+    unfinished_jobs, minutes_per_month, stored_gb : int
+        Each owner's quotas, where he has none of his own; 0 sets no limit.
+    keyless_calls_per_s : int
+        Of each network address that calls without a key; 0 sets no limit.
     """
 
     production: bool = True
@@ -81,6 +85,10 @@ class Options:
     models: str = ""
     python_image: str = ""
     cors_origins: str = "*"
+    unfinished_jobs: int = 0
+    minutes_per_month: int = 0
+    stored_gb: int = 0
+    keyless_calls_per_s: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what fits nothing."""
@@ -92,6 +100,9 @@ class Options:
             raise OptionRefused(
                 f"gpu_idle_minutes is {self.gpu_idle_minutes}, not 0 or 20 to 10080"
             )
+        for name in ("unfinished_jobs", "minutes_per_month", "stored_gb", "keyless_calls_per_s"):
+            if getattr(self, name) < 0:
+                raise OptionRefused(f"{name} is {getattr(self, name)}, not 0 or more")
         if bool(self.domain_name) != bool(self.certificate_arn):
             raise OptionRefused("domain_name and certificate_arn come together or not at all")
         if self.certificate_arn and ":acm:us-east-1:" not in self.certificate_arn:

