@@ -1,7 +1,7 @@
 """How much an owner may use at a time and in a month: counters and their limits, in the table.
 
-Items: ``OWNER#<owner>`` / ``USAGE`` counts unfinished jobs and stored bytes,
-``OWNER#<owner>`` / ``MINUTES#<month>`` the audio of a month, and
+Items: ``USAGE#<owner>`` / ``USAGE`` counts unfinished jobs and stored bytes,
+``USAGE#<owner>`` / ``MINUTES#<month>`` the audio of a month, and
 ``OWNER#<owner>`` / ``QUOTA`` holds limits that differ from the deployment's.
 The counters change in the transaction that changes a job's record, and that
 transaction fails where a job that enters the queue would pass a limit: jobs
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clearstem.errors import InvalidOption, MinutesUsedUp, StorageUsedUp, TooManyJobs
 from clearstem.jobs import Job
-from clearstem.table_keys import MINUTES, QUOTA, USAGE, owner_key
+from clearstem.table_keys import MINUTES, QUOTA, USAGE, owner_key, usage_key
 from clearstem.usage import NOTHING, Usage, month_of, usage_of
 
 if TYPE_CHECKING:
@@ -210,7 +210,8 @@ def _usage(job: Job | None) -> Usage:
 
 
 def _key(owner: str, sort: str) -> Any:
-    return {"pk": {"S": owner_key(owner)}, "sk": {"S": sort}}
+    partition = owner_key(owner) if sort == QUOTA else usage_key(owner)
+    return {"pk": {"S": partition}, "sk": {"S": sort}}
 
 
 def _passes(used: int, more: int, *, limit: int) -> bool:

@@ -24,6 +24,11 @@ def job_key(job_id: str) -> str:
     return f"JOB#{job_id}"
 
 
+def usage_key(owner: str) -> str:
+    """The partition of what an owner used: stages write there, and to no item of `owner_key`."""
+    return f"USAGE#{owner}"
+
+
 def owner_key(owner: str) -> str:
     """The partition of what an owner has settled for all jobs to come."""
     return f"OWNER#{owner}"

@@ -23,7 +23,7 @@ from clearstem.jobs import Job
 from clearstem.recipes import work_prefix
 from clearstem.service import CLIENT_CONFIG, Service
 from clearstem.settings import Settings
-from clearstem.table_keys import job_key, owner_key
+from clearstem.table_keys import job_key, usage_key
 from clearstem.tickets import queue_key
 
 # The most that AWS gives a role that takes another; a Batch attempt and a
@@ -102,13 +102,14 @@ def _statements(job: Job, settings: Settings) -> Iterator[Statement]:
     yield {**_allow("s3:ListBucket", on=buckets), "Condition": listed}
     record, queue = job_key(job.job_id), queue_key(job.recipe_name)
     yield {**_allow("dynamodb:GetItem"), "Condition": _leading(record)}
-    # Its ticket goes in one transaction with the change by which it leaves the queue.
-    shows_nothing = {"StringEqualsIfExists": {"dynamodb:ReturnValues": "NONE"}}
-    changes = {**_leading(record, queue), **shows_nothing}
-    yield {**_allow("dynamodb:PutItem", "dynamodb:DeleteItem"), "Condition": changes}
-    # Nor does what it uses of its owner's quota change without it.
-    used = {**_leading(owner_key(job.owner)), **shows_nothing}
-    yield {**_allow("dynamodb:UpdateItem"), "Condition": used}
+    # Its ticket, and what its owner uses, go in one transaction with the change of the record:
+    # the condition sees the keys of all its parts at once.
+    changes = {
+        **_leading(record, queue, usage_key(job.owner)),
+        "StringEqualsIfExists": {"dynamodb:ReturnValues": "NONE"},
+    }
+    writes = ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem")
+    yield {**_allow(*writes), "Condition": changes}
     yield _allow("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
 
 

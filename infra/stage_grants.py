@@ -9,12 +9,13 @@ from aws_cdk import aws_stepfunctions as stepfunctions
 
 from clearstem.drops import DONE_PREFIX, DROP_PREFIX
 from clearstem.recipes import Recipe, work_prefix
-from clearstem.table_keys import job_key, owner_key
+from clearstem.table_keys import job_key, usage_key
 from clearstem.tickets import queue_key
 from infra.stages import JOB_ID, StageTasks
 from infra.storage import Storage
 
 _READ: Final = ("dynamodb:GetItem",)
+_WRITE: Final = ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem")
 
 
 def work(storage: Storage, *, tasks: StageTasks, key: kms.IKey | None) -> None:
@@ -27,9 +28,8 @@ def work(storage: Storage, *, tasks: StageTasks, key: kms.IKey | None) -> None:
     for grantee, actions, keys in (
         (tasks.role, _READ, [record]),
         (role, _READ, [record]),
-        (role, ("dynamodb:PutItem", "dynamodb:DeleteItem"), [record, queue_key("*")]),
-        # What its owner used goes with the record, in one transaction.
-        (role, ("dynamodb:UpdateItem",), [owner_key("*")]),
+        # Its ticket, and what its owner uses, go in one transaction with the record.
+        (role, _WRITE, [record, queue_key("*"), usage_key("*")]),
     ):
         grantee.add_to_policy(
             iam.PolicyStatement(

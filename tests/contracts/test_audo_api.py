@@ -140,7 +140,8 @@ def test_a_failed_job_says_why(api, service):
 
 
 def test_those_ahead_are_the_jobs_that_wait_before_it(api, service):
-    first, second, third = (submit_denoise(service, owner="others") for _ in range(3))
+    owners = ("anna", "bert", "carl")  # one owner's jobs would take turns with mine
+    first, second, third = (submit_denoise(service, owner=owner) for owner in owners)
     mine = submit_denoise(service, owner=OWNER)
     submit(service, owner=OWNER)  # another recipe has another queue
     assert state_of(api, mine)["jobsAhead"] == 3

@@ -60,7 +60,7 @@ def test_a_token_that_is_not_good_is_a_401_in_the_dialects_own_words(
     headers = bearing(FORGED[kind](issuer))
     for path in ("/jobs", "/v1/apiKey/test"):
         answer = api.get(path, headers=headers)
-        assert (answer.status_code, list(answer.json())) == (401, ["detail"])
+        assert (answer.status_code, answer.json()["detail"][:13]) == (401, "Invalid token")
     answer = api.get("/api/v1/denoise", headers=headers)
     assert (answer.status_code, answer.json()["errorCode"]) == (401, "40101")
 

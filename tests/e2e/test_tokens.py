@@ -76,7 +76,7 @@ def bearing(token: str) -> dict[str, str]:
 
 
 REFUSED: dict[str, Any] = {
-    "/jobs": lambda body: list(body) == ["detail"],
+    "/jobs": lambda body: "detail" in body,
     "/v1/apiKey/test": lambda body: list(body) == ["detail"],
     "/api/v1/denoise": lambda body: body["errorCode"] == "40101",
 }

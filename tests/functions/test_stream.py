@@ -64,8 +64,8 @@ def test_the_adapters_own_look_needs_no_context(streaming: TestClient) -> None:
     assert streaming.get("/health").status_code == 200
 
 
-def test_where_there_is_no_adapter_its_header_says_nothing(core: Service, app: FastAPI) -> None:
+def test_where_there_is_no_adapter_its_header_says_nothing(core: Service) -> None:
     job = submit(core, owner="ada")
-    with TestClient(app) as plain:
+    with TestClient(create_app(core)) as plain:
         answer = plain.get(f"/job/{job.job_id}/events", headers=told("ada"))
     assert answer.status_code == 401

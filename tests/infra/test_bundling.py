@@ -15,6 +15,7 @@ from infra import synth
 CLIENT = {
     "cli.py",
     "cli_jobs.py",
+    "cli_quotas.py",
     "cli_webhooks.py",
     "client",
     "terminal.py",

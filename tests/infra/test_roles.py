@@ -141,13 +141,13 @@ def test_stages_reach_objects_by_whole_ids_and_list_only_who_names_one(template)
 
 
 @pytest.mark.parametrize("role", ["StagesRole", "StagesJobRole"])
-def test_a_stage_touches_items_of_jobs_and_tickets_alone(template, role):
+def test_a_stage_touches_items_of_jobs_tickets_and_usage_alone(template, role):
     for statement in statements(template, role):
         if any(action.startswith("dynamodb:") for action in as_list(statement["Action"])):
             keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
             allowed = {f"JOB#{JOB_ID}"}
             if "dynamodb:GetItem" not in as_list(statement["Action"]):
-                allowed.add("QUEUE#*")
+                allowed |= {"QUEUE#*", "USAGE#*"}
             assert set(as_list(keys)) == allowed
 
 

@@ -83,7 +83,7 @@ def test_an_upload_written_through_the_service_becomes_a_job(intake):
     with intake.writer(upload) as target:
         target.write(WAV)
     job = intake.submit_upload(upload, separate_options({"format": "mp3"}))
-    assert (job.state, job.owner, job.ticket) == (JobState.QUEUED, "ada", 1)
+    assert (job.state, job.owner, job.ticket > 0) == (JobState.QUEUED, "ada", True)
     assert (job.source.location, job.source.size_bytes) == (upload.location, len(WAV))
     assert (job.source.file_name, job.source.extension) == ("song.wav", "wav")
     assert job.options.output_format == "mp3"
