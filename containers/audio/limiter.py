@@ -25,7 +25,6 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter1d
 
 from containers.audio.compose import Reader
 from containers.audio.forward import ForwardReader
@@ -110,6 +109,9 @@ class LimitedReader(ForwardReader):
 
     def _held(self, first: int, last: int) -> Doubles:
         """The highest reduction that is needed anywhere near frames `first` to `last`."""
+        # A third of the time that the stages take to start, and few jobs limit.
+        from scipy.ndimage import maximum_filter1d
+
         reach = self._attack + _EVEN_FRAMES
         begin, end = first - reach, last + reach
         # One more before, for what lies between it and the first.
