@@ -2,7 +2,9 @@
 
 OpenVINO's fp32 convolutions and attention are about 1.7 times as fast as torch's on a CPU,
 and it knows no complex numbers: so what is converted is the network between its two
-transforms. Answers are within -80 dB of torch's (-115 dB measured at full size).
+transforms. Answers are within -80 dB of torch's (-115 dB measured at full size). Segments
+are run one after the other with all processors on each: two side by side, a processor each,
+are 4 to 10 % faster a segment and lose it again on an odd number of them.
 
 Converting costs about 16 s for a network of full size and 2.1 GB at its peak, so a
 conversion is kept in a folder under the checkpoint's sha256. Reading it back takes seconds.
@@ -150,7 +152,54 @@ def _convert(model: Any) -> Any:
             warnings.filterwarnings("ignore", "`torch.jit.", DeprecationWarning)
             traced: Any = torch.jit.trace(core, example, check_trace=False)  # type: ignore[no-untyped-call]
             shapes = [list(tensor.shape) for tensor in example]
-            return openvino.convert_model(traced, example_input=example, input=shapes)
+            converted = openvino.convert_model(traced, example_input=example, input=shapes)
+    keep_channels_last(converted)
+    return converted
+
+
+def keep_channels_last(converted: Any) -> None:
+    """Say the same network so that OpenVINO need not turn its arrays around.
+
+    Between two convolutions along the frequency a layer of HTDemucs has some along the time,
+    for which it makes (1, channels, bands, times) into (bands, channels, times). OpenVINO
+    convolves with the channels last, and takes that permutation literally: it brings them to
+    the front, and back again for the next convolution. Said by way of (1, bands, times,
+    channels), which is how they lie, nothing is moved. The values are the same bits, 9 % of
+    the time is saved.
+
+    Parameters
+    ----------
+    converted
+        An ``openvino.Model``, which is changed.
+    """
+    from openvino import opset13
+
+    for folded in converted.get_ordered_ops():
+        turned = _permutation_before(folded)
+        if turned is None:
+            continue
+        _, channels, bands, times = turned.get_shape()
+        last = opset13.transpose(turned, [0, 2, 3, 1])
+        rows = opset13.reshape(last, [bands, times, channels], special_zero=False)
+        same = opset13.transpose(rows, [0, 2, 1])
+        for user in folded.output(0).get_target_inputs():
+            user.replace_source_output(same.output(0))
+    converted.validate_nodes_and_infer_types()
+
+
+def _permutation_before(folded: Any) -> Any:
+    """What `folded` makes into (bands, channels, times), or None if it does no such thing."""
+    if folded.get_type_name() != "Reshape":
+        return None
+    permuted = folded.input_value(0).get_node()
+    if permuted.get_type_name() != "Transpose":
+        return None
+    order, shape = permuted.input_value(1).get_node(), list(permuted.output(0).get_shape())
+    if order.get_type_name() != "Constant" or list(order.data) != [0, 2, 1, 3]:
+        return None
+    if list(folded.output(0).get_shape()) != shape[1:] or shape[0] != 1:
+        return None
+    return permuted.input_value(0)
 
 
 class _Core(torch.nn.Module):
