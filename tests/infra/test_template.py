@@ -21,11 +21,9 @@ HANDLERS = (
     "publish",
 )
 # What every deployment leaves at its default.
-# The last is for a distribution that proves itself, which the template's does not yet.
 DEFAULTS = {
     "CLEARSTEM_OIDC_LEEWAY_S",
     "CLEARSTEM_PROGRESS_INTERVAL_S",
-    "CLEARSTEM_EDGE_SECRET",
 }
 
 
