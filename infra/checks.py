@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from infra import nag, supply_chain, synth
+from infra import nag, supply_chain, synth, wheels
 
 # cfn-lint's rules that are not ours to follow, and why.
 _IGNORED_RULES: Final = {
@@ -106,6 +106,7 @@ def _findings() -> Iterator[tuple[str, list[str]]]:
     yield "statelint", state_machine_problems(fresh.template)
     yield _maybe("asl-validator", *asl_validator_problems(fresh.template))
     yield _maybe("bill of materials, CycloneDX 1.6", *supply_chain.bill_problems())
+    yield "lock of the functions' wheels", wheels.problems()
     yield "licences", supply_chain.unlicensed()
     yield _maybe("pip-audit", *supply_chain.audit())
     yield "cdk-nag AwsSolutions and Serverless", nag.problems(nag.find())
