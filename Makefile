@@ -10,7 +10,7 @@ TOOLS := node_modules/.package-lock.json
 FILE ?=
 OUT ?= out
 
-.PHONY: setup demo up test check tools format snapshot clean
+.PHONY: setup demo up test check tools format snapshot lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.installed
@@ -52,6 +52,10 @@ format: setup
 
 snapshot: setup
 	$(BIN)/python -m infra.synth
+
+# After a change of dependencies or pins; asks the registry which wheels there are for arm64.
+lock: setup
+	$(BIN)/python -m infra.wheels
 
 clean:
 	rm -rf $(VENV) .clearstem node_modules cdk.out out

@@ -45,7 +45,9 @@ class JobControl:
         """
         try:
             executions = self.executions[job.recipe_name]
-            executions.start(job.job_id, owner=job.owner, attempt=job.attempt)
+            executions.start(
+                job.job_id, owner=job.owner, engine=job.engine.name, attempt=job.attempt
+            )
         except Exception as exc:
             failure = Failure(None, NOT_STARTED, f"the job could not be started: {exc}")
             self.jobs.change(

@@ -431,3 +431,9 @@ class StorageUnavailable(RetryableStageError):
     """S3 or DynamoDB did not answer, or refused for the moment."""
 
     state_name = "Clearstem.StorageUnavailable"
+
+
+class ScratchFull(RetryableStageError):
+    """The task's disk is full; what ran as a function has more of it in Batch."""
+
+    state_name = "Clearstem.ScratchFull"

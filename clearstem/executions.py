@@ -64,13 +64,21 @@ class Executions:
     client: "SFNClient"
     state_machine_arn: str
 
-    def start(self, job_id: str, *, owner: str, attempt: int = 1) -> None:
-        """Start the execution of a job's attempt; a second start is harmless."""
+    def start(self, job_id: str, *, owner: str, engine: str, attempt: int = 1) -> None:
+        """Start the execution of a job's attempt; a second start is harmless.
+
+        Parameters
+        ----------
+        owner : str
+            Whose share of the queues its stages are counted to.
+        engine : str
+            The name of the job's engine, by which a queue is chosen.
+        """
         try:
             self.client.start_execution(
                 stateMachineArn=self.state_machine_arn,
                 name=execution_name(job_id, attempt=attempt),
-                input=json.dumps({"job_id": job_id, "share": share_of(owner)}),
+                input=json.dumps({"job_id": job_id, "share": share_of(owner), "engine": engine}),
             )
         except self.client.exceptions.ExecutionAlreadyExists:
             return

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from clearstem.jobs import Job
-from clearstem.recipes import SEPARATION
+from clearstem.recipes import GPU_ENGINES, SEPARATION
 
 _HOUR_S: Final = 3600.0
 
@@ -23,6 +23,8 @@ SHORT_FRAMES: Final = 30_000_000
 # The same before the recording is decoded: what holds an hour of speech in
 # most formats, when nothing but the bytes is known.
 SHORT_BYTES: Final = 32 * 1024 * 1024
+# What a Batch task may write: ten tracks of the longest recording, as float32 and encoded.
+BATCH_DISK_GB: Final = 200
 # Nearly what a Batch task's 2 vCPU are; a new account gets no more.
 FUNCTION_MEMORY_MB: Final = 3008
 
@@ -37,15 +39,23 @@ class Machine(StrEnum):
 
 # g4dn.xlarge on Spot over the last months; a third of its On-Demand price.
 _GPU_PER_HOUR: Final = 0.21
-# Fargate on Linux and x86: 2 vCPU and 4 GB.
+# Fargate on Linux and x86: 2 vCPU, 4 GB of memory.
 _VCPU_PER_HOUR: Final = 0.04048
 _GB_PER_HOUR: Final = 0.004445
+# Of a Fargate task's disk, beyond the 20 GB that come with it.
+_DISK_GB_PER_HOUR: Final = 0.000111
+_DISK_GB_INCLUDED: Final = 20
 # Lambda on x86.
 _GB_SECOND: Final = 0.0000166667
 
 DOLLARS_PER_SECOND: Final[Mapping[Machine, float]] = {
     Machine.GPU: _GPU_PER_HOUR / _HOUR_S,
-    Machine.BATCH: (2 * _VCPU_PER_HOUR + 4 * _GB_PER_HOUR) / _HOUR_S,
+    Machine.BATCH: (
+        2 * _VCPU_PER_HOUR
+        + 4 * _GB_PER_HOUR
+        + (BATCH_DISK_GB - _DISK_GB_INCLUDED) * _DISK_GB_PER_HOUR
+    )
+    / _HOUR_S,
     Machine.FUNCTION: FUNCTION_MEMORY_MB / 1024 * _GB_SECOND,
 }
 
@@ -123,8 +133,8 @@ def stage_machine(job: Job, stage: str, *, frames: float | None) -> Machine:
     frames : float or None
         Samples per channel of the recording; None where nobody knows yet.
     """
-    if stage == SEPARATION:
-        return Machine.GPU  # its queue is the GPU's, whatever the engine
+    if stage == SEPARATION and job.engine.name in GPU_ENGINES:
+        return Machine.GPU
     if job.recipe.position(stage) == 0:
         # What lies at an address had no size when the state machine asked.
         size = 0 if job.source.url is not None else job.source.size_bytes

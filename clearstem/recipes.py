@@ -31,6 +31,10 @@ class EngineName(StrEnum):
     VOICE = "voice"
 
 
+# Engines that are of use on a GPU; the others are no faster there.
+GPU_ENGINES: Final = frozenset({EngineName.DEMUCS})
+
+
 @dataclass(frozen=True, slots=True)
 class StageSpec:
     """One step of a recipe.

@@ -46,11 +46,12 @@ if TYPE_CHECKING:
     from clearstem.webhooks import Announcer, Courier, Post
 
 # boto3 still presigns with version 2 unless told otherwise; path addresses
-# work for AWS and for an emulator, where bucket host names do not resolve.
+# work for AWS and for an emulator, where bucket host names do not resolve. In
+# us-east-1 the region's own host is not boto3's choice either, but pages may call no other.
 # Fifty connections carry twenty parallel clients with downloads among them.
 CLIENT_CONFIG: Final = Config(
     signature_version="s3v4",
-    s3={"addressing_style": "path"},
+    s3={"addressing_style": "path", "us_east_1_regional_endpoint": "regional"},
     retries={"mode": "standard", "max_attempts": 4},
     max_pool_connections=50,
 )

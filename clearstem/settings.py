@@ -78,8 +78,8 @@ class Settings:
         Of each owner, if he has no limits of his own: see `clearstem.quotas.Quota`.
     quota_minutes_per_month : float
         The same; 0 sets no limit.
-    edge_secret : str
-        What the distribution in front proves itself by; empty: none is believed.
+    edge_secret_arn : str
+        The secret that the distribution in front proves itself by; empty: none is believed.
     stage_role_arn : str
         The role that a stage takes for its one job; empty: it works with what it has.
     """
@@ -122,7 +122,7 @@ class Settings:
     quota_unfinished_jobs: int = 0
     quota_minutes_per_month: float = 0.0
     quota_stored_bytes: int = 0
-    edge_secret: str = ""
+    edge_secret_arn: str = ""
     stage_role_arn: str = ""
 
     @classmethod
@@ -172,7 +172,7 @@ class Settings:
             quota_unfinished_jobs=int(env.get("CLEARSTEM_QUOTA_UNFINISHED_JOBS") or 0),
             quota_minutes_per_month=float(env.get("CLEARSTEM_QUOTA_MINUTES_PER_MONTH") or 0.0),
             quota_stored_bytes=int(env.get("CLEARSTEM_QUOTA_STORED_BYTES") or 0),
-            edge_secret=env.get("CLEARSTEM_EDGE_SECRET", ""),
+            edge_secret_arn=env.get("CLEARSTEM_EDGE_SECRET_ARN", ""),
             stage_role_arn=env.get("CLEARSTEM_STAGE_ROLE_ARN", ""),
         )
 

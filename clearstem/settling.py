@@ -71,7 +71,9 @@ class Settler:
                 state = executions.state(job_id, attempt=attempt)
                 if state is ExecutionState.MISSING and job.state is JobState.QUEUED:
                     # Recorded, and the function died before it could start it.
-                    executions.start(job_id, owner=job.owner, attempt=attempt)
+                    executions.start(
+                        job_id, owner=job.owner, engine=job.engine.name, attempt=attempt
+                    )
                     yield job
                 elif state not in (ExecutionState.RUNNING, ExecutionState.PENDING_REDRIVE):
                     yield self.settle(

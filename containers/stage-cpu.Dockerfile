@@ -1,8 +1,9 @@
 # syntax=docker/dockerfile:1
 # The image of the stages that need no GPU, in Batch and as a function. It holds
 # torch's CPU build, so that it can run any stage where an account has no GPU
-# quota. The base is a build argument, so that a deployment can name it by digest.
-ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
+# quota. The base is pinned by the digest of its release, for all platforms; another
+# one is a build argument.
+ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d
 
 FROM ${PYTHON_IMAGE} AS installed
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu

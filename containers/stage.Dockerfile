@@ -1,8 +1,9 @@
 # syntax=docker/dockerfile:1
 # The GPU image. PyPI's torch brings the CUDA libraries it was built with; the
 # driver is the host's, mounted by the NVIDIA runtime. So no CUDA base image.
-# The base is a build argument, so that a deployment can name it by digest.
-ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
+# The base is pinned by the digest of its release, for all platforms; another one is
+# a build argument.
+ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d
 
 FROM ${PYTHON_IMAGE} AS installed
 # Names of models to bake in, with spaces between; each file has the sha256 that

@@ -10,6 +10,7 @@ names of what it raises.
 
 import argparse
 import contextlib
+import errno
 import importlib
 import importlib.metadata
 import signal
@@ -31,6 +32,7 @@ from clearstem.errors import (
     ClearstemError,
     Contention,
     JobIsOver,
+    ScratchFull,
     StageCrashed,
     StageError,
     StageInterrupted,
@@ -124,6 +126,8 @@ def _named_errors() -> Iterator[None]:
     except ClearstemError as exc:
         raise StageCrashed(str(exc)) from exc
     except Exception as exc:
+        if isinstance(exc, OSError) and exc.errno == errno.ENOSPC:
+            raise ScratchFull("the recording is too long for the disk of the task") from exc
         raise StageCrashed(f"internal error: {type(exc).__name__}: {exc}") from exc
 
 

@@ -1,9 +1,9 @@
 # syntax=docker/dockerfile:1
 # The API as a server: uvicorn behind the Lambda Web Adapter, which streams what
-# a buffered function cannot. Both bases are build arguments, so that a
-# deployment can name them by digest.
-ARG PYTHON_IMAGE=python:3.13.9-slim-bookworm
-ARG ADAPTER_IMAGE=public.ecr.aws/awsguru/aws-lambda-adapter:0.9.1
+# a buffered function cannot. Both bases are pinned by the digests of their releases;
+# others are build arguments.
+ARG PYTHON_IMAGE=python:3.13.9-slim-bookworm@sha256:b685a4fa58bb19d1814d78a1ec0f0208f351452724f78b20212c984d6e124a34
+ARG ADAPTER_IMAGE=public.ecr.aws/awsguru/aws-lambda-adapter:0.9.1@sha256:46d6625e68cbbdd2efab4a20245977664513f13ffef47915b000d431adcea0b4
 
 FROM ${ADAPTER_IMAGE} AS adapter
 

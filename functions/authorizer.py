@@ -91,4 +91,4 @@ def _policy(caller: Caller | None, *, method_arn: str, effect: str = "Allow") ->
         return policy
     # API Gateway passes on texts and numbers only.
     context = {"owner": caller.owner, "scopes": " ".join(sorted(caller.scopes))}
-    return {**policy, "context": context, "usageIdentifierKey": caller.owner}
+    return {**policy, "context": context}

@@ -8,7 +8,9 @@ A job that waits changes its place when a ticket before its own goes, or comes,
 as that of an owner does whose turn is sooner: those next behind are told too.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
@@ -31,7 +33,7 @@ from clearstem.table_keys import JOB, job_key
 from clearstem.tickets import ticket_of
 from functions import wiring
 from functions.dialects import RENDERERS
-from functions.telemetry import Event, count, entry_point, logger
+from functions.telemetry import Event, count, entry_point, logger, note_seconds
 
 # Who is further behind learns of it when he gets so near, or from the sweep: a
 # queue of thousands must not be read at every change.
@@ -43,7 +45,7 @@ def handler(event: Event, context: LambdaContext) -> PartialItemFailureResponse:
     """Push what a batch of stream records is about."""
     return process_partial_response(
         event=event,
-        record_handler=_Pusher(_broadcast()).push,
+        record_handler=_Pusher(_broadcast(), wiring.service().now).push,
         processor=BatchProcessor(event_type=EventType.DynamoDBStreams),
         context=context,
     )
@@ -65,6 +67,7 @@ class _Pusher:
     """
 
     broadcast: Broadcast
+    now: Callable[[], datetime]
     told: set[str] = field(default_factory=set)
 
     def push(self, record: DynamoDBRecord) -> None:
@@ -79,18 +82,22 @@ class _Pusher:
         if image["sk"]["S"].startswith(PREFIX) and image["pk"]["S"].startswith(job_key("")):
             reached = self.broadcast.tell(from_item(image, Connection), job_id=job_id)
             count("SnapshotsSent", reached)
-        elif image["sk"]["S"] == JOB:
-            self._tell_watchers(job_id)
+        elif image["sk"]["S"] == JOB and self._tell_watchers(job_id):
+            changed = datetime.fromisoformat(image["updated_at"]["S"])
+            # The change was dated by another machine's clock.
+            note_seconds("PushSeconds", max(0.0, (self.now() - changed).total_seconds()))
 
     def _tell_behind(self, recipe_name: str, number: int) -> None:
         jobs = self.broadcast.jobs
         for job_id in jobs.jobs_behind(recipe_name, ticket=number, limit=_TOLD_BEHIND):
             self._tell_watchers(job_id)
 
-    def _tell_watchers(self, job_id: str) -> None:
+    def _tell_watchers(self, job_id: str) -> int:
         if job_id in self.told:
-            return
-        count("SnapshotsSent", self.broadcast.tell_watchers(job_id))
+            return 0
+        reached = self.broadcast.tell_watchers(job_id)
+        count("SnapshotsSent", reached)
         # Only now: what failed is tried again by the job's next record.
         self.told.add(job_id)
         logger().debug("watchers told", job_id=job_id)
+        return reached

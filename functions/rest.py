@@ -18,6 +18,7 @@ from fastapi.responses import HTMLResponse
 from mangum import Mangum
 
 from clearstem import limits, removal  # noqa: F401 - the first event composes it; loaded before
+from clearstem.edge_proof import EdgeProof
 from clearstem.service import Service
 from functions import answers, wiring
 from functions.blocking import Blocking
@@ -114,6 +115,9 @@ def create_app(
     app.state.blocking = blocking = Blocking()
     app.state.reads = JobReads(service.jobs, blocking=blocking)
     app.state.feed = JobFeed(app.state.reads)
+    app.state.edge_proof = EdgeProof(
+        lambda: service.client("secretsmanager"), secret_arn=service.settings.edge_secret_arn
+    )
     app.include_router(pipeline_routes.router)
     app.include_router(submissions.router)
     app.include_router(jobs.router)

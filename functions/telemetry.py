@@ -58,6 +58,11 @@ def count(metric: str, value: float = 1) -> None:
     _metrics().add_metric(name=metric, unit=MetricUnit.Count, value=value)
 
 
+def note_seconds(metric: str, seconds: float) -> None:
+    """Add a duration to those that go out with the present invocation."""
+    _metrics().add_metric(name=metric, unit=MetricUnit.Seconds, value=seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """One value of one metric.

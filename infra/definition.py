@@ -7,6 +7,9 @@ before it is decoded, its frames afterwards. What is not known goes to Batch,
 and so does what a function could not finish: a stage that is begun again
 replays what was committed.
 
+Separation has a GPU for engines that have a use for one. Which engine a job has
+is settled before its execution begins and stands in the input.
+
 Nothing else is caught. A stage that failed for good has said so on the job,
 everything else that ends an execution is settled by the rule in
 ``infra.intake``, and an execution that failed can be redriven.
@@ -14,12 +17,13 @@ everything else that ends an execution is settled by the rule in
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from clearstem.errors import RetryableStageError
-from clearstem.recipes import Recipe
+from clearstem.errors import RetryableStageError, ScratchFull
+from clearstem.recipes import GPU_ENGINES
 from clearstem.table_keys import JOB, job_key
+from infra.steps import StageJob, Step
 
 State = dict[str, Any]
 States = dict[str, State]
@@ -64,66 +68,15 @@ _TABLE_ERRORS: Final = (
     "DynamoDB.InternalServerError",
     "DynamoDB.SdkClientException",
 )
-# How Lambda tells that a function ran out of time or memory, or was killed.
-_OUTLASTED: Final = ("States.Timeout", "Sandbox.Timedout", "Lambda.Unknown", "Runtime.ExitError")
-
-
-@dataclass(frozen=True, slots=True)
-class StageJob:
-    """What a stage is submitted as.
-
-    Attributes
-    ----------
-    queue_arn : str
-        The queue it waits in.
-    definition_arn : str
-        The job definition, of this revision.
-    name : str
-        The definition's name, whatever its revision.
-    vcpus, memory_mb : int
-        What it asks for where that is not the definition's own; 0: it is.
-    """
-
-    queue_arn: str
-    definition_arn: str
-    name: str
-    vcpus: int = 0
-    memory_mb: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Stages that one task runs, one after the other.
-
-    Attributes
-    ----------
-    stages : tuple of str
-        In order.
-    job : StageJob
-        The Batch job.
-    as_function : bool
-        Whether it may run as a function instead.
-    priority : int
-        In Batch's queue, among the jobs of one share: how many stages came before, so that
-        what was begun is finished before more is.
-    """
-
-    stages: tuple[str, ...]
-    job: StageJob
-    as_function: bool
-    priority: int
-
-    @property
-    def name(self) -> str:
-        """What its Batch task is called."""
-        if len(self.stages) == 1:
-            return self.stages[0]
-        return f"{self.stages[0]}_to_{self.stages[-1]}"
-
-    @property
-    def function_name(self) -> str:
-        """What its function's task is called."""
-        return f"{self.name}_at_once"
+# How Lambda tells that a function ran out of time or memory, or was killed; and what a stage
+# raises that ran out of disk.
+_OUTLASTED: Final = (
+    "States.Timeout",
+    "Sandbox.Timedout",
+    "Lambda.Unknown",
+    "Runtime.ExitError",
+    ScratchFull.__name__,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,32 +107,6 @@ class _Measure:
 
 _SOURCE: Final = _Measure("bytes", "source.M.size_bytes.N")
 _AUDIO: Final = _Measure("frames", "audio.M.frames.N")
-
-
-def steps(
-    recipe: Recipe, *, jobs: Mapping[str, StageJob], quick: frozenset[str], fused: bool
-) -> tuple[Step, ...]:
-    """A recipe's stages by task.
-
-    Parameters
-    ----------
-    jobs : mapping of str to StageJob
-        Where each stage is submitted; `KeyError` where one is missing.
-    quick : frozenset of str
-        The stages that may run as a function.
-    fused : bool
-        One task for quick stages in a row, which saves a start each.
-    """
-    made: list[Step] = []
-    for place, stage in enumerate(spec.name for spec in recipe.stages):
-        is_quick = stage in quick
-        if fused and is_quick and made and made[-1].as_function:
-            before = made.pop()
-            stages = (*before.stages, stage)
-            made.append(Step(stages, jobs[stage], as_function=True, priority=before.priority))
-        else:
-            made.append(Step((stage,), jobs[stage], as_function=is_quick, priority=place))
-    return tuple(made)
 
 
 def definition(
@@ -219,6 +146,8 @@ def definition(
 
 
 def _longest(step: Step) -> int:
+    if step.light is not None:
+        return max(_longest(replace(step, light=None)), _longest(step.light))
     return TASK_S + (FUNCTION_S + _ANSWER_S if step.as_function else 0)
 
 
@@ -232,24 +161,50 @@ class _Tasks:
     def entry(self, planned: Sequence[Step], index: int) -> str:
         """The state a step begins with."""
         step = planned[index]
+        if step.light is not None:
+            return f"choose_{step.name}"
+        return self._begin(step, measure=self._measure(planned, index))
+
+    def _begin(self, step: Step, *, measure: _Measure | None) -> str:
         if not step.as_function:
             return step.name
-        measure = self._measure(planned, index)
         return f"read_{measure.unit}" if measure else f"place_{step.name}"
 
     def step(self, planned: Sequence[Step], index: int, *, then: str | None) -> States:
         """The states of a step, which go on to `then` or end."""
-        step = planned[index]
+        step, measure = planned[index], self._measure(planned, index)
         onward: State = {"Next": then} if then else {"End": True}
+        way = self._way(step, onward, measure=measure, decoded=index > 0)
+        if step.light is None:
+            return way
+        return {
+            f"choose_{step.name}": self._choose(step, self._begin(step.light, measure=measure)),
+            **self._way(step.light, onward, measure=measure, decoded=index > 0),
+            **way,
+        }
+
+    def _way(self, step: Step, onward: State, *, measure: _Measure | None, decoded: bool) -> States:
         states: States = {}
         if step.as_function:
-            measure = self._measure(planned, index)
             if measure:
                 states.update(self._measuring(measure, step))
-            states[f"place_{step.name}"] = self._place(step, decoded=index > 0)
+            states[f"place_{step.name}"] = self._place(step, decoded=decoded)
             states[step.function_name] = {**self._function(step), **onward}
         states[step.name] = {**self._batch(step), **onward}
         return states
+
+    def _choose(self, step: Step, light: str) -> State:
+        """By the engine; an execution that does not know it was begun before there was a choice."""
+        known: State = {"Variable": "$.engine", "IsPresent": True}
+        no_gpus = [
+            {"Not": {"Variable": "$.engine", "StringEquals": engine}}
+            for engine in sorted(GPU_ENGINES)
+        ]
+        return {
+            "Type": "Choice",
+            "Choices": [{"And": [known, *no_gpus], "Next": light}],
+            "Default": step.name,
+        }
 
     def _measure(self, planned: Sequence[Step], index: int) -> _Measure | None:
         """What a step measures before it; None where the step before did already."""
@@ -336,7 +291,7 @@ class _Tasks:
             "Type": "Task",
             "Resource": f"arn:{self.partition}:states:::batch:submitJob.sync",
             "Parameters": {
-                "JobName.$": f"States.Format('{step.name}-{{}}', $.job_id)",
+                "JobName.$": f"States.Format('{step.work}-{{}}', $.job_id)",
                 "JobQueue": step.job.queue_arn,
                 "ShareIdentifier.$": "$.share",
                 "SchedulingPriorityOverride": step.priority,
@@ -364,4 +319,6 @@ def _retry(errors: Sequence[str]) -> State:
 
 def _retryable() -> Iterator[str]:
     """What Lambda calls the errors that another attempt may mend: by their classes' names."""
-    return (kind.__name__ for kind in RetryableStageError.__subclasses__())
+    kinds = RetryableStageError.__subclasses__()
+    # The next function would have no more disk.
+    return (kind.__name__ for kind in kinds if kind is not ScratchFull)

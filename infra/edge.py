@@ -15,22 +15,24 @@ from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_cloudfront_origins as origins
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 import functions
+from clearstem.edge_proof import HEADER
 from functions import security
 from infra.options import Options
-from infra.storage import CLOSED
+from infra.storage import CLOSED, Storage
 
 _FUNCTION: Final = Path(__file__).with_name("edge_function.js")
 _HSTS: Final = cdk.Duration.seconds(security.HSTS_S)
 # What CloudFront waits for a byte; event streams say something every 15 s.
 _ORIGIN_WAIT: Final = cdk.Duration.seconds(60)
+_PROOF_LETTERS: Final = 48
 _CONSOLE: Final = Path(functions.__file__).parent / "console" / "index.html"
-# Presigned links of whatever region.
-_STORAGE: Final = "https://*.amazonaws.com"
 
 
 class Edge(Construct):
@@ -51,7 +53,8 @@ class Edge(Construct):
         *,
         rest: apigateway.RestApi,
         live: sockets.WebSocketStage,
-        access_log: s3.IBucket,
+        storage: Storage,
+        proof: secretsmanager.ISecret | None,
         options: Options,
     ) -> None:
         super().__init__(scope, id)
@@ -60,15 +63,15 @@ class Edge(Construct):
             "Console",
             **{**CLOSED, "removal_policy": cdk.RemovalPolicy.DESTROY},
             encryption=s3.BucketEncryption.S3_MANAGED,
-            server_access_logs_bucket=access_log,
+            server_access_logs_bucket=storage.access_log,
             server_access_logs_prefix="console/",
         )
-        page = self._page()
+        page = self._page(storage)
         self.distribution = cloudfront.Distribution(
             self,
             "Distribution",
             comment="clearstem",
-            default_behavior=self._rest(rest),
+            default_behavior=self._rest(rest, proof=proof),
             # The root is asked for under both names, before and after CloudFront
             # puts in the default object.
             additional_behaviors={
@@ -111,9 +114,13 @@ class Edge(Construct):
             properties={"Bucket": self.console.bucket_name, "Zip": code.s3_key},
         )
 
-    def _rest(self, api: apigateway.RestApi) -> cloudfront.BehaviorOptions:
+    def _rest(
+        self, api: apigateway.RestApi, *, proof: secretsmanager.ISecret | None
+    ) -> cloudfront.BehaviorOptions:
+        # The template has a reference, which CloudFormation looks up.
+        headers = {HEADER: proof.secret_value.unsafe_unwrap()} if proof else None
         return cloudfront.BehaviorOptions(
-            origin=origins.RestApiOrigin(api, read_timeout=_ORIGIN_WAIT),
+            origin=origins.RestApiOrigin(api, read_timeout=_ORIGIN_WAIT, custom_headers=headers),
             allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
             cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
             # API Gateway answers to its own host name only.
@@ -147,21 +154,44 @@ class Edge(Construct):
             ],
         )
 
-    def _page(self) -> cloudfront.BehaviorOptions:
+    def _page(self, storage: Storage) -> cloudfront.BehaviorOptions:
         return cloudfront.BehaviorOptions(
             origin=origins.S3BucketOrigin.with_origin_access_control(self.console),
             cache_policy=cloudfront.CachePolicy.CACHING_OPTIMIZED,
-            response_headers_policy=_headers(self, "PageHeaders", policy=_console_policy()),
+            response_headers_policy=_headers(self, "PageHeaders", policy=_console_policy(storage)),
             viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS,
         )
+
+
+def edge_proof(scope: Construct, id: str, *, key: kms.IKey | None) -> secretsmanager.Secret:
+    """A secret that only the distribution and the functions behind it know."""
+    return secretsmanager.Secret(
+        scope,
+        id,
+        description="What the distribution proves itself by to the REST API.",
+        encryption_key=key,
+        generate_secret_string=secretsmanager.SecretStringGenerator(
+            # It goes through a header.
+            exclude_punctuation=True,
+            password_length=_PROOF_LETTERS,
+        ),
+        removal_policy=cdk.RemovalPolicy.DESTROY,
+    )
 
 
 def _certificate(scope: Construct, arn: str) -> acm.ICertificate | None:
     return acm.Certificate.from_certificate_arn(scope, "Certificate", arn) if arn else None
 
 
-def _console_policy() -> str:
-    return security.page_policy(_CONSOLE.read_text(encoding="utf-8"), storage=[_STORAGE])
+def _console_policy(storage: Storage) -> str:
+    """The console sends recordings to one bucket and reads results from two, and no others."""
+    # As presigned links are written; a path that ends in a slash allows what is below it.
+    host = f"https://s3.{cdk.Aws.REGION}.{cdk.Aws.URL_SUFFIX}"
+    buckets = (storage.uploads, storage.tracks, storage.drop)
+    return security.page_policy(
+        _CONSOLE.read_text(encoding="utf-8"),
+        storage=[f"{host}/{bucket.bucket_name}/" for bucket in buckets],
+    )
 
 
 def _headers(

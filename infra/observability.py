@@ -221,6 +221,10 @@ class Observability(Construct):
             [
                 ("Events announced", [_ours("WebhooksAnnounced")]),
                 ("Attempts of webhooks", [_ours(name, by="webhook") for name in attempts]),
+                (
+                    "From a change to its watchers, p95",
+                    [_ours("PushSeconds", by="push").with_(statistic="p95")],
+                ),
             ],
         ]
         cloudwatch.Dashboard(

@@ -5,10 +5,13 @@ default, and the committed snapshot is the template of the defaults. A value
 that is none is refused here, before anything is synthesized of it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
+
+_BY_DIGEST: Final = re.compile(r"@sha256:[0-9a-f]{64}$")
 
 
 class Gpu(StrEnum):
@@ -62,8 +65,9 @@ class Options:
     models : str
         Separation models baked into the stage images, with spaces between; the
         template's parameter ``SeparatorModel`` says which of them is used.
-    python_image : str
-        Base of the stage images, by digest; empty: the release their files name.
+    python_image, stream_python_image, adapter_image : str
+        Bases of the stage images and of the streaming one, and its Lambda Web Adapter, by
+        digest; empty: the releases that their files name.
     cors_origins : str
         Origins whose pages may call, separated by commas.
     unfinished_jobs, minutes_per_month, stored_gb : int
@@ -84,6 +88,8 @@ class Options:
     alarm_email: str = ""
     models: str = ""
     python_image: str = ""
+    stream_python_image: str = ""
+    adapter_image: str = ""
     cors_origins: str = "*"
     unfinished_jobs: int = 0
     minutes_per_month: int = 0
@@ -103,6 +109,10 @@ class Options:
         for name in ("unfinished_jobs", "minutes_per_month", "stored_gb", "keyless_calls_per_s"):
             if getattr(self, name) < 0:
                 raise OptionRefused(f"{name} is {getattr(self, name)}, not 0 or more")
+        for name in ("python_image", "stream_python_image", "adapter_image"):
+            image = getattr(self, name)
+            if image and not _BY_DIGEST.search(image):
+                raise OptionRefused(f"{name} is {image!r}, not an image by digest: NAME@sha256:…")
         if bool(self.domain_name) != bool(self.certificate_arn):
             raise OptionRefused("domain_name and certificate_arn come together or not at all")
         if self.certificate_arn and ":acm:us-east-1:" not in self.certificate_arn:
@@ -111,8 +121,12 @@ class Options:
     @property
     def build_arguments(self) -> dict[str, str]:
         """What the stage images are built with."""
-        given = {"MODELS": self.models, "PYTHON_IMAGE": self.python_image}
-        return {name: value for name, value in given.items() if value}
+        return _given(MODELS=self.models, PYTHON_IMAGE=self.python_image)
+
+    @property
+    def stream_build_arguments(self) -> dict[str, str]:
+        """What the streaming image is built with."""
+        return _given(PYTHON_IMAGE=self.stream_python_image, ADAPTER_IMAGE=self.adapter_image)
 
     @classmethod
     def from_context(cls, context: Mapping[str, Any]) -> "Options":
@@ -129,6 +143,10 @@ class Options:
             if context.get(field.name) is not None
         }
         return cls(**given)
+
+
+def _given(**arguments: str) -> dict[str, str]:
+    return {name: value for name, value in arguments.items() if value}
 
 
 def _value(name: str, default: object, given: object) -> object:

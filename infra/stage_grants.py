@@ -14,6 +14,7 @@ from clearstem.tickets import queue_key
 from infra.stages import JOB_ID, StageTasks
 from infra.storage import Storage
 
+_KEYS: Final = "dynamodb:LeadingKeys"
 _READ: Final = ("dynamodb:GetItem",)
 _WRITE: Final = ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem")
 
@@ -35,7 +36,11 @@ def work(storage: Storage, *, tasks: StageTasks, key: kms.IKey | None) -> None:
             iam.PolicyStatement(
                 actions=list(actions),
                 resources=[storage.table.table_arn],
-                conditions={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": keys}},
+                conditions={
+                    "ForAllValues:StringLike": {_KEYS: keys},
+                    # All values of a key that a call does not have are like anything.
+                    "Null": {_KEYS: "false"},
+                },
             )
         )
     if key is not None:

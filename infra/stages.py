@@ -1,6 +1,6 @@
 """The stages of a recipe: their images, their jobs, and the machine that runs them in order."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -14,12 +14,13 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
-from clearstem.receipts import FUNCTION_MEMORY_MB
+from clearstem.receipts import BATCH_DISK_GB, FUNCTION_MEMORY_MB
 from clearstem.recipes import SEPARATION, Recipe
-from infra.bundling import ROOT
 from infra.compute import Queues
-from infra.definition import ATTEMPTS, FUNCTION_S, QuickWay, StageJob, definition, steps
+from infra.definition import ATTEMPTS, FUNCTION_S, QuickWay, definition
 from infra.functions import LOG_RETENTION, function_log
+from infra.steps import StageJob, steps
+from infra.wheels import ROOT
 
 _ON_GPU: Final = frozenset({SEPARATION})
 
@@ -111,6 +112,10 @@ class StageTasks(Construct):
         """What a stage is submitted as."""
         return self._gpu if stage in _ON_GPU else self._cpu
 
+    def light_jobs(self, stages: Iterable[str]) -> dict[str, StageJob]:
+        """What stages that want a GPU are submitted as where the engine is of no use on one."""
+        return {stage: self._cpu for stage in stages if stage in _ON_GPU}
+
     def _job(
         self,
         kind: str,
@@ -182,6 +187,7 @@ class StageTasks(Construct):
             image=ecs.ContainerImage.from_docker_image_asset(self._cpu_image),
             cpu=_CPU_CPUS,
             memory=_CPU_MEMORY,
+            ephemeral_storage_size=cdk.Size.gibibytes(BATCH_DISK_GB),
             readonly_root_filesystem=True,
             volumes=[_scratch()],
             job_role=self.role,
@@ -232,6 +238,7 @@ class RecipeMachine(Construct):
         planned = steps(
             recipe,
             jobs={name: tasks.job(name) for name in names},
+            light=tasks.light_jobs(names),
             quick=frozenset(names) - _ON_GPU,
             fused=fused,
         )

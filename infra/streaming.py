@@ -16,7 +16,11 @@ from infra.stages import image
 
 
 def streaming_function(
-    scope: Construct, id: str, *, environment: Mapping[str, str]
+    scope: Construct,
+    id: str,
+    *,
+    environment: Mapping[str, str],
+    build_arguments: Mapping[str, str],
 ) -> lambda_.DockerImageFunction:
     """``functions.stream`` in its image, for as long as API Gateway streams."""
     # Told by tag, as the stages' function is: the image itself is an asset.
@@ -25,7 +29,7 @@ def streaming_function(
         f"{id}Image",
         name="stream",
         platform=ecr_assets.Platform.LINUX_ARM64,
-        arguments={},
+        arguments=build_arguments,
     )
     log_group = function_log(scope, id)
     return lambda_.DockerImageFunction(

@@ -7,20 +7,19 @@ seconds until it is full. When the next call may come, where it is empty, is
 ``Retry-After``, which comes sooner.
 """
 
-import secrets
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Final
 
 from fastapi import Request
 
+from clearstem.edge_proof import HEADER, EdgeProof
 from clearstem.limits import Allowance, RateLimits
 from clearstem.service import Service
 from functions.blocking import Blocking
 from functions.envelope import add_header, gateway_context
 
-# What the distribution proves itself by, and what CloudFront and API Gateway write
-# of those they took a call from: the last but one is whom CloudFront heard.
-_PROOF: Final = "x-clearstem-edge"
+# What CloudFront and API Gateway write of those they took a call from: the last but one is
+# whom CloudFront heard.
 _FORWARDED: Final = "x-forwarded-for"
 _HOPS: Final = 2
 # A household, and any host that changes its address at will, has 64 bits of them.
@@ -38,9 +37,17 @@ async def count_call(request: Request, *, owner: str, keyless: bool) -> None:
     service: Service = request.app.state.service
     if keyless:
         # No name of an owner has a colon.
-        address = f"ip:{source_address(request, secret=service.settings.edge_secret)}"
+        address = f"ip:{source_address(request, by_edge=await _by_edge(request))}"
         await _count(request, address, policy="address", limits=service.keyless_limits)
     await _count(request, owner, policy="owner", limits=service.limits)
+
+
+async def _by_edge(request: Request) -> bool:
+    """Whether the distribution passed the call on."""
+    proof: EdgeProof = request.app.state.edge_proof
+    blocking: Blocking = request.app.state.blocking
+    shown = request.headers.get(HEADER, "")
+    return bool(shown) and await blocking.call(proof.is_given, shown)
 
 
 async def _count(request: Request, bucket: str, *, policy: str, limits: RateLimits) -> None:
@@ -57,17 +64,15 @@ async def _count(request: Request, bucket: str, *, policy: str, limits: RateLimi
         raise limits.refusal(allowance, at=at)
 
 
-def source_address(request: Request, *, secret: str) -> str:
+def source_address(request: Request, *, by_edge: bool) -> str:
     """The network that a call comes from; an IPv6 one by its first 64 bits.
 
     API Gateway's word counts before the socket's, and the distribution's before
-    that, if it proves itself: headers are anybody's to write.
+    that, if it proved itself: headers are anybody's to write.
     """
     headers = request.headers
     forwarded = [part.strip() for part in headers.get(_FORWARDED, "").split(",")]
-    proof = headers.get(_PROOF, "").encode()
-    proven = secret != "" and secrets.compare_digest(proof, secret.encode())
-    if proven and len(forwarded) >= _HOPS:
+    if by_edge and len(forwarded) >= _HOPS:
         return _network(forwarded[-_HOPS])
     identity = gateway_context(request.scope).get("identity")
     if isinstance(identity, dict) and identity.get("sourceIp"):

@@ -113,6 +113,12 @@ def asked(service: Service, host: str, **headers: str) -> httpx.Response:
         return client.get("/jobs", headers={n.replace("_", "-"): v for n, v in headers.items()})
 
 
+def sesame(service: Service) -> str:
+    """The secret "open sesame" in Secrets Manager."""
+    manager = service.client("secretsmanager")
+    return str(manager.create_secret(Name="edge", SecretString="open sesame")["ARN"])
+
+
 def test_each_address_without_a_key_has_a_rate_of_its_own(limited: Service) -> None:
     service = keyless(limited)
     hosts = (
@@ -139,9 +145,9 @@ def test_a_key_is_not_counted_by_its_address(limited: Service) -> None:
 def test_an_address_that_is_only_claimed_is_not_believed(limited: Service) -> None:
     claims = {"x_forwarded_for": "198.51.100.{n}, 198.51.100.{n}", "x_clearstem_edge": "guess"}
     claims["x_amzn_request_context"] = '{{"identity":{{"sourceIp":"198.51.100.{n}"}}}}'
-    for secret in ("", "open sesame"):
-        service = keyless(limited, edge_secret=secret)
-        host = f"192.0.2.{len(secret)}"
+    for secret_arn in ("", sesame(limited)):
+        service = keyless(limited, edge_secret_arn=secret_arn)
+        host = f"192.0.2.{len(secret_arn)}"
         told = [
             asked(service, host, **{k: v.format(n=n) for k, v in claims.items()}) for n in (1, 2)
         ]
@@ -149,7 +155,7 @@ def test_an_address_that_is_only_claimed_is_not_believed(limited: Service) -> No
 
 
 def test_the_distributions_word_counts_where_it_proves_itself(limited: Service) -> None:
-    service = keyless(limited, edge_secret="open sesame")
+    service = keyless(limited, edge_secret_arn=sesame(limited))
 
     def through(viewer: str) -> int:
         forwarded = f"203.0.113.9, {viewer}, 192.0.2.1"

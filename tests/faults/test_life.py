@@ -64,7 +64,7 @@ class Executions:
 
     states: dict[str, ExecutionState] = field(default_factory=dict)
 
-    def start(self, job_id: str, *, owner: str, attempt: int) -> None:
+    def start(self, job_id: str, *, owner: str, engine: str, attempt: int) -> None:
         name = execution_name(job_id, attempt=attempt)
         self.states.setdefault(name, ExecutionState.RUNNING)
 

@@ -5,6 +5,7 @@ What a stage is to do lies in the work bucket as ``faults/JOB/STAGE``, one word 
 attempt; a stage that nobody asked anything ends well.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -52,8 +53,16 @@ def _do(word: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "hangs":
             time.sleep(600)
-        case "hangs_as_function" if "AWS_BATCH_JOB_ID" not in os.environ:
+        case "hangs_as_function" if _is_function():
             time.sleep(20)
+        case "slow":
+            time.sleep(1)
+        case "fills_the_functions_disk" if _is_function():
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def _is_function() -> bool:
+    return "AWS_BATCH_JOB_ID" not in os.environ
 
 
 def _tracks(space: Workspace) -> tuple[Track, ...]:

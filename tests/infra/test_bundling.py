@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import synth
+from infra import synth, wheels
 
 # What no function imports: the command line and its client.
 CLIENT = {
@@ -42,6 +42,8 @@ def tree(tmp_path) -> Path:
         (tmp_path / package / "__init__.py").write_text("")
         (tmp_path / package / "__pycache__" / "x.cpython-311.pyc").write_bytes(b"1")
     (tmp_path / "constraints.txt").write_text("boto3==1.0\n")
+    (tmp_path / "infra").mkdir()
+    (tmp_path / wheels.LOCK).write_text(f"boto3==1.0 --hash=sha256:{0:064}\n")
     (tmp_path / "pyproject.toml").write_text(
         '[project]\ndependencies = ["boto3>=1", "rich>=14", "aws-lambda-powertools[tracer]>=3"]\n'
     )
@@ -54,22 +56,22 @@ def test_caches_stay_out_of_the_zip(bundling, tree):
     assert found == {"clearstem/__init__.py", "functions/__init__.py"}
 
 
-def test_what_only_the_command_line_needs_stays_out(bundling, tree):
-    assert bundling.requirements(tree) == ["boto3>=1", "aws-lambda-powertools[tracer]>=3"]
+def test_what_only_the_command_line_needs_stays_out(tree):
+    assert wheels.requirements(tree) == ["boto3>=1", "aws-lambda-powertools[tracer]>=3"]
 
 
-def test_the_hash_follows_source_and_pins_but_not_caches(bundling, tree):
+def test_the_hash_follows_source_and_lock_but_not_caches(bundling, tree):
     first = bundling.fingerprint(tree)
     (tree / "functions" / "__pycache__" / "y.pyc").write_bytes(b"2")
     assert bundling.fingerprint(tree) == first
     (tree / "functions" / "__init__.py").write_text("x = 1\n")
     second = bundling.fingerprint(tree)
-    (tree / "constraints.txt").write_text("boto3==1.1\n")
+    (tree / wheels.LOCK).write_text(f"boto3==1.1 --hash=sha256:{0:064}\n")
     assert len({first, second, bundling.fingerprint(tree)}) == 3
 
 
-def test_the_zip_carries_whatever_the_functions_import(bundling):
-    carried = _closure(bundling.requirements(synth.ROOT))
+def test_the_zip_carries_whatever_the_functions_import():
+    carried = {_canonical(name) for name in wheels.locked()}
     packages = metadata.packages_distributions()
     imported = set(_third_party(synth.ROOT))
     missing = {
@@ -115,26 +117,6 @@ def _imports(node: ast.AST) -> Iterator[str]:
                 yield module.partition(".")[0]
             case _:
                 yield from _imports(child)
-
-
-def _closure(requirements: list[str]) -> set[str]:
-    """The distributions that a list of requirements brings along, optional ones named apart."""
-    seen: set[str] = set()
-    waiting = [*requirements, "aws-xray-sdk"]  # powertools' extra `tracer`
-    while waiting:
-        line = waiting.pop()
-        name = _canonical(re.split(r"[^\w.-]", line, maxsplit=1)[0])
-        if name not in seen and "extra ==" not in line:
-            seen.add(name)
-            waiting += _required(name)
-    return seen
-
-
-def _required(name: str) -> list[str]:
-    try:
-        return metadata.requires(name) or []
-    except metadata.PackageNotFoundError:  # meant for another platform or Python
-        return []
 
 
 def _canonical(name: str) -> str:

@@ -5,54 +5,78 @@ import json
 import pytest
 from statelint.linter import Linter
 
-from clearstem.errors import PermanentStageError, RetryableStageError
-from clearstem.recipes import DENOISE, RECIPES, SEPARATE, SEPARATION
-from infra.definition import QuickWay, StageJob, definition, steps
+from clearstem.errors import PermanentStageError, RetryableStageError, ScratchFull
+from clearstem.recipes import DENOISE, RECIPES, SEPARATE, SEPARATION, EngineName
+from infra.definition import QuickWay, definition
+from infra.steps import StageJob, steps
 
 QUICK = QuickWay("arn:function", "table", "1000", "2000")
-JOB = StageJob("arn:queue", "arn:definition", "stage-cpu")
+CPU = StageJob("arn:queue", "arn:definition", "stage-cpu")
+GPU = StageJob("arn:gpu-queue", "arn:gpu-definition", "stage-gpu")
+DEMUCS, SPECTRAL = EngineName.DEMUCS.value, EngineName.SPECTRAL.value
+# Where the record has what the tests below call by one word.
+IN_RECORD = {"source.M.size_bytes.N": "bytes", "audio.M.frames.N": "frames", "state.S": "state"}
+ENGINES = [None, *(engine.value for engine in EngineName)]
 
 
-def document(recipe, *, fused=False, job=JOB):
+def document(recipe, *, fused=False, gpu=GPU):
     names = [stage.name for stage in recipe.stages]
-    jobs = dict.fromkeys(names, job)
-    planned = steps(recipe, jobs=jobs, quick=frozenset(names) - {SEPARATION}, fused=fused)
+    jobs = {name: gpu if name == SEPARATION else CPU for name in names}
+    light = {name: CPU for name in names if name == SEPARATION}
+    quick = frozenset(names) - {SEPARATION}
+    planned = steps(recipe, jobs=jobs, light=light, quick=quick, fused=fused)
     return json.loads(definition(recipe.name, planned, quick=QUICK))
 
 
-def walk(machine, record):
-    """The tasks an execution goes through, for a record with these bytes and frames."""
-    known, tasks, name = {}, [], machine["StartAt"]
+def walk(machine, record, *, engine=None):
+    """The tasks an execution goes through, for a record with these bytes and frames.
+
+    `engine` is what stands in its input; None: it was begun by a version that said nothing of it.
+    """
+    told = {} if engine is None else {"engine": engine}
+    tasks, name = [], machine["StartAt"]
     while name:
         state = machine["States"][name]
         if state["Type"] == "Choice":
-            choice = state["Choices"][0]
-            name = choice["Next"] if _holds(choice, known, record) else state["Default"]
+            met = (rule["Next"] for rule in state["Choices"] if _holds(rule, told, record))
+            name = next(met, state.get("Default"))
             continue
         if state["Type"] == "Pass":
-            known = {k: v for k, v in record.items() if f"{k}.$" in state["Parameters"]}
-        elif "dynamodb" not in state["Resource"]:
+            told = {k: v for k, v in record.items() if f"{k}.$" in state["Parameters"]}
+        elif state["Type"] == "Task" and "dynamodb" not in state["Resource"]:
             tasks.append(name)
         name = state.get("Next")
     return tasks
 
 
-def _holds(choice, known, record):
-    if "And" not in choice:  # is it in the record at all?
-        return ("frames" if "frames" in choice["Variable"] else "bytes") in record
-    is_there, above, upto = choice["And"]
-    amount = known.get(is_there["Variable"].removeprefix("$."))
-    return amount is not None and (
-        above["NumericGreaterThan"] < amount <= upto["NumericLessThanEquals"]
-    )
+def _holds(rule, told, record):
+    if "And" in rule:
+        return all(_holds(part, told, record) for part in rule["And"])
+    if "Not" in rule:
+        return not _holds(rule["Not"], told, record)
+    path = rule["Variable"].removeprefix("$.")
+    seen = told
+    if path.startswith("record."):
+        path, seen = IN_RECORD[path.removeprefix("record.Item.")], record
+    if "IsPresent" in rule:
+        return (path in seen) is rule["IsPresent"]
+    # AWS fails an execution that compares what is not there.
+    value = seen[path]
+    if "StringEquals" in rule:
+        return value == rule["StringEquals"]
+    if "NumericGreaterThan" in rule:
+        return value > rule["NumericGreaterThan"]
+    return value <= rule["NumericLessThanEquals"]
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("record", [{}, {"bytes": 1, "frames": 1}, {"bytes": 10**9, "frames": 1}])
-def test_every_way_runs_the_recipes_stages_once_and_in_order(recipe, fused, record):
+def test_every_way_runs_the_recipes_stages_once_and_in_order(recipe, engine, fused, record):
     machine = document(recipe, fused=fused)
-    run = [stage for task in walk(machine, record) for stage in _stages_of(machine, task)]
+    tasks = walk(machine, record, engine=engine)
+    run = [stage for task in tasks for stage in _stages_of(machine, task)]
     assert run == [stage.name for stage in recipe.stages]
 
 
@@ -82,9 +106,33 @@ def test_what_is_short_enough_runs_as_a_function(record, quick):
     assert [task.endswith("_at_once") for task in tasks] == quick
 
 
-def test_separation_by_gpu_is_never_a_function():
-    tasks = walk(document(SEPARATE), {"bytes": 1, "frames": 1})
+def _queues(machine, tasks):
+    return {machine["States"][task]["Parameters"].get("JobQueue") for task in tasks}
+
+
+@pytest.mark.parametrize("engine", [None, DEMUCS])
+def test_separation_by_a_network_waits_for_a_gpu_and_is_never_a_function(engine):
+    machine = document(SEPARATE)
+    tasks = walk(machine, {"bytes": 1, "frames": 1}, engine=engine)
     assert tasks[0] == SEPARATION and all(task.endswith("_at_once") for task in tasks[1:])
+    assert _queues(machine, tasks[:1]) == {GPU.queue_arn}
+
+
+@pytest.mark.parametrize("record", [{}, {"bytes": 1, "frames": 1}, {"bytes": 10**9}])
+def test_separation_without_a_network_keeps_no_gpu_busy(record):
+    machine = document(SEPARATE)
+    tasks = walk(machine, record, engine=SPECTRAL)
+    assert _queues(machine, tasks) <= {CPU.queue_arn, None}
+    assert tasks[0].endswith("_at_once") is (record.get("bytes") == 1)
+
+
+def test_a_job_has_one_name_in_batch_whatever_machine_it_waits_for():
+    states = document(SEPARATE)["States"]
+    names = {
+        states[task]["Parameters"]["JobName.$"]
+        for task in (SEPARATION, f"{SEPARATION}_without_gpu")
+    }
+    assert names == {f"States.Format('{SEPARATION}-{{}}', $.job_id)"}
 
 
 def test_fused_stages_are_one_task_that_names_them_all():
@@ -109,6 +157,7 @@ def test_the_only_catch_leads_to_the_same_stages_in_batch(recipe, fused):
                 "Sandbox.Timedout",
                 "Lambda.Unknown",
                 "Runtime.ExitError",
+                "ScratchFull",
             ]
 
 
@@ -117,7 +166,10 @@ def test_a_function_is_retried_for_what_another_attempt_mends_and_for_nothing_el
         if not name.endswith("_at_once"):
             continue
         retried = {error for retry in state["Retry"] for error in retry["ErrorEquals"]}
-        assert {kind.__name__ for kind in RetryableStageError.__subclasses__()} <= retried
+        mendable = set(RetryableStageError.__subclasses__()) - {ScratchFull}
+        assert {kind.__name__ for kind in mendable} <= retried
+        # The next function would have no more disk: Batch has.
+        assert ScratchFull.__name__ not in retried
         assert not {kind.__name__ for kind in PermanentStageError.__subclasses__()} & retried
         assert not retried & {"States.ALL", "States.TaskFailed"}
 
@@ -133,7 +185,7 @@ def test_a_jobs_id_goes_through_every_state(fused):
 
 def test_a_step_may_ask_for_more_than_its_definition_gives():
     big = StageJob("arn:queue", "arn:definition", "stage-cpu", vcpus=4, memory_mb=16_384)
-    state = document(SEPARATE, job=big)["States"][SEPARATION]
+    state = document(SEPARATE, gpu=big)["States"][SEPARATION]
     assert state["Parameters"]["ContainerOverrides"]["ResourceRequirements"] == [
         {"Type": "VCPU", "Value": "4"},
         {"Type": "MEMORY", "Value": "16384"},

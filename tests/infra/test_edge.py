@@ -2,16 +2,19 @@
 
 import json
 import subprocess
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
+import boto3
 import pytest
 
+from clearstem.service import CLIENT_CONFIG
 from infra import synth
 from infra.local.edge import query_of
 from tests.infra.reading import of_type, only
 
 SOURCE = synth.ROOT / "infra" / "edge_function.js"
 JOB = "0b9d1c9e-5f43-4c8e-9f3a-2f8f3a6f0c11"
+CHINA = "amazonaws.com.cn"
 OTHER = "ffffffff-ffff-4fff-8fff-ffffffffffff"
 
 ADDRESSES = (
@@ -163,6 +166,21 @@ def test_only_the_distribution_reads_the_console(template):
     assert "AWS:SourceArn" in allowed[0]["Condition"]["StringEquals"]
 
 
+def _policy_text(headers, region="eu-west-1", suffix="amazonaws.com"):
+    """The console's policy as a deployment in a region has it, buckets under their logical ids."""
+    names = {"AWS::Region": region, "AWS::URLSuffix": suffix}
+    separator, parts = headers["ContentSecurityPolicy"]["ContentSecurityPolicy"]["Fn::Join"]
+    return separator.join(
+        part if isinstance(part, str) else names.get(part["Ref"], part["Ref"]) for part in parts
+    )
+
+
+def _page_headers(template):
+    policies = of_type(template, "AWS::CloudFront::ResponseHeadersPolicy")
+    page = only({name: policy for name, policy in policies.items() if "Page" in name})
+    return page["ResponseHeadersPolicyConfig"]["SecurityHeadersConfig"]
+
+
 def test_pages_carry_headers_that_browsers_protect_them_by(template):
     for policy in of_type(template, "AWS::CloudFront::ResponseHeadersPolicy").values():
         headers = policy["ResponseHeadersPolicyConfig"]["SecurityHeadersConfig"]
@@ -170,12 +188,54 @@ def test_pages_carry_headers_that_browsers_protect_them_by(template):
         assert headers["FrameOptions"]["FrameOption"] == "DENY"
         # The API's own headers stand: those are for what comes without.
         assert headers["ContentTypeOptions"] == {"Override": False}
-    page = next(
-        policy["ResponseHeadersPolicyConfig"]["SecurityHeadersConfig"]
-        for name, policy in of_type(template, "AWS::CloudFront::ResponseHeadersPolicy").items()
-        if "Page" in name
-    )
-    content = page["ContentSecurityPolicy"]["ContentSecurityPolicy"]
+    content = _policy_text(_page_headers(template))
     assert "default-src 'none'" in content and "frame-ancestors 'none'" in content
-    assert "*" not in content.replace("https://*.amazonaws.com", "")
-    assert "unsafe" not in content
+    assert "*" not in content and "unsafe" not in content
+
+
+def _allowed(policy, kind, url):
+    """Whether a policy lets a page reach an address: CSP 3, 6.7.2.8, for hosts and their paths."""
+    (rule,) = (part for part in policy.split("; ") if part.startswith(kind))
+    address = urlsplit(url)
+    for source in rule.split()[1:]:
+        allowed = urlsplit(source)
+        if (allowed.scheme, allowed.netloc) == (address.scheme, address.netloc):
+            path = allowed.path
+            if address.path == path or (path.endswith("/") and address.path.startswith(path)):
+                return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("region", "suffix"),
+    [("eu-west-1", "amazonaws.com"), ("us-east-1", "amazonaws.com"), ("cn-north-1", CHINA)],
+)
+def test_the_console_reaches_the_links_that_it_is_given_and_no_other_bucket(
+    template, region, suffix
+):
+    policy = _policy_text(_page_headers(template), region, suffix)
+    session = boto3.Session("AKIA", "secret", region_name=region)
+    client = session.client("s3", config=CLIENT_CONFIG)
+    buckets = {
+        name: next(id for id in of_type(template, "AWS::S3::Bucket") if id.startswith(name))
+        for name in ("StorageUploads", "StorageTracks", "StorageDrop", "StorageWork")
+    }
+
+    def link(bucket, operation):
+        return client.generate_presigned_url(operation, Params={"Bucket": bucket, "Key": "a/b.wav"})
+
+    assert _allowed(policy, "connect-src", link(buckets["StorageUploads"], "put_object"))
+    for name in ("StorageTracks", "StorageDrop"):
+        for kind in ("connect-src", "media-src"):
+            assert _allowed(policy, kind, link(buckets[name], "get_object"))
+    for other in (buckets["StorageWork"], "somebody-elses", buckets["StorageUploads"] + "x"):
+        assert not _allowed(policy, "connect-src", link(other, "put_object"))
+
+
+def test_the_console_may_open_a_socket_to_its_own_host(template):
+    """'self' allows wss: where the page came by https: (CSP 3, 6.7.2.8)."""
+    policy = _policy_text(_page_headers(template))
+    (rule,) = (part for part in policy.split("; ") if part.startswith("connect-src"))
+    assert "'self'" in rule.split()
+    page = (synth.ROOT / "functions" / "console" / "index.html").read_text()
+    assert "new URL(`v1/wss/job/${id}`, location.href)" in page

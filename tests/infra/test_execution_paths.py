@@ -21,7 +21,7 @@ from clearstem.facts import StageResult
 from clearstem.jobs import Job, JobState, StageState
 from clearstem.options import DenoiseOptions, SeparateOptions
 from clearstem.receipts import Machine, receipt
-from clearstem.recipes import DENOISE, RECIPES, SEPARATE
+from clearstem.recipes import DENOISE, RECIPES, SEPARATE, EngineName
 from clearstem.service import Service
 from clearstem.settings import Settings
 from infra.local.deploy import Target, deploy, read_snapshot
@@ -31,6 +31,7 @@ from tests.submitted import wav
 
 STAGES = [stage.name for stage in SEPARATE.stages]
 FIRST, LAST = STAGES[0], STAGES[-1]
+QUICK = [stage.name for stage in DENOISE.stages]
 _PATIENCE_S, _POLL_S = 60.0, 0.15
 
 Definition = dict[str, Any]
@@ -52,8 +53,13 @@ class Deployed:
         )
         return Service.over(self.settings, session=session)
 
-    def submit(self, faults: dict[str, str], *, recipe: str = SEPARATE.name) -> Job:
-        """A job under way whose stages do what `faults` asks of them, attempt by attempt."""
+    def submit(
+        self, faults: dict[str, str], *, recipe: str = SEPARATE.name, model: str = ""
+    ) -> Job:
+        """A job under way whose stages do what `faults` asks of them, attempt by attempt.
+
+        `model` is the one whose weights the stage image has.
+        """
         job_id = str(uuid.uuid4())
         for stage, words in faults.items():
             self.target.client("s3").put_object(
@@ -61,7 +67,8 @@ class Deployed:
                 Key=f"faults/{job_id}/{stage}",
                 Body=words.replace(" ", "\n").encode(),
             )
-        intake = replace(self.service.intake, new_id=lambda: job_id)
+        settings = replace(self.settings, separator_model=model)
+        intake = replace(self.service.intake, settings=settings, new_id=lambda: job_id)
         upload = intake.announce(owner="local", file_name="song.wav", recipe=RECIPES[recipe])
         with intake.writer(upload) as writer:
             writer.write(wav())
@@ -179,13 +186,15 @@ def test_every_stage_may_stumble_once_and_the_job_succeeds(batch_only: Deployed)
     assert {run.state for run in job.stages} == {StageState.SUCCEEDED}
 
 
-@pytest.mark.parametrize("word", ["retryable", "killed"])
+@pytest.mark.parametrize(
+    ("stage", "word"), [(FIRST, "retryable"), (FIRST, "killed"), (LAST, "retryable")]
+)
 def test_a_stage_that_never_recovers_fails_the_job_after_three_attempts(
-    batch_only: Deployed, word: str
+    batch_only: Deployed, stage: str, word: str
 ) -> None:
-    job = batch_only.ended(batch_only.submit({FIRST: " ".join([word] * 3)}))
+    job = batch_only.ended(_beginning_with(batch_only, stage, {stage: " ".join([word] * 3)}))
     assert job.state is JobState.FAILED
-    assert job.failure is not None and job.failure.stage == FIRST
+    assert job.failure is not None and job.failure.stage == stage
     said = "storage did not answer" if word == "retryable" else "exit code 137"
     assert said in job.failure.message
 
@@ -223,7 +232,7 @@ def _running_jobs(deployed: Deployed) -> list[str]:
     return running()
 
 
-@pytest.mark.parametrize("stage", [FIRST, LAST])
+@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("cancelled", [True, False], ids=["cancelled", "aborted"])
 def test_a_stopped_execution_ends_its_stage_and_its_job(
     batch_only: Deployed, stage: str, cancelled: bool
@@ -258,13 +267,14 @@ def _batch_log(deployed: Deployed) -> str:
     return str(group)
 
 
-def _batch_jobs_of(deployed: Deployed, job: Job) -> set[str]:
-    """The names of the Batch jobs that have ended well for a job."""
+def _batch_jobs_of(deployed: Deployed, job: Job, *, queue: str = "") -> set[str]:
+    """The names of the Batch jobs that have ended well for a job, in queues of that name."""
     batch = deployed.target.client("batch")
     return {
         summary["jobName"]
-        for queue in batch.describe_job_queues()["jobQueues"]
-        for summary in batch.list_jobs(jobQueue=queue["jobQueueName"], jobStatus="SUCCEEDED")[
+        for each in batch.describe_job_queues()["jobQueues"]
+        if queue in each["jobQueueName"]
+        for summary in batch.list_jobs(jobQueue=each["jobQueueName"], jobStatus="SUCCEEDED")[
             "jobSummaryList"
         ]
         if job.job_id in summary["jobName"]
@@ -287,27 +297,67 @@ def test_what_turns_out_to_be_long_goes_on_in_batch(with_functions: Deployed) ->
 
 
 @pytest.mark.parametrize(
-    ("words", "state"),
-    [("retryable retryable", JobState.SUCCEEDED), ("permanent", JobState.FAILED)],
+    ("stage", "words", "state"),
+    [
+        (QUICK[1], "retryable retryable", JobState.SUCCEEDED),
+        *[(stage, "permanent", JobState.FAILED) for stage in QUICK],
+    ],
 )
 def test_a_function_is_retried_by_the_name_of_its_error(
-    with_functions: Deployed, words: str, state: JobState
+    with_functions: Deployed, stage: str, words: str, state: JobState
 ) -> None:
-    stage = DENOISE.stages[1].name
     job = with_functions.ended(with_functions.submit({stage: words}, recipe=DENOISE.name))
     assert job.state is state, job.failure
     if job.failure is not None:
         assert (job.failure.stage, job.failure.name) == (stage, "Clearstem.UnreadableAudio")
 
 
-def test_what_a_function_does_not_finish_is_done_by_batch(with_functions: Deployed) -> None:
-    stage = DENOISE.stages[0].name
+@pytest.mark.parametrize("word", ["hangs_as_function", "fills_the_functions_disk"])
+def test_what_a_function_does_not_finish_is_done_by_batch(
+    with_functions: Deployed, word: str
+) -> None:
+    stage = QUICK[0]
 
     def impatient(document: Definition) -> None:
         document["States"][f"{stage}_at_once"]["TimeoutSeconds"] = 2
 
     with_functions.redefine(impatient, recipe=DENOISE.name)
-    job = with_functions.ended(
-        with_functions.submit({stage: "hangs_as_function"}, recipe=DENOISE.name)
-    )
+    job = with_functions.ended(with_functions.submit({stage: word}, recipe=DENOISE.name))
     assert job.state is JobState.SUCCEEDED, job.failure
+    with_functions.wait(lambda: _batch_jobs_of(with_functions, job) == {f"{stage}-{job.job_id}"})
+
+
+@pytest.mark.parametrize("cancelled", [True, False], ids=["cancelled", "aborted"])
+def test_a_function_whose_execution_was_stopped_changes_nothing_any_more(
+    with_functions: Deployed, cancelled: bool
+) -> None:
+    """Lambda runs to its end what Step Functions no longer waits for."""
+    stage, service = QUICK[0], with_functions.service
+    job = with_functions.submit({stage: "slow"}, recipe=DENOISE.name)
+    with_functions.wait(lambda: with_functions.job(job).stage(stage).state is StageState.RUNNING)
+    if cancelled:
+        service.jobs.change(job.job_id, lambda seen: seen.cancel(at=service.now()))
+    service.executions[DENOISE.name].stop(job.job_id, cause="by a test")
+    done = with_functions.ended(job)
+    assert done.state is (JobState.CANCELLED if cancelled else JobState.FAILED)
+    time.sleep(1.5)  # the function ends meanwhile
+    assert with_functions.job(job) == done
+
+
+def test_a_separation_without_a_network_is_done_by_functions_alone(
+    with_functions: Deployed,
+) -> None:
+    job = with_functions.ended(with_functions.submit({}))
+    assert job.state is JobState.SUCCEEDED, job.failure
+    assert {stage.machine for stage in receipt(job).stages} == {Machine.FUNCTION}
+    assert _batch_jobs_of(with_functions, job) == set()
+
+
+def test_a_separation_by_a_network_waits_in_the_queue_for_gpus(with_functions: Deployed) -> None:
+    submitted = with_functions.submit({}, model="htdemucs")
+    assert submitted.engine.name is EngineName.DEMUCS
+    job = with_functions.ended(submitted)
+    assert job.state is JobState.SUCCEEDED, job.failure
+    assert [stage.machine for stage in receipt(job).stages][:2] == [Machine.GPU, Machine.FUNCTION]
+    with_functions.wait(lambda: _batch_jobs_of(with_functions, job, queue="Gpu"))
+    assert _batch_jobs_of(with_functions, job) == {f"{FIRST}-{job.job_id}"}

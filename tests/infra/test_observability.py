@@ -1,27 +1,18 @@
 """Every alarm reaches somebody who can read what to do; every metric it looks at is written."""
 
+import ast
 import json
 import re
 
+from aws_lambda_powertools.metrics import MetricUnit
+
+from clearstem.facts import Failure
+from functions import telemetry
+from functions.meter import measurements
 from infra import synth
 from infra.observability import NAMESPACE, RUNBOOK
 from tests.infra.reading import of_type, only
-
-# What functions.changes, functions.webhook, functions.sweep and their `count` calls write.
-WRITTEN = {
-    "JobsEnded",
-    "Failures",
-    "QueueSeconds",
-    "JobSeconds",
-    "JobDollars",
-    "StageSeconds",
-    "LongestSilence",
-    "JobsSwept",
-    "WebhooksAnnounced",
-    "WebhooksDelivered",
-    "WebhookAttemptsFailed",
-    "WebhooksGivenUp",
-}
+from tests.unit.examples import STAGES, a_job, after, at
 
 
 def alarms(template):
@@ -68,40 +59,80 @@ def test_every_dead_letter_queue_has_an_alarm(template):
     }
 
 
-def test_alarms_and_dashboard_look_at_metrics_that_somebody_writes(template):
-    body = json.dumps(only(of_type(template, "AWS::CloudWatch::Dashboard"))["DashboardBody"])
-    drawn = set(re.findall(rf'\\"{NAMESPACE}\\",\\"(\w+)\\"', body))
-    asked = {
-        metric["MetricStat"]["Metric"]["MetricName"]
-        for alarm in alarms(template).values()
-        for metric in alarm.get("Metrics", ())
-        if "MetricStat" in metric
-    } | {
-        alarm["MetricName"]
-        for alarm in alarms(template).values()
-        if alarm.get("Namespace") == NAMESPACE
-    }
-    assert drawn and asked
-    assert drawn | asked <= WRITTEN
+def _emitted():
+    """Every metric that the functions' code writes: name, function, dimensions besides it."""
+    for path in sorted((synth.ROOT / "functions").glob("*.py")):
+        if path.stem in ("meter", "telemetry"):
+            continue
+        for call in ast.walk(ast.parse(path.read_text())):
+            name = getattr(getattr(call, "func", None), "id", "")
+            if name in ("count", "note_seconds"):
+                yield from ((metric, path.stem, ()) for metric in _texts(call.args[0]))
+            if name == "Measurement":
+                dimensions = ast.literal_eval(call.args[3])
+                yield from (
+                    (metric, path.stem, tuple(dimensions)) for metric in _texts(call.args[0])
+                )
+    for job in _measured():
+        for found in measurements(job):
+            yield found.metric, "changes", tuple(found.dimensions)
 
 
-def test_our_own_metrics_are_asked_for_under_the_function_that_writes_them(template):
-    stats = [
-        metric["MetricStat"]["Metric"]
-        for alarm in alarms(template).values()
-        for metric in alarm.get("Metrics", ())
-        if "MetricStat" in metric
-    ]
-    stats += [alarm for alarm in alarms(template).values() if "MetricName" in alarm]
-    by = {
-        stat["MetricName"]: dimension["Value"]
-        for stat in stats
-        if stat["Namespace"] == NAMESPACE
-        for dimension in stat["Dimensions"]
-        if dimension["Name"] == "service"
-    }
-    assert by == {
-        "JobsEnded": "clearstem-changes",
-        "JobsSwept": "clearstem-sweep",
-        "LongestSilence": "clearstem-sweep",
-    }
+def _texts(node):
+    return [part.value for part in ast.walk(node) if isinstance(getattr(part, "value", None), str)]
+
+
+def _measured():
+    """A job that leaves the queue, one that fails and one that succeeds."""
+    running = a_job().start_stage(STAGES[0], at=at(1))
+    yield running
+    yield running.fail(Failure(STAGES[0], "Clearstem.NoAudio", "no sound"), at=at(5))
+    job = a_job()
+    for stage in STAGES:
+        job = after(job.start_stage(stage, at=at(1)), stage, when=at(2))
+    yield job
+
+
+def _asked(template):
+    """Every metric of ours that an alarm or the dashboard looks at, in the same form."""
+    for alarm in alarms(template).values():
+        stats = [
+            metric["MetricStat"]["Metric"]
+            for metric in alarm.get("Metrics", ())
+            if "MetricStat" in metric
+        ]
+        for stat in (*stats, *([alarm] if "MetricName" in alarm else [])):
+            if stat["Namespace"] == NAMESPACE:
+                dimensions = {each["Name"]: each["Value"] for each in stat["Dimensions"]}
+                yield _series(stat["MetricName"], dimensions)
+    body = only(of_type(template, "AWS::CloudWatch::Dashboard"))["DashboardBody"]
+    for found in re.findall(rf'\[\\"{NAMESPACE}\\",((?:\\"[\w.-]+\\",)+)', json.dumps(body)):
+        name, *pairs = re.findall(r'\\"([\w.-]+)\\"', found)
+        yield _series(name, dict(zip(pairs[::2], pairs[1::2], strict=True)))
+
+
+def _series(metric, dimensions):
+    service = dimensions.pop("service")
+    return metric, service.removeprefix("clearstem-"), tuple(dimensions)
+
+
+def test_alarms_and_dashboard_look_at_series_that_somebody_writes(template):
+    asked = set(_asked(template))
+    assert {"JobsEnded", "LongestSilence", "PushSeconds"} <= {metric for metric, _, _ in asked}
+    assert asked <= set(_emitted())
+
+
+def test_every_metric_of_ours_is_told_of_in_the_operators_table():
+    rows = re.findall(r"^\| (`.*`) \|.*\|.*\|.*\|$", (synth.ROOT / RUNBOOK).read_text(), re.M)
+    told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert told == {metric for metric, _, _ in _emitted()}
+
+
+def test_a_metric_goes_out_under_the_function_that_wrote_it(monkeypatch, capsys):
+    """The dimension ``service``, which every series above has, is Powertools' doing."""
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "clearstem-sweep")
+    telemetry.measure(telemetry.Measurement("LongestSilence", MetricUnit.Seconds, 1, {}))
+    line = json.loads(capsys.readouterr().out)
+    (group,) = line["_aws"]["CloudWatchMetrics"]
+    assert (group["Namespace"], group["Dimensions"]) == (NAMESPACE, [["service"]])
+    assert line["service"] == "clearstem-sweep"

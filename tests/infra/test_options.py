@@ -4,6 +4,7 @@ import pytest
 
 from infra.options import Encryption, Gpu, OptionRefused, Options
 
+DIGEST = "0123456789abcdef" * 4
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/x"
 
 
@@ -31,6 +32,9 @@ def test_the_command_lines_text_becomes_values():
         {"warm_gpus": "17"},
         {"warm_gpus": "1", "gpu": "none"},
         {"gpu_idle_minutes": "19"},
+        {"python_image": "python:3.11"},
+        {"stream_python_image": "python@sha256:beef"},
+        {"adapter_image": f"adapter@sha256:{DIGEST}:latest"},
         {"domain_name": "sound.example.com"},
         {"certificate_arn": CERTIFICATE},
         {
@@ -48,3 +52,11 @@ def test_a_value_that_is_none_is_refused(given):
 def test_a_domain_comes_with_its_certificate():
     given = {"domain_name": "sound.example.com", "certificate_arn": CERTIFICATE}
     assert Options.from_context(given).domain_name == "sound.example.com"
+
+
+def test_each_image_is_built_on_the_bases_that_were_given_for_it():
+    stages, stream, adapter = (f"{name}@sha256:{DIGEST}" for name in ("a", "b", "c"))
+    given = Options(python_image=stages, stream_python_image=stream, adapter_image=adapter)
+    assert given.build_arguments == {"PYTHON_IMAGE": stages}
+    assert given.stream_build_arguments == {"PYTHON_IMAGE": stream, "ADAPTER_IMAGE": adapter}
+    assert Options().build_arguments == Options().stream_build_arguments == {}

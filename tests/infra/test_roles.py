@@ -145,6 +145,8 @@ def test_a_stage_touches_items_of_jobs_tickets_and_usage_alone(template, role):
     for statement in statements(template, role):
         if any(action.startswith("dynamodb:") for action in as_list(statement["Action"])):
             keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+            # Of a call that names no key, all of its keys would be allowed ones.
+            assert statement["Condition"]["Null"] == {"dynamodb:LeadingKeys": "false"}
             allowed = {f"JOB#{JOB_ID}"}
             if "dynamodb:GetItem" not in as_list(statement["Action"]):
                 allowed |= {"QUEUE#*", "USAGE#*"}

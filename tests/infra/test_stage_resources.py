@@ -70,7 +70,10 @@ def test_the_function_is_the_cpu_image_within_lambdas_limits(template):
 
 def test_no_timeout_strikes_before_the_one_inside_it(template):
     document = definition(template)
-    tasks = [state["TimeoutSeconds"] for state in _batch_tasks(template).values()]
+    states = _batch_tasks(template)
+    # A job goes one way: of two states for a stage, one is waited for.
+    tasks = [states[stage.name]["TimeoutSeconds"] for stage in SEPARATE.stages]
+    assert {state["TimeoutSeconds"] for state in states.values()} == set(tasks)
     waits = [
         action["MaxTimeSeconds"]
         for queue in of_type(template, "AWS::Batch::JobQueue").values()
@@ -157,3 +160,32 @@ def test_stages_find_the_weights_of_their_image_and_functions_look_for_none(temp
         assert (baked, given) == ("/opt/models", {"Ref": "ModelsDir"})
     rest = functions(template)["rest"]["Environment"]["Variables"]
     assert rest["CLEARSTEM_MODELS_DIR"] == {"Ref": "ModelsDir"}
+
+
+def test_machines_that_a_deployment_changes_let_attempts_end(template):
+    attempts = {
+        job["Timeout"]["AttemptDurationSeconds"]
+        for job in of_type(template, "AWS::Batch::JobDefinition").values()
+    }
+    machines = of_type(template, "AWS::Batch::ComputeEnvironment").values()
+    waits = [machine["UpdatePolicy"] for machine in machines if machine["UpdatePolicy"]]
+    assert len(waits) == 2  # Fargate has no machines to change
+    for wait in waits:
+        assert wait["TerminateJobsOnUpdate"] is False
+        assert 60 * wait["JobExecutionTimeoutMinutes"] >= max(attempts)
+
+
+# Eight hours at 44.1 kHz in stereo: what 500 MB of MP3 hold.
+LONGEST_FRAMES = 8 * 3600 * 44_100
+FLOAT_STEREO, PCM24_STEREO = 8, 6
+
+
+def test_the_longest_recording_has_room_where_its_stages_run(template):
+    cpu = next(c for c in _containers(template) if "EphemeralStorage" in c)
+    room = cpu["EphemeralStorage"]["SizeInGiB"] * 2**30
+    # The last stage reads ten tracks and writes ten files; the image lies there too.
+    assert room > LONGEST_FRAMES * 10 * (FLOAT_STEREO + PCM24_STEREO) + 4e9
+    launch = only(of_type(template, "AWS::EC2::LaunchTemplate"))["LaunchTemplateData"]
+    disk = launch["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] * 2**30
+    # The separation writes the source, four stems and the residual, beside image and system.
+    assert disk > LONGEST_FRAMES * 6 * FLOAT_STEREO + 20e9

@@ -1,13 +1,15 @@
 """A template with every option turned, synthesized once; and that it deploys too."""
 
+import json
 import random
 
 import pytest
 
+from clearstem.edge_proof import HEADER
 from infra import checks, synth
 from infra.local.deploy import Target, deploy
 from infra.local.emulator import Emulator
-from tests.infra.reading import actions, definition, of_type, only
+from tests.infra.reading import actions, definition, functions, of_type, only
 
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/0b9d1c9e-5f43-4c8e-9f3a-2f8f3a6f0c11"
 WEB_ACL = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/mine/0b9d1c9e"
@@ -27,6 +29,7 @@ def turned():
             "web_acl_arn": WEB_ACL,
             "alarm_email": "ops@example.com",
             "cors_origins": "https://a.example,https://b.example",
+            "keyless_calls_per_s": "5",
         }
     ).template
 
@@ -108,8 +111,60 @@ def test_the_linters_find_nothing_in_it_either(turned):
     assert checks.state_machine_problems(turned) == []
 
 
-def test_it_deploys(turned, emulator: Emulator):
+def test_it_deploys_and_the_distribution_sends_the_secret_itself(turned, emulator: Emulator):
     target = Target(emulator.url, str(random.randrange(10**11, 10**12)))
     assets = {"functions": ["clearstem", "functions"]}
     outputs = deploy(turned, assets=assets, parameters={}, target=target)
     assert set(outputs) == set(turned["Outputs"])
+    manager, edge = target.client("secretsmanager"), target.client("cloudfront")
+    (secret,) = manager.list_secrets()["SecretList"]
+    made = manager.get_secret_value(SecretId=secret["ARN"])["SecretString"]
+    (distribution,) = edge.list_distributions()["DistributionList"]["Items"]
+    sent = [
+        header["HeaderValue"]
+        for origin in distribution["Origins"]["Items"]
+        for header in origin.get("CustomHeaders", {}).get("Items", ())
+    ]
+    assert sent == [made] and len(made) == 48
+
+
+def _rest_origin(distribution):
+    (origin,) = (o for o in distribution["Origins"] if "OriginCustomHeaders" in o)
+    return origin
+
+
+def test_the_distribution_proves_itself_by_a_secret_that_the_template_does_not_hold(turned):
+    (secret,) = of_type(turned, "AWS::SecretsManager::Secret")
+    config = only(of_type(turned, "AWS::CloudFront::Distribution"))["DistributionConfig"]
+    origin = _rest_origin(config)
+    assert origin["Id"] == config["DefaultCacheBehavior"]["TargetOriginId"]
+    (header,) = origin["OriginCustomHeaders"]
+    assert header["HeaderName"] == HEADER
+    assert header["HeaderValue"] == {
+        "Fn::Join": ["", ["{{resolve:secretsmanager:", {"Ref": secret}, ":SecretString:::}}"]]
+    }
+    made = only(of_type(turned, "AWS::SecretsManager::Secret"))
+    assert "SecretString" not in made and made["GenerateSecretString"]["PasswordLength"] == 48
+
+
+def test_who_counts_keyless_callers_may_read_the_secret_and_is_told_its_name_alone(turned):
+    (secret,) = of_type(turned, "AWS::SecretsManager::Secret")
+    readers = {
+        role.partition("Handler")[0]
+        for role in of_type(turned, "AWS::IAM::Role")
+        if ("GetSecretValue", json.dumps({"Ref": secret}))
+        in actions(turned, role, service="secretsmanager")
+    }
+    assert readers == {"Rest", "Stream"}
+    for function in of_type(turned, "AWS::Lambda::Function").values():
+        told = function.get("Environment", {}).get("Variables", {})
+        assert "resolve:secretsmanager" not in json.dumps(told)
+    rest = functions(turned)["rest"]["Environment"]["Variables"]
+    assert rest["CLEARSTEM_EDGE_SECRET_ARN"] == {"Ref": secret}
+
+
+def test_where_nobody_is_counted_by_his_address_there_is_no_secret_to_pay_for(template):
+    assert not of_type(template, "AWS::SecretsManager::Secret")
+    assert (
+        functions(template)["rest"]["Environment"]["Variables"]["CLEARSTEM_EDGE_SECRET_ARN"] == ""
+    )

@@ -34,30 +34,30 @@ def waiting(service: Service, aws: Account) -> Executions:
 
 
 def test_an_execution_bears_the_jobs_id_and_is_told_whose_share_it_is(waiting):
-    waiting.start("job-1", owner="ada")
+    waiting.start("job-1", owner="ada", engine="demucs")
     (found,) = waiting.client.list_executions(stateMachineArn=waiting.state_machine_arn)[
         "executions"
     ]
     told = waiting.client.describe_execution(executionArn=found["executionArn"])
     assert (found["name"], json.loads(told["input"])) == (
         "job-1",
-        {"job_id": "job-1", "share": share_of("ada")},
+        {"job_id": "job-1", "share": share_of("ada"), "engine": "demucs"},
     )
     assert waiting.state("job-1") is ExecutionState.RUNNING
 
 
 def test_a_second_start_of_a_running_execution_is_harmless(waiting):
-    waiting.start("job-1", owner="ada")
-    waiting.start("job-1", owner="ada")
+    waiting.start("job-1", owner="ada", engine="demucs")
+    waiting.start("job-1", owner="ada", engine="demucs")
     found = waiting.client.list_executions(stateMachineArn=waiting.state_machine_arn)
     assert len(found["executions"]) == 1
 
 
 def test_a_second_start_of_an_execution_that_ended_is_harmless(service):
     executions = service.executions["separate"]
-    executions.start("job-1", owner="ada")
+    executions.start("job-1", owner="ada", engine="demucs")
     until(lambda: executions.state("job-1") is ExecutionState.SUCCEEDED)
-    executions.start("job-1", owner="ada")
+    executions.start("job-1", owner="ada", engine="demucs")
     assert executions.state("job-1") is ExecutionState.SUCCEEDED
 
 
@@ -66,7 +66,7 @@ def test_an_execution_that_never_was_is_missing(service):
 
 
 def test_a_stopped_execution_is_aborted(waiting):
-    waiting.start("job-1", owner="ada")
+    waiting.start("job-1", owner="ada", engine="demucs")
     waiting.stop("job-1", cause="cancelled by its owner")
     assert waiting.state("job-1") is ExecutionState.ABORTED
 
@@ -74,15 +74,15 @@ def test_a_stopped_execution_is_aborted(waiting):
 def test_what_is_over_or_never_was_needs_no_stop(service):
     executions = service.executions["separate"]
     executions.stop("job-1", cause="cancelled by its owner")
-    executions.start("job-1", owner="ada")
+    executions.start("job-1", owner="ada", engine="demucs")
     until(lambda: executions.state("job-1") is ExecutionState.SUCCEEDED)
     executions.stop("job-1", cause="cancelled by its owner")
     assert executions.state("job-1") is ExecutionState.SUCCEEDED
 
 
 def test_each_attempt_is_an_execution_of_its_own(waiting):
-    waiting.start("job-1", owner="ada")
-    waiting.start("job-1", owner="ada", attempt=2)
+    waiting.start("job-1", owner="ada", engine="demucs")
+    waiting.start("job-1", owner="ada", engine="demucs", attempt=2)
     waiting.stop("job-1", cause="it failed")
     assert waiting.state("job-1") is ExecutionState.ABORTED
     assert waiting.state("job-1", attempt=2) is ExecutionState.RUNNING
@@ -105,7 +105,7 @@ def test_a_state_machine_that_is_not_there_is_an_error_not_a_second_start(servic
     known = service.executions["separate"]
     lost = replace(known, state_machine_arn=known.state_machine_arn + "x")
     with pytest.raises(lost.client.exceptions.StateMachineDoesNotExist):
-        lost.start("job-1", owner="ada")
+        lost.start("job-1", owner="ada", engine="demucs")
 
 
 def test_shares_of_owners_are_names_that_batch_takes_and_fewer_than_it_keeps():

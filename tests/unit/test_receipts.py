@@ -16,7 +16,7 @@ from clearstem.receipts import (
     stage_dollars,
 )
 from clearstem.recipes import DENOISE, EngineName
-from tests.unit.examples import AUDIO, STAGES, a_job, at
+from tests.unit.examples import AUDIO, SPECTRAL, STAGES, a_job, at
 
 DEMUCS = Engine(EngineName.DEMUCS, "htdemucs", "0" * 64, preview=False, reason="it is there")
 
@@ -54,11 +54,12 @@ def test_a_failed_stage_is_paid_for_too():
     [
         (DEMUCS, SHORT_FRAMES, [Machine.GPU, Machine.FUNCTION]),
         (DEMUCS, SHORT_FRAMES + 1, [Machine.GPU, Machine.BATCH]),
-        (None, SHORT_FRAMES, [Machine.GPU, Machine.FUNCTION]),
+        # Without a network nothing waits for a GPU.
+        (SPECTRAL, SHORT_FRAMES, [Machine.FUNCTION, Machine.FUNCTION]),
     ],
 )
 def test_a_stage_is_priced_by_where_the_template_runs_it(engine, frames, machines):
-    job = a_job() if engine is None else replace(a_job(), engine=engine)
+    job = replace(a_job(), engine=engine)
     audio = replace(AUDIO, frames=frames)
     job = run(job, STAGES[0], begin=0, end=10, audio=audio)
     job = run(job, STAGES[1], begin=10, end=20)
@@ -95,7 +96,8 @@ def test_what_decodes_is_priced_by_the_bytes_it_was_placed_by(size_bytes, url, m
 
 
 def test_an_hour_of_a_machine_costs_what_its_price_list_says():
-    # 2 vCPU at 4.048 cents and 4 GB at 0.4445 cents; 2.9375 GB at 1.66667e-5 a second.
-    assert stage_dollars(3600, machine=Machine.BATCH) == pytest.approx(0.09874)
+    # 2 vCPU at 4.048 cents, 4 GB at 0.4445 and 180 GB of disk at 0.0111; 2.9375 GB at 1.66667e-5
+    # a second.
+    assert stage_dollars(3600, machine=Machine.BATCH) == pytest.approx(0.11872)
     assert stage_dollars(3600, machine=Machine.FUNCTION) == pytest.approx(0.17625, rel=1e-4)
     assert stage_dollars(3600, machine=Machine.GPU) == pytest.approx(0.21)

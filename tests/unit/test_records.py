@@ -169,6 +169,13 @@ def test_a_record_older_than_the_second_recipe_is_a_separation():
     assert loads(json.dumps(stored), Job) == a_job()
 
 
+def test_a_record_of_a_later_version_is_read_without_what_only_that_knows():
+    item = to_item(a_job(), pk="JOB#1", sk="JOB", rating=5)
+    item["source"]["M"]["encoder"] = {"S": "LAME3.100"}
+    item["stages"]["L"][0]["M"]["machine"] = {"S": "gpu"}
+    assert from_item(item, Job) == a_job()
+
+
 def test_attributes_that_are_no_fields_lie_beside_them():
     item = to_item(a_job(), pk="JOB#1", sk="JOB", ttl=1234)
     assert (item["pk"], item["sk"], item["ttl"]) == ({"S": "JOB#1"}, {"S": "JOB"}, {"N": "1234"})

@@ -23,7 +23,7 @@ class KnownExecutions:
     states: dict[str, ExecutionState] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
 
-    def start(self, job_id: str, *, owner: str, attempt: int) -> None:
+    def start(self, job_id: str, *, owner: str, engine: str, attempt: int) -> None:
         self.started.append(execution_name(job_id, attempt=attempt))
 
     def state(self, job_id: str, *, attempt: int) -> ExecutionState:

@@ -1,0 +1,70 @@
+"""What an operator may change without synthesizing anew: the template's parameters.
+
+All of them have a default, so that a deployment names only what differs.
+"""
+
+from typing import Final
+
+import aws_cdk as cdk
+
+_TEXTS: Final = {
+    "KeylessOwner": "Who calls without a key; empty: a key is always needed.",
+    "OidcIssuer": "Whose bearer tokens are taken; empty: nobody's.",
+    "OidcAudience": "For whom those tokens must be.",
+    "OidcJwksUrl": "Where the issuer publishes its keys, by https.",
+    "SeparatorModel": "Model whose weights are baked into the stage images; empty: none.",
+    "DenoiserModel": "Neural denoiser whose files are part of the images; empty: none.",
+    "ModelsDir": "Folder searched for weights; empty: that of the stage images.",
+    "StageFunctions": "Whether short stages run as functions; off: all run in Batch.",
+    "WebSocketManagementUrl": "Where pushes are posted; empty: the API's own address.",
+    "UrlAllowLoopback": "For tests alone: 1 lets users' URLs be http and lead to the host.",
+}
+
+
+class Parameters:
+    """The parameters of a stack, under their own names.
+
+    A construct of its own would put its name before theirs.
+    """
+
+    def __init__(self, stack: cdk.Stack) -> None:
+        self._stack = stack
+        self._made = {name: _parameter(stack, name, text) for name, text in _TEXTS.items()}
+        per_s = "Requests per second of an owner in the long run; 0: no limit."
+        self._made["RatePerS"] = _parameter(stack, "RatePerS", per_s, "20")
+        burst = "Requests of an owner at once."
+        self._made["RateBurst"] = _parameter(stack, "RateBurst", burst, "200")
+        self._functions_off = cdk.CfnCondition(
+            stack,
+            "StageFunctionsOff",
+            expression=cdk.Fn.condition_equals(self["StageFunctions"], "off"),
+        )
+
+    def __getitem__(self, name: str) -> str:
+        """The value that a deployment gives; `KeyError` where there is no such parameter."""
+        return self._made[name].value_as_string
+
+    def unless_functions_off(self, limit: int) -> str:
+        """A number, or 0 where no stage is to run as a function."""
+        return cdk.Token.as_string(cdk.Fn.condition_if(self._functions_off.logical_id, 0, limit))
+
+    def or_else(self, name: str, otherwise: str, *, condition: str) -> str:
+        """What a parameter says, or something else where it is empty.
+
+        Parameters
+        ----------
+        otherwise : str
+            What counts where it is empty.
+        condition : str
+            The name in the template of its being empty.
+        """
+        empty = cdk.CfnCondition(
+            self._stack, condition, expression=cdk.Fn.condition_equals(self[name], "")
+        )
+        return cdk.Token.as_string(cdk.Fn.condition_if(empty.logical_id, otherwise, self[name]))
+
+
+def _parameter(
+    stack: cdk.Stack, name: str, description: str, default: str = ""
+) -> cdk.CfnParameter:
+    return cdk.CfnParameter(stack, name, type="String", default=default, description=description)

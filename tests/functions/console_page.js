@@ -1,0 +1,68 @@
+// The console's script without a browser: elements that hold what they are told, XMLHttpRequest
+// over fetch, and a WebSocket that cannot be opened. Told by arguments: the page's script, the
+// API's address, a file, its size. Prints what was called and what the page shows.
+const fs = require("node:fs");
+const vm = require("node:vm");
+
+const [script, api, path] = process.argv.slice(2);
+const calls = [];
+const elements = new Map();
+
+function element() {
+  return {
+    textContent: "", value: "", hidden: false, files: [], children: [], classList: { add() {}, remove() {} },
+    setAttribute() {}, append() {}, replaceChildren(...children) { this.children = children; },
+  };
+}
+
+const document = {
+  getElementById: (id) => elements.get(id) ?? elements.set(id, element()).get(id),
+  createElement: element,
+};
+
+async function heard(method, url, options = {}) {
+  const address = new URL(url, `${api}/`);
+  const answer = await fetch(address, { ...options, method });
+  const where = address.origin === api ? "api" : "storage";
+  calls.push({ method, where, path: address.pathname, status: answer.status });
+  return answer;
+}
+
+class XMLHttpRequest {
+  upload = {};
+  headers = {};
+  open(method, url) { Object.assign(this, { method, url }); }
+  setRequestHeader(name, value) { this.headers[name] = value; }
+  send(body) {
+    heard(this.method, this.url, { headers: this.headers, body }).then((answer) => {
+      this.status = answer.status;
+      this.upload.onprogress({ loaded: body.size });
+      this.onload();
+    }, () => this.onerror());
+  }
+}
+
+class WebSocket {
+  constructor() { setTimeout(() => this.onclose(), 0); }
+}
+
+const page = vm.createContext({
+  document, location: { href: `${api}/`, hash: "", protocol: "http:" }, history: { replaceState() {} },
+  URL, XMLHttpRequest, WebSocket, console, setTimeout,
+  fetch: (url, options) => heard(options.method ?? "GET", url, options),
+});
+vm.runInContext(fs.readFileSync(script, "utf8"), page);
+
+const bytes = new Blob([fs.readFileSync(path)]);
+document.getElementById("file").files = [Object.assign(bytes, { name: "song.wav" })];
+document.getElementById("choice").value = "spectral";
+document.getElementById("format").value = "flac";
+document.getElementById("form").onsubmit({ preventDefault() {} });
+
+const polled = () => calls.find(({ path }) => path.startsWith("/job/"));
+const refused = () => document.getElementById("problem").textContent;
+const shown = setInterval(() => {
+  if (!polled() && !refused()) return;
+  clearInterval(shown);
+  process.stdout.write(JSON.stringify({ calls, problem: refused() }), () => process.exit(0));
+}, 20);

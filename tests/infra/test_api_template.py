@@ -1,0 +1,129 @@
+"""What the template promises of the two APIs."""
+
+import json
+
+import pytest
+
+from tests.infra.reading import of_type, only
+
+
+def _paths(template):
+    """Every resource's whole path by its logical id."""
+    resources = of_type(template, "AWS::ApiGateway::Resource")
+
+    def path(name):
+        parent = resources[name]["ParentId"].get("Ref")
+        return (path(parent) if parent else "") + "/" + resources[name]["PathPart"]
+
+    return {name: path(name) for name in resources}
+
+
+def _methods(template):
+    paths = _paths(template)
+    return {
+        (method["HttpMethod"], paths[method["ResourceId"]["Ref"]]): method
+        for method in of_type(template, "AWS::ApiGateway::Method").values()
+    }
+
+
+def test_only_what_tells_of_nobody_is_open_without_the_authorizer(template):
+    methods = _methods(template)
+    open_to_all = {at for at, method in methods.items() if method["AuthorizationType"] == "NONE"}
+    assert {path for verb, path in open_to_all if verb != "OPTIONS"} == {
+        "/health",
+        "/config",
+        "/docs",
+        "/openapi.json",
+    }
+    assert {m["AuthorizationType"] for m in methods.values()} == {"NONE", "CUSTOM"}
+    assert methods["ANY", "/{proxy+}"]["AuthorizationType"] == "CUSTOM"
+
+
+STREAMED = {"/download/{job_id}/all", "/api/v1/denoise/{job_id}/progress"}
+
+
+def test_event_streams_and_archives_are_streamed_and_nothing_else(template):
+    streamed = {
+        path: method
+        for (_, path), method in _methods(template).items()
+        if method["Integration"].get("ResponseTransferMode") == "STREAM"
+    }
+    assert set(streamed) == STREAMED
+    for method in streamed.values():
+        integration = method["Integration"]
+        assert integration["TimeoutInMillis"] == 900_000
+        assert "response-streaming-invocations" in json.dumps(integration["Uri"])
+        assert "StreamHandler" in json.dumps(integration["Uri"])
+        assert method["AuthorizationType"] == "CUSTOM"
+
+
+@pytest.mark.parametrize("path", sorted(STREAMED))
+def test_what_lies_beside_a_streamed_path_still_reaches_the_service(template, path):
+    methods = _methods(template)
+    segments = path.strip("/").split("/")
+    for length in range(1, len(segments)):
+        above = "/" + "/".join(segments[:length])
+        assert ("ANY", above) in methods and ("OPTIONS", above) in methods
+        if not segments[length].startswith("{"):
+            assert ("ANY", f"{above}/{{proxy+}}") in methods
+
+
+def test_the_streaming_function_lives_as_long_as_its_streams(template):
+    functions_of_images = {
+        name: function
+        for name, function in of_type(template, "AWS::Lambda::Function").items()
+        if "ImageUri" in function["Code"]
+    }
+    stream = only({k: v for k, v in functions_of_images.items() if k.startswith("StreamHandler")})
+    assert (stream["Timeout"], stream["Architectures"]) == (900, ["arm64"])
+    assert stream["Code"]["ImageUri"]["Fn::Join"][1][-1].endswith(":stream")
+
+
+def test_a_request_without_a_key_reaches_the_authorizer(template):
+    rest = only(of_type(template, "AWS::ApiGateway::Authorizer"))
+    assert rest["AuthorizerResultTtlInSeconds"] == 0
+    assert not rest.get("IdentitySource")
+    assert only(of_type(template, "AWS::ApiGatewayV2::Authorizer"))["IdentitySource"] == []
+
+
+def test_bodies_pass_the_gateway_as_bytes(template):
+    assert only(of_type(template, "AWS::ApiGateway::RestApi"))["BinaryMediaTypes"] == ["*/*"]
+
+
+def test_the_gateways_own_refusals_can_be_read_by_a_page(template):
+    for answer in of_type(template, "AWS::ApiGateway::GatewayResponse").values():
+        header = "gatewayresponse.header.Access-Control-Allow-Origin"
+        assert answer["ResponseParameters"] == {header: "'*'"}
+
+
+def test_what_is_too_large_for_the_gateway_is_led_to_the_links(template):
+    answers = of_type(template, "AWS::ApiGateway::GatewayResponse").values()
+    (refusal,) = (a for a in answers if a["ResponseType"] == "REQUEST_TOO_LARGE")
+    detail = json.loads(refusal["ResponseTemplates"]["application/json"])["detail"]
+    assert "POST /uploads" in detail
+
+
+@pytest.mark.parametrize("kind", ["AWS::ApiGateway::Stage", "AWS::ApiGatewayV2::Stage"])
+def test_calls_are_logged_without_what_would_open_anything(template, kind):
+    stage = only(of_type(template, kind))
+    form = (stage.get("AccessLogSetting") or stage["AccessLogSettings"])["Format"]
+    said = set(json.loads(form).values())
+    assert {"$context.requestId", "$context.status", "$context.authorizer.principalId"} <= said
+    # Result addresses and a browser's API key are in paths and query strings.
+    assert not any("path" in f.lower().replace("resourcepath", "") for f in said)
+    assert not any("querystring" in f.lower() or "uri" in f.lower() for f in said)
+
+
+def test_no_flood_of_one_api_eats_the_accounts_requests(template):
+    rest = only(of_type(template, "AWS::ApiGateway::Stage"))["MethodSettings"][0]
+    assert (rest["ThrottlingRateLimit"], rest["DataTraceEnabled"]) == (500, False)
+    live = only(of_type(template, "AWS::ApiGatewayV2::Stage"))["DefaultRouteSettings"]
+    assert live["ThrottlingRateLimit"] == 200
+
+
+def test_a_websocket_is_authorized_when_it_connects(template):
+    routes = {
+        route["RouteKey"]: route["AuthorizationType"]
+        for route in of_type(template, "AWS::ApiGatewayV2::Route").values()
+    }
+    assert routes == {"$connect": "CUSTOM", "$disconnect": "NONE", "$default": "NONE"}
