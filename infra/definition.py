@@ -6,6 +6,7 @@ much there is to do is read from the job's record: the bytes of the source
 before it is decoded, its frames afterwards. What is not known goes to Batch,
 and so does what a function could not finish: a stage that is begun again
 replays what was committed.
+A job that has succeeded by then was answered with a stored result: nothing is left to do.
 
 Nothing else is caught. A stage that failed for good has said so on the job,
 everything else that ends an execution is settled by the rule in
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from clearstem.errors import RetryableStageError
+from clearstem.jobs import JobState
 from clearstem.recipes import Recipe
 from clearstem.table_keys import JOB, job_key
 
@@ -152,6 +154,9 @@ class _Measure:
     path: str
 
 
+# Where an execution ends whose job its first stage answered with a stored result.
+_ANSWERED: Final = "answered"
+
 _SOURCE: Final = _Measure("bytes", "source.M.size_bytes.N")
 _AUDIO: Final = _Measure("frames", "audio.M.frames.N")
 
@@ -265,7 +270,10 @@ class _Tasks:
             f"read_{measure.unit}": self._read(f"know_{measure.unit}"),
             f"know_{measure.unit}": {
                 "Type": "Choice",
-                "Choices": [{"Variable": found, "IsPresent": True, "Next": f"take_{measure.unit}"}],
+                "Choices": [
+                    {"And": _has_succeeded(), "Next": _ANSWERED},
+                    {"Variable": found, "IsPresent": True, "Next": f"take_{measure.unit}"},
+                ],
                 "Default": step.name,
             },
             # A number in DynamoDB's JSON is text.
@@ -278,6 +286,7 @@ class _Tasks:
                 },
                 "Next": f"place_{step.name}",
             },
+            _ANSWERED: {"Type": "Succeed"},
         }
 
     def _read(self, then: str) -> State:
@@ -289,8 +298,8 @@ class _Tasks:
                 "TableName": self.quick.table_name,
                 "Key": {"pk": {"S.$": key}, "sk": {"S": JOB}},
                 "ConsistentRead": True,
-                "ProjectionExpression": "#source.size_bytes, audio.frames",
-                "ExpressionAttributeNames": {"#source": "source"},
+                "ProjectionExpression": "#source.size_bytes, audio.frames, #state",
+                "ExpressionAttributeNames": {"#source": "source", "#state": "state"},
             },
             "ResultPath": "$.record",
             "TimeoutSeconds": _ANSWER_S,
@@ -350,6 +359,14 @@ class _Tasks:
             "TimeoutSeconds": TASK_S,
             "Retry": [_retry(_BATCH_ERRORS)],
         }
+
+
+def _has_succeeded() -> list[State]:
+    state = "$.record.Item.state.S"
+    return [
+        {"Variable": state, "IsPresent": True},
+        {"Variable": state, "StringEquals": JobState.SUCCEEDED.value},
+    ]
 
 
 def _resources(job: StageJob) -> State:

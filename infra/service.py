@@ -15,7 +15,7 @@ from constructs import Construct
 
 from clearstem.drops import DONE_PREFIX, DROP_PREFIX
 from clearstem.receipts import SHORT_BYTES, SHORT_FRAMES
-from clearstem.recipes import DENOISE, RECIPES, SEPARATE, Recipe
+from clearstem.recipes import DENOISE, RECIPES, SEPARATE, Recipe, work_prefix
 from infra import stage_grants
 from infra.access_logs import AccessLogs
 from infra.bundling import functions_code
@@ -28,7 +28,7 @@ from infra.live import LiveApi, hear_jobs, push_changes
 from infra.observability import Observability, Watched
 from infra.options import Encryption, Options
 from infra.rest_api import RestApi
-from infra.stages import RecipeMachine, StageTasks
+from infra.stages import JOB_ID, RecipeMachine, StageTasks
 from infra.storage import Storage
 from infra.streaming import streaming_function
 from infra.webhooks import COURIER_TIMEOUT_S, WebhookQueues
@@ -405,6 +405,8 @@ class Service(cdk.Stack):
             )
         )
         storage.tracks.grant_read(self._rest)
+        # A stored result that answers a job is copied there, to the place of that job.
+        storage.tracks.grant_put(self._rest, f"{work_prefix(JOB_ID)}*")
         storage.drop.grant_read(self._rest, _DONE)
         storage.tracks.grant_read(self._stream)
         storage.drop.grant_read(self._stream, _DONE)

@@ -26,18 +26,20 @@ def walk(machine, record):
     while name:
         state = machine["States"][name]
         if state["Type"] == "Choice":
-            choice = state["Choices"][0]
-            name = choice["Next"] if _holds(choice, known, record) else state["Default"]
+            met = (c["Next"] for c in state["Choices"] if _holds(c, known, record))
+            name = next(met, state.get("Default"))
             continue
         if state["Type"] == "Pass":
             known = {k: v for k, v in record.items() if f"{k}.$" in state["Parameters"]}
-        elif "dynamodb" not in state["Resource"]:
+        elif "dynamodb" not in state.get("Resource", "dynamodb"):
             tasks.append(name)
         name = state.get("Next")
     return tasks
 
 
 def _holds(choice, known, record):
+    if choice.get("Next") == "answered":
+        return record.get("state") == choice["And"][1]["StringEquals"]
     if "And" not in choice:  # is it in the record at all?
         return ("frames" if "frames" in choice["Variable"] else "bytes") in record
     is_there, above, upto = choice["And"]
@@ -62,6 +64,17 @@ def _stages_of(machine, task):
         return parameters["Payload"]["stages"]
     words = parameters["ContainerOverrides"]["Command.$"].removeprefix("States.Array(").split(", ")
     return [word.strip("'") for word in words[: words.index("'--job-id'")]]
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("size", [{}, {"bytes": 1, "frames": 1}, {"bytes": 10**9, "frames": 10**9}])
+def test_a_job_that_its_first_stage_answered_has_no_further_ones(recipe, size):
+    """Each would be the start of a container, for nothing."""
+    # The walk knows one state of the record: that of after the first stage.
+    run = walk(document(recipe), {**size, "state": "succeeded"})
+    assert run == ([SEPARATION] if recipe is SEPARATE else [])
+    unfinished = walk(document(recipe), {**size, "state": "running"})
+    assert len(unfinished) == len(recipe.stages)
 
 
 @pytest.mark.parametrize(

@@ -18,16 +18,17 @@ import boto3
 import pytest
 
 from clearstem.facts import StageResult
-from clearstem.jobs import Job, JobState, StageState
+from clearstem.jobs import Job, JobState
 from clearstem.options import DenoiseOptions, SeparateOptions
 from clearstem.receipts import Machine, receipt
 from clearstem.recipes import DENOISE, RECIPES, SEPARATE
 from clearstem.service import Service
 from clearstem.settings import Settings
+from clearstem.stage_runs import StageState
 from infra.local.deploy import Target, deploy, read_snapshot
 from infra.local.emulator import Emulator
 from tests.emulator import FAULTY_IMAGE, until
-from tests.submitted import wav
+from tests.submitted import finish, wav
 
 STAGES = [stage.name for stage in SEPARATE.stages]
 FIRST, LAST = STAGES[0], STAGES[-1]
@@ -52,8 +53,13 @@ class Deployed:
         )
         return Service.over(self.settings, session=session)
 
-    def submit(self, faults: dict[str, str], *, recipe: str = SEPARATE.name) -> Job:
-        """A job under way whose stages do what `faults` asks of them, attempt by attempt."""
+    def submit(
+        self, faults: dict[str, str], *, recipe: str = SEPARATE.name, cache: bool = False
+    ) -> Job:
+        """A job under way whose stages do what `faults` asks of them, attempt by attempt.
+
+        They are all of one recording: only without the cache are they all worked on.
+        """
         job_id = str(uuid.uuid4())
         for stage, words in faults.items():
             self.target.client("s3").put_object(
@@ -65,7 +71,8 @@ class Deployed:
         upload = intake.announce(owner="local", file_name="song.wav", recipe=RECIPES[recipe])
         with intake.writer(upload) as writer:
             writer.write(wav())
-        options = DenoiseOptions() if recipe == DENOISE.name else SeparateOptions()
+        kind = DenoiseOptions if recipe == DENOISE.name else SeparateOptions
+        options = kind(cache=cache)
         return intake.submit_upload(upload, options)
 
     def ended(self, job: Job) -> Job:
@@ -311,3 +318,24 @@ def test_what_a_function_does_not_finish_is_done_by_batch(with_functions: Deploy
         with_functions.submit({stage: "hangs_as_function"}, recipe=DENOISE.name)
     )
     assert job.state is JobState.SUCCEEDED, job.failure
+
+
+class _Unstarted:
+    """Executions of jobs that a test ends by itself."""
+
+    def start(self, job_id: str, *, owner: str, attempt: int = 1) -> None:
+        del job_id, owner, attempt
+
+
+def test_an_execution_ends_after_the_stage_that_found_the_answer(batch_only: Deployed) -> None:
+    executions: Any = dict.fromkeys(RECIPES, _Unstarted())
+    service = replace(batch_only.service, executions=executions)
+    upload = service.intake.announce(owner="local", file_name="song.wav")
+    with service.intake.writer(upload) as writer:
+        writer.write(wav())
+    known = replace(upload, sha256=writer.sha256)
+    made = finish(service, service.intake.submit_upload(known, SeparateOptions()))
+    job = batch_only.ended(batch_only.submit({}, cache=True))
+    assert (job.state, job.cached_from) == (JobState.SUCCEEDED, made.job_id)
+    batch_only.wait(lambda: batch_only.execution(job)["status"] == "SUCCEEDED")
+    assert _batch_jobs_of(batch_only, job) == {f"{FIRST}-{job.job_id}"}
