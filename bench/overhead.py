@@ -35,7 +35,7 @@ def measure() -> list[Outcome]:
 
 
 def _overhead(client: Client, song: Path) -> float:
-    job_id = client.separate(song)["job_id"]
+    job_id = client.separate(song, {"cache": False})["job_id"]
     *_, done = client.watch(job_id)
     if done["status"] != "completed":
         raise RuntimeError(done["error"])

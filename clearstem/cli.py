@@ -21,7 +21,7 @@ from clearstem import models
 from clearstem.cli_jobs import JobCommands
 from clearstem.cli_quotas import QuotaCommands
 from clearstem.cli_webhooks import WebhookCommands
-from clearstem.client import Client, DenoiseOptions, JobDocument, Unreachable
+from clearstem.client import Client, DenoiseOptions, JobDocument, SeparateOptions, Unreachable
 from clearstem.denoisers import DENOISERS
 from clearstem.errors import ClearstemError
 from clearstem.options import DenoiserChoice, EngineChoice
@@ -64,6 +64,9 @@ Key = Annotated[str, typer.Option(envvar="CLEARSTEM_KEY", help="API key, where o
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the tracks.")]
 Engine = Annotated[EngineChoice, typer.Option(help="Separator; auto takes the best there is.")]
 Denoiser = Annotated[DenoiserChoice, typer.Option(help="Denoiser; auto takes the best there is.")]
+Cache = Annotated[
+    bool, typer.Option(help="Take the stored result of the same recording and options.")
+]
 Format = Annotated[OutputFormat, typer.Option("--format", help="File format of the tracks.")]
 ModelName = Annotated[str, typer.Argument(help="As `models list` shows it.")]
 State = Annotated[Path, typer.Option("--state", help="Folder the local server keeps its state in.")]
@@ -106,12 +109,14 @@ def separate(
     output: Output = Path("out"),
     engine: Engine = EngineChoice.AUTO,
     output_format: Format = OutputFormat.WAV,
+    cache: Cache = True,
     url: Url = _DEFAULT_URL,
     key: Key = "",
 ) -> None:
     """Separate a recording into nine tracks and write them, with report.json, to a folder."""
+    options = _options(engine, output_format, cache=cache)
     with _told_errors(), Client(url, key=key or None) as client:
-        _separate(client, file, output=output, engine=engine, output_format=output_format)
+        _follow(client, client.separate(file, options), output=output)
 
 
 @app.command()
@@ -128,11 +133,12 @@ def denoise(
     level: Annotated[
         float | None, typer.Option(help="Loudness to bring it to, in LUFS; else it stays.")
     ] = None,
+    cache: Cache = True,
     url: Url = _DEFAULT_URL,
     key: Key = "",
 ) -> None:
     """Take the noise off a recording, audio or video, and write it to a folder."""
-    options: DenoiseOptions = {"engine": engine.value, "strength": strength}
+    options: DenoiseOptions = {"engine": engine.value, "strength": strength, "cache": cache}
     if output_format:
         options["format"] = output_format
     if level is not None:
@@ -171,7 +177,8 @@ def demo(
         state = Path(folder) / "state"
         with twin(state=state, models=models_dir()) as url, Client(url) as client:
             _console.print(f"it answers at {url}")
-            _separate(client, song, output=output, engine=engine, output_format=output_format)
+            job = client.separate(song, _options(engine, output_format))
+            _follow(client, job, output=output)
 
 
 @app.command()
@@ -344,11 +351,10 @@ def _own_song(folder: Path) -> Path:
     return path
 
 
-def _separate(
-    client: Client, file: Path, *, output: Path, engine: EngineChoice, output_format: OutputFormat
-) -> None:
-    job = client.separate(file, {"engine": engine.value, "format": output_format.value})
-    _follow(client, job, output=output)
+def _options(
+    engine: EngineChoice, output_format: OutputFormat, *, cache: bool = True
+) -> SeparateOptions:
+    return {"engine": engine.value, "format": output_format.value, "cache": cache}
 
 
 def _follow(client: Client, job: JobDocument, *, output: Path) -> None:

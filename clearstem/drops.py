@@ -6,6 +6,7 @@ lie under ``done/`` beside each other.
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -51,6 +52,9 @@ def submit_drop(location: Location, *, event_id: str, intake: Intake) -> Job | N
     owner, name = _parts(location.key)
     job_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{location.bucket}/{location.key}#{event_id}"))
     options = separate_options(_options(location, store=intake.store))
+    # Its results go to a bucket that whoever submits it may not read: its first stage looks
+    # for a stored one.
+    intake = replace(intake, answers=None)
     try:
         return intake.submit(
             job_id=job_id,

@@ -34,6 +34,9 @@ class Source:
         The address it comes from, where the client gave one instead of a file.
     duration_s : float or None
         What its header says it lasts; None where it does not say, or nobody asked.
+    sha256 : str or None
+        Of its bytes, in hexadecimal, as we or storage computed it, never as a client
+        says; None until somebody read it whole.
     """
 
     location: Location
@@ -42,6 +45,7 @@ class Source:
     size_bytes: int
     url: str | None = None
     duration_s: float | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +200,15 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """What a stage found out, merged into the job when the stage completes."""
+    """What a stage found out, merged into the job when the stage completes.
+
+    Attributes
+    ----------
+    source_sha256 : str or None
+        Of the recording that was worked on, where this stage read it whole.
+    undelivered : str or None
+        Why the result is not at the address that its client named.
+    """
 
     audio: AudioFormat | None = None
     separation: Separation | None = None
@@ -204,6 +216,8 @@ class StageResult:
     tracks: tuple[Track, ...] = ()
     notes: tuple[str, ...] = ()
     denoising: Denoising | None = None
+    source_sha256: str | None = None
+    undelivered: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

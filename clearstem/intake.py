@@ -12,6 +12,7 @@ from typing import Final
 
 from clearstem import media
 from clearstem.addresses import check_address, file_name_of
+from clearstem.answering import Answers
 from clearstem.control import NOT_STARTED, JobControl
 from clearstem.denoisers import engine_for
 from clearstem.durations import stored_duration_s
@@ -57,6 +58,8 @@ class Intake:
     new_job_id : callable or None
         Ids that were reserved for the jobs of one request: one that is taken was
         taken by the same request before.
+    answers : Answers or None
+        What answers jobs at once from stored results; None: their first stage does.
     """
 
     settings: Settings
@@ -67,6 +70,7 @@ class Intake:
     now: Callable[[], datetime]
     new_id: Callable[[], str]
     new_job_id: Callable[[], str] | None = None
+    answers: Answers | None = None
 
     def announce(
         self,
@@ -169,11 +173,7 @@ class Intake:
         return self.submit(
             job_id=job_id,
             owner=upload.owner,
-            source=self._timed(
-                self.source_of(upload.location, name=upload.file_name, recipe=options.recipe),
-                options=options,
-                owner=upload.owner,
-            ),
+            source=self._uploaded(upload, options),
             destination=Location(self.settings.tracks_bucket, f"jobs/{job_id}/"),
             options=options,
             output_url=output_url,
@@ -229,7 +229,7 @@ class Intake:
         callback_url: str | None = None,
         terms: Terms = NO_TERMS,
     ) -> Job:
-        """Record a job and start it; the record comes first, so that none is lost.
+        """Record a job and start or answer it; the record comes first, so that none is lost.
 
         Raises
         ------
@@ -247,6 +247,9 @@ class Intake:
             if self.new_job_id is None:
                 raise
             return self._made_before(job_id)
+        answered = self.answers.at_once(job) if self.answers else None
+        if answered is not None:
+            return answered
         self._control.begin(job)
         return job
 
@@ -259,10 +262,10 @@ class Intake:
             There is nothing, or not such as can be worked on.
         """
         extension = media.extension(name, accepted=recipe.inputs)
-        size = self.store.stat(location).size_bytes
-        self._check_size(size, name=name)
+        stored = self.store.stat(location)
+        self._check_size(stored.size_bytes, name=name)
         media.check_head(self.store.head(location), name=name, accepted=recipe.inputs)
-        return Source(location, file_name=name, extension=extension, size_bytes=size)
+        return Source(location, name, extension, stored.size_bytes, sha256=stored.sha256)
 
     def _made_before(self, job_id: str) -> Job:
         """The job that an earlier try of this request made; started now, if it never was."""
@@ -285,11 +288,7 @@ class Intake:
         RequestError, EngineUnavailable
             As `submit_upload` would.
         """
-        source = self._timed(
-            self.source_of(upload.location, name=upload.file_name, recipe=options.recipe),
-            options=options,
-            owner=upload.owner,
-        )
+        source = self._uploaded(upload, options)
         nowhere = Location(self.settings.tracks_bucket, "")
         job = self._queued(self.new_id(), upload.owner, source, nowhere, options, None)
         over = JobFilter(frozenset({JobState.SUCCEEDED}), job.recipe_name)
@@ -299,6 +298,7 @@ class Intake:
             audio_s=source.duration_s or stored_duration_s(self.store, source.location),
             jobs_ahead=self.jobs.jobs_before_next(job.recipe_name, job.owner),
             past=past,
+            cached=self.answers.find(job) if self.answers else None,
         )
 
     def _check_callback(self, url: str | None) -> None:
@@ -334,6 +334,12 @@ class Intake:
             return terms
         retention = RetentionTable(self.jobs.client, self.jobs.table)
         return replace(terms, kept_hours=retention.owners_hours(owner))
+
+    def _uploaded(self, upload: Upload, options: Options) -> Source:
+        """The source that an upload is, with what is known of its content and length."""
+        source = self.source_of(upload.location, name=upload.file_name, recipe=options.recipe)
+        source = replace(source, sha256=source.sha256 or upload.sha256)
+        return self._timed(source, options=options, owner=upload.owner)
 
     def _timed(self, source: Source, *, options: Options, owner: str) -> Source:
         """The source with what its header says it lasts, where its length matters."""

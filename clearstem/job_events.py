@@ -10,7 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from clearstem.jobs import Job, JobState, StageRun, StageState
+from clearstem.jobs import Job, JobState
+from clearstem.stage_runs import StageRun, StageState
 
 # A progress write comes every few hundred milliseconds on one machine, every
 # two seconds on AWS; an event is a paid write of its own, so only each tenth
@@ -120,7 +121,9 @@ def _of_stages(before: Job, after: Job) -> list[JobEvent]:
 def _kind(old: StageRun, new: StageRun) -> EventKind | None:
     if old.state is StageState.PENDING and new.state is StageState.RUNNING:
         return EventKind.STAGE_STARTED
-    if old.state is not new.state and new.state is StageState.SUCCEEDED:
+    # What was never begun has not been completed either: its result was there.
+    done = new.state is StageState.SUCCEEDED and new.completed_at is not None
+    if old.state is not new.state and done:
         return EventKind.STAGE_COMPLETED
     if old.state is new.state is StageState.RUNNING and old.error != new.error:
         return EventKind.STAGE_INTERRUPTED

@@ -8,8 +8,8 @@ late, repeated or reordered events meet them like any other.
 Key: ``JOB#<id>`` / ``JOB``. What a change makes besides is written in its own
 transaction: the ticket of a job that waits (`clearstem.tickets`), the entries
 of its log (`clearstem.job_events`), so that this has neither gap nor double,
-what stands for its retention (`clearstem.retention`), and what its owner uses
-(`clearstem.quotas`).
+what stands for its retention (`clearstem.retention`), what its owner uses
+(`clearstem.quotas`), and what its result answers (`clearstem.result_cache`).
 """
 
 import base64
@@ -28,6 +28,7 @@ from clearstem.job_filter import EVERY, JobFilter
 from clearstem.jobs import Job, JobState
 from clearstem.quotas import NO_LIMITS, Quota, Quotas
 from clearstem.records import Item, from_item, to_item
+from clearstem.result_cache import ResultCache
 from clearstem.retention import FILES_LAST, due_item, source_reference
 from clearstem.table_keys import EXPIRY, FADING, JOB, event_sort, job_key
 from clearstem.tickets import Tickets
@@ -77,16 +78,24 @@ class JobTable:
     ----------
     quota : Quota
         Of owners who have none of their own.
+    maker : str
+        What results are made by; see `ResultCache`.
     """
 
     client: "DynamoDBClient"
     table: str
     quota: Quota = NO_LIMITS
+    maker: str = ""
 
     @property
     def quotas(self) -> Quotas:
         """What owners use, and may use."""
         return Quotas(self.client, self.table, self.quota)
+
+    @property
+    def cache(self) -> ResultCache:
+        """Which finished jobs answer new ones."""
+        return ResultCache(self.client, self.table, self.maker)
 
     def create(self, job: Job) -> Job:
         """Store a new job with the next ticket of its queue.
@@ -305,7 +314,7 @@ class JobTable:
         if seen is None:
             fading = due_item(changed, sort=FADING, at=changed.created_at + FILES_LAST)
             parts.append(self._put(Item=fading))
-        return parts + self.quotas.parts(seen, changed)
+        return parts + self.quotas.parts(seen, changed) + self.cache.parts(seen, changed)
 
     def _expiry(self, job: Job) -> Any:
         """What has the job found when its time is over; nothing where it has no end."""

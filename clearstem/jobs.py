@@ -27,6 +27,7 @@ from clearstem.facts import (
 )
 from clearstem.options import Options
 from clearstem.recipes import RECIPES, Recipe
+from clearstem.stage_runs import StageRun, StageState
 
 
 class JobState(StrEnum):
@@ -42,42 +43,6 @@ class JobState(StrEnum):
     def is_final(self) -> bool:
         """Whether nothing can happen to the job any more."""
         return self not in (JobState.QUEUED, JobState.RUNNING)
-
-
-class StageState(StrEnum):
-    """Where one stage of a job stands."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class StageRun:
-    """One stage of one job.
-
-    Attributes
-    ----------
-    fraction : float
-        Work done, 0 to 1, from blocks processed; it never falls.
-    error : str or None
-        The last thing that went wrong, kept through a retry.
-    """
-
-    name: str
-    state: StageState = StageState.PENDING
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
-    fraction: float = 0.0
-    error: str | None = None
-
-    @property
-    def duration_s(self) -> float | None:
-        """Seconds from start to end, retries included; None until it ended."""
-        if self.started_at is None or self.completed_at is None:
-            return None
-        return (self.completed_at - self.started_at).total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +81,10 @@ class Job:
         is given the result is not given that.
     counted : bool
         Whether its owner's counters know of it; jobs older than them are not told.
+    undelivered : str or None
+        Why the result is not where `output_url` leads.
+    cached_from : str or None
+        The job whose stored result this one was given instead of being worked on.
     """
 
     job_id: str
@@ -148,6 +117,8 @@ class Job:
     labels: Mapping[str, str] = field(default_factory=dict)
     source_token: str = ""
     counted: bool = False
+    undelivered: str | None = None
+    cached_from: str | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -187,6 +158,11 @@ class Job:
         if self.state is not JobState.SUCCEEDED or self.deleted_at is not None:
             return None
         return self.track(self.recipe.voice)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the user should know of: the notes, and why the result was not put anywhere."""
+        return self.notes if self.undelivered is None else (*self.notes, self.undelivered)
 
     @property
     def downloading(self) -> bool:
@@ -267,6 +243,30 @@ class Job:
         job = self._with_stage(index, done, at=at)._with_result(result)
         return job._succeeded() if index == len(self.stages) - 1 else job
 
+    def answered(self, result: StageResult, *, by: str, at: datetime) -> "Job":
+        """End the job well with the result of another; a job that is over stays as it ended.
+
+        Stages that were not begun are done without a time: nobody ran them.
+
+        Parameters
+        ----------
+        result : StageResult
+            All that the stages of job `by` found out, with tracks of this job's own.
+
+        Raises
+        ------
+        IllegalTransition
+            A track is missing.
+        """
+        if self.state.is_final:
+            return self
+        at = self._not_before(at)
+        runs = tuple(
+            run if run.state is StageState.SUCCEEDED else run.spared(at=at) for run in self.stages
+        )
+        job = replace(self, stages=runs, tracks=(), notes=(), cached_from=by, updated_at=at)
+        return job._with_result(result)._succeeded()
+
     def fail(self, failure: Failure, *, at: datetime) -> "Job":
         """End the job badly; a job that is over stays as it ended.
 
@@ -343,14 +343,17 @@ class Job:
         return replace(self, stages=stages, state=state or self.state, updated_at=updated_at)
 
     def _with_result(self, result: StageResult) -> "Job":
+        sha256 = result.source_sha256 or self.source.sha256
         return replace(
             self,
+            source=replace(self.source, sha256=sha256),
             audio=result.audio or self.audio,
             separation=result.separation or self.separation,
             loudness=result.loudness or self.loudness,
             tracks=self.tracks + result.tracks,
             notes=self.notes + result.notes,
             denoising=result.denoising or self.denoising,
+            undelivered=result.undelivered or self.undelivered,
         )
 
     def _succeeded(self) -> "Job":

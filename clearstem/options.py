@@ -90,6 +90,9 @@ class SeparateOptions:
         Width of both median filters of the decompositions, odd, 3 to 101.
     hpss_margin : float
         How many times stronger a part must be, 1 to 10; above 1 the parts no longer sum.
+    cache : bool
+        Whether the result of an earlier job like it may be the answer, and this one's that
+        of later ones.
     """
 
     recipe: ClassVar[Recipe] = SEPARATE
@@ -104,6 +107,7 @@ class SeparateOptions:
     decompose: Decompose = Decompose.ACCOMPANIMENT
     hpss_kernel: int = 31
     hpss_margin: float = 1.0
+    cache: bool = True
 
     def __post_init__(self) -> None:
         if self.output_format not in SEPARATE_OUTPUTS:
@@ -141,6 +145,8 @@ class DenoiseOptions:
         leaves the level as it is.
     max_duration_s : float or None
         Longer recordings are refused; None is the stage's own limit.
+    cache : bool
+        As of `SeparateOptions`.
     """
 
     recipe: ClassVar[Recipe] = DENOISE
@@ -150,6 +156,7 @@ class DenoiseOptions:
     output_extension: str | None = None
     auto_level_lufs: float | None = None
     max_duration_s: float | None = None
+    cache: bool = True
 
     def __post_init__(self) -> None:
         if self.output_extension not in (None, *DENOISE_OUTPUTS):
@@ -264,7 +271,8 @@ def _whole(name: str, value: _Given) -> int:
     return int(number)
 
 
-def _switch(name: str, value: _Given) -> bool:
+def read_switch(name: str, value: str | float) -> bool:
+    """Whether something is on: true, false, 1 or 0; `InvalidOption` for anything else."""
     text = str(value).lower()
     if text not in _SWITCHES:
         raise _is_none_of(name, value, _SWITCHES)
@@ -289,15 +297,17 @@ _SEPARATE_READERS: Final[Mapping[str, _Reader]] = {
     "target_lufs": _Reader(_number),
     "ceiling_dbtp": _Reader(_number),
     "gain": _Reader(_one_of(Gain)),
-    "limit": _Reader(_switch),
-    "residual": _Reader(_switch),
+    "limit": _Reader(read_switch),
+    "residual": _Reader(read_switch),
     "decompose": _Reader(_one_of(Decompose)),
     "hpss_kernel": _Reader(_whole),
     "hpss_margin": _Reader(_number),
+    "cache": _Reader(read_switch),
 }
 _DENOISE_READERS: Final[Mapping[str, _Reader]] = {
     "engine": _Reader(_one_of(DenoiserChoice)),
     "format": _Reader(_extension, "output_extension"),
     "strength": _Reader(_number),
     "target_lufs": _Reader(_number, "auto_level_lufs"),
+    "cache": _Reader(read_switch),
 }

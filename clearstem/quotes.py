@@ -42,6 +42,8 @@ class Quote:
         How many jobs wait before it would.
     based_on : int
         How many finished jobs the estimate is from.
+    cached : Job or None
+        The job whose stored result would be the answer: it would take no time.
     """
 
     job: Job
@@ -50,6 +52,7 @@ class Quote:
     stage_dollars: Mapping[str, float]
     jobs_ahead: int
     based_on: int
+    cached: Job | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -62,14 +65,23 @@ class Quote:
         return sum(self.stage_dollars.values()) if self.stage_dollars else None
 
 
-def quoted(job: Job, *, audio_s: float | None, jobs_ahead: int, past: Iterable[Job]) -> Quote:
+def quoted(
+    job: Job,
+    *,
+    audio_s: float | None,
+    jobs_ahead: int,
+    past: Iterable[Job],
+    cached: Job | None = None,
+) -> Quote:
     """The estimate for a job from those that are over; the ones unlike it are left out."""
     alike = [(old, old.audio.duration_s) for old in past if old.audio and _is_like(old, job)]
     stage_s: dict[str, float] = {}
-    if audio_s is not None and alike:
+    if cached is not None:
+        stage_s = dict.fromkeys(_stages(job.recipe), 0.0)
+    elif audio_s is not None and alike:
         stage_s = {name: audio_s * _pace(name, alike) for name in _stages(job.recipe)}
     dollars = _priced(job, stage_s, frames=_RATE_HZ * (audio_s or 0.0))
-    return Quote(job, audio_s, stage_s, dollars, jobs_ahead, based_on=len(alike))
+    return Quote(job, audio_s, stage_s, dollars, jobs_ahead, len(alike), cached=cached)
 
 
 def _priced(job: Job, stage_s: Mapping[str, float], *, frames: float) -> dict[str, float]:
@@ -82,7 +94,8 @@ def _priced(job: Job, stage_s: Mapping[str, float], *, frames: float) -> dict[st
 def _is_like(old: Job, job: Job) -> bool:
     engine = old.engine
     same = (engine.name, engine.model) == (job.engine.name, job.engine.model)
-    return same and old.recipe_name == job.recipe_name
+    # What was answered from the cache tells of no work.
+    return same and old.recipe_name == job.recipe_name and old.cached_from is None
 
 
 def _stages(recipe: Recipe) -> list[str]:

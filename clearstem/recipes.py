@@ -50,12 +50,16 @@ class StageSpec:
         the spectral engine; a percentage needs no more.
     message : str
         What a watcher is told while it runs.
+    revision : int
+        Raised with every change after which the stage makes something else of the
+        same recording and options: stored results of before answer no job then.
     """
 
     name: str
     processor_type: str
     weight: float
     message: str
+    revision: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ STEMS: Final = ("vocals", "drums", "bass", "other")
 MAIN: Final = "main"
 # The main track minus the sum of the stems: what the separation lost or made up.
 RESIDUAL: Final = "residual"
+# Beside the tracks of a separation: how they came about.
+REPORT: Final = "job.json"
 
 SEPARATE: Final = Recipe(
     name="separate",

@@ -90,6 +90,18 @@ class StageReporter:
         at = self.now()
         return self._change(lambda j: j.complete_stage(self.stage, result, at=at))
 
+    def answered(self, result: StageResult, *, by: str) -> Job:
+        """Tell that the stored result of another job is this one's, which ends well with it.
+
+        Raises
+        ------
+        JobIsOver
+            The job was cancelled meanwhile.
+        """
+        at = self.now()
+        job = self._change(lambda j: j.answered(result, by=by, at=at))
+        return job if job.state is JobState.SUCCEEDED else self._living(job)
+
     def fail(self, error: StageError) -> Job:
         """Note an error: for good, or as one that is going to be retried."""
         at = self.now()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import boto3
 from botocore.config import Config
 
+from clearstem import __version__
 from clearstem.accounts import Accounts
 from clearstem.broadcast import Broadcast, Render
 from clearstem.connections import ConnectionTable
@@ -32,6 +33,7 @@ from clearstem.uploads import UploadTable
 # that opens WebSockets or checks keys never takes a recording in, and would
 # pay for it at every cold start.
 if TYPE_CHECKING:
+    from clearstem.answering import Answers
     from clearstem.control import JobControl
     from clearstem.counted import CountedTable
     from clearstem.idempotency import IdempotencyTable
@@ -63,6 +65,11 @@ def _quota(settings: Settings) -> Quota:
         minutes_per_month=settings.quota_minutes_per_month,
         stored_bytes=settings.quota_stored_bytes,
     )
+
+
+def _maker(settings: Settings) -> str:
+    """What decides results beside recording, options and engine."""
+    return f"clearstem {__version__} {settings.separator_precision}"
 
 
 def utc_now() -> datetime:
@@ -129,7 +136,7 @@ class Service:
         }
         return cls(
             settings=settings,
-            jobs=JobTable(*table, quota=_quota(settings)),
+            jobs=JobTable(*table, quota=_quota(settings), maker=_maker(settings)),
             uploads=UploadTable(*table),
             connections=ConnectionTable(*table),
             accounts=Accounts(*table),
@@ -169,7 +176,15 @@ class Service:
             now=self.now,
             new_id=self.new_id,
             new_job_id=self.new_job_id,
+            answers=self.answers,
         )
+
+    @property
+    def answers(self) -> "Answers":
+        """What gives jobs the stored results of others."""
+        from clearstem.answering import Answers
+
+        return Answers(self.jobs, self.store, now=self.now)
 
     @property
     def idempotency(self) -> "IdempotencyTable":

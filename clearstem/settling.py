@@ -14,8 +14,9 @@ from typing import Final
 from clearstem.executions import Executions, ExecutionState
 from clearstem.facts import Failure
 from clearstem.job_table import JobTable
-from clearstem.jobs import Job, JobState, StageState
+from clearstem.jobs import Job, JobState
 from clearstem.recipes import RECIPES
+from clearstem.stage_runs import StageState
 
 # Longer than a stage goes without writing progress, Batch's wait for a cold
 # GPU apart; a job that runs is only looked at, never touched.

@@ -17,6 +17,7 @@ RETENTION: Final = "RETENTION"
 QUOTA: Final = "QUOTA"
 USAGE: Final = "USAGE"
 MINUTES: Final = "MINUTES#"
+RESULT: Final = "RESULT#"
 
 
 def job_key(job_id: str) -> str:
@@ -32,6 +33,11 @@ def usage_key(owner: str) -> str:
 def owner_key(owner: str) -> str:
     """The partition of what an owner has settled for all jobs to come."""
     return f"OWNER#{owner}"
+
+
+def cache_key(owner: str) -> str:
+    """The partition of what an owner's finished jobs answer."""
+    return f"CACHE#{owner}"
 
 
 def source_key(location: Location) -> str:

@@ -81,6 +81,9 @@ def print_result(console: Console, job: JobDocument, *, folder: Path) -> None:
             f"{track['size_bytes'] / 1e6:.1f} MB",
         )
     console.print(table)
+    if job["cache"]["hit"]:
+        made_by = job["cache"]["job_id"]
+        console.print(f"this is the stored result of job {made_by}", highlight=False)
     console.print(_cost_line(job["receipt"]), highlight=False)
     for note in job["notes"]:
         console.print(f"note: {note}", highlight=False)
@@ -108,7 +111,8 @@ def _cost_line(receipt: CostDocument) -> str:
         f"{stage['name']} {stage['seconds']:.1f} s ({stage['machine']})"
         for stage in receipt["stages"]
     )
-    return f"about {receipt['dollars']:.4f} dollars at AWS's prices: {where}"
+    spent = f"about {receipt['dollars']:.4f} dollars at AWS's prices"
+    return f"{spent}: {where}" if where else spent
 
 
 def _number(value: float | None, unit: str) -> str:

@@ -4,14 +4,16 @@ Nothing here holds an object in memory: uploads go part by part, downloads
 chunk by chunk.
 """
 
+import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
 from clearstem.errors import TooLarge, TrackNotFound, UploadNotFound
@@ -28,6 +30,10 @@ _CHUNK_BYTES: Final = 256 * 1024
 _UPLOAD_LINK_S: Final = 3600
 # Long enough to start a download, short enough that a leaked link is stale.
 _DOWNLOAD_LINK_S: Final = 900
+# A copy within storage is one request up to here. Above it is made of parts side by side,
+# which is faster, and needed above 5 GB.
+_COPIED_AT_ONCE_BYTES: Final = 64 * MEBIBYTE
+_PARTS_SIDE_BY_SIDE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +49,17 @@ class PresignedUpload:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object as it lies there."""
+    """An object as it lies there.
+
+    Attributes
+    ----------
+    sha256 : str or None
+        Of the whole, in hexadecimal, where storage checked it when the object came.
+    """
 
     size_bytes: int
     metadata: dict[str, str]
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +74,15 @@ class TrackStore:
         return PartUploads(self.client)
 
     def stat(self, location: Location) -> Stored:
-        """Size and metadata of an object; `UploadNotFound` if there is none."""
+        """Size, metadata and sum of an object; `UploadNotFound` if there is none."""
+        asked: Any = {"Bucket": location.bucket, "Key": location.key, "ChecksumMode": "ENABLED"}
         try:
-            head = self.client.head_object(Bucket=location.bucket, Key=location.key)
+            head = self.client.head_object(**asked)
         except ClientError as exc:
             if exc.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
                 raise UploadNotFound(f"nothing was uploaded to {location.key}") from exc
             raise
-        return Stored(size_bytes=head["ContentLength"], metadata=dict(head["Metadata"]))
+        return Stored(head["ContentLength"], dict(head["Metadata"]), sha256=_sum_of_whole(head))
 
     def head(self, location: Location) -> bytes:
         """The first bytes of an object, enough to tell what it is."""
@@ -107,6 +121,27 @@ class TrackStore:
         """Copy a local file to an object, in parts where it is large."""
         extra = {"ContentType": content_type}
         self.client.upload_file(str(path), to.bucket, to.key, ExtraArgs=extra)
+
+    def copy(self, source: Location, *, to: Location, content_type: str) -> None:
+        """Copy an object within storage; no byte of it comes here.
+
+        Raises
+        ------
+        botocore.exceptions.ClientError
+            There is none, or it may not be read.
+        """
+        self.client.copy(
+            {"Bucket": source.bucket, "Key": source.key},
+            to.bucket,
+            to.key,
+            # A copy in parts would be of no type: those have none to be copied from.
+            ExtraArgs={"ContentType": content_type, "MetadataDirective": "REPLACE"},
+            Config=TransferConfig(
+                multipart_threshold=_COPIED_AT_ONCE_BYTES,
+                multipart_chunksize=_COPIED_AT_ONCE_BYTES,
+                max_concurrency=_PARTS_SIDE_BY_SIDE,
+            ),
+        )
 
     def size_bytes(self, location: Location) -> int | None:
         """An object's size, or None if there is none.
@@ -309,6 +344,17 @@ class ObjectWriter:
 
     def _target(self) -> Any:
         return {"Bucket": self._location.bucket, "Key": self._location.key}
+
+
+def _sum_of_whole(head: Mapping[str, Any]) -> str | None:
+    """The sha256 that S3 keeps, in hexadecimal.
+
+    Of what came in parts it keeps a sum over the sums of the parts, which says nothing here.
+    """
+    kept = head.get("ChecksumSHA256", "")
+    if not kept or "-" in kept or head.get("ChecksumType") == "COMPOSITE":
+        return None
+    return base64.b64decode(kept).hex()
 
 
 def content_disposition(file_name: str) -> str:

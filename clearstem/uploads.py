@@ -30,6 +30,8 @@ class Upload:
     ----------
     parts : PartPlan or None
         How it is cut, where it is to come in parts.
+    sha256 : str or None
+        Of its bytes, in hexadecimal, where they came through us.
     """
 
     upload_id: str
@@ -38,6 +40,7 @@ class Upload:
     extension: str
     location: Location
     parts: PartPlan | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

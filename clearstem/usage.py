@@ -73,8 +73,10 @@ def _is_charged(job: Job) -> bool:
     """Whether a job's minutes count: it works or has worked for its owner.
 
     A failure gives them back, and so does a cancellation before the work began;
-    later the machines have run.
+    later the machines have run. A stored result was worked on, and counted, before.
     """
+    if job.cached_from is not None:
+        return False
     if job.state is JobState.CANCELLED:
         return any(run.started_at is not None for run in job.stages)
     return job.state is not JobState.FAILED

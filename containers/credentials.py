@@ -21,9 +21,10 @@ from clearstem.facts import Location
 from clearstem.job_table import JobTable
 from clearstem.jobs import Job
 from clearstem.recipes import work_prefix
+from clearstem.result_cache import Entry
 from clearstem.service import CLIENT_CONFIG, Service
 from clearstem.settings import Settings
-from clearstem.table_keys import job_key, usage_key
+from clearstem.table_keys import cache_key, job_key, usage_key
 from clearstem.tickets import queue_key
 
 # The most that AWS gives a role that takes another; a Batch attempt and a
@@ -32,6 +33,9 @@ _SESSION_S: Final = 3600
 # Of a key under uploads/OWNER/ID/ and under drop/OWNER/: what is of one owner's.
 _UPLOAD_PARTS: Final = 3
 _DROP_PARTS: Final = 2
+
+# Of whichever key the role may use.
+_KEY_USES: Final = ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
 
 Statement = dict[str, Any]
 
@@ -54,7 +58,32 @@ def service_of(job_id: str, *, settings: Settings, session: boto3.Session) -> Se
         job = JobTable(table, settings.table).get(job_id)
     except JobNotFound:
         return Service.over(settings, session=session)
-    given = _taken(job, settings=settings, session=session)
+    policy = session_policy(job, settings=settings)
+    return _limited(job, policy, settings=settings, session=session)
+
+
+def copying_service(
+    job: Job, entry: Entry, *, settings: Settings, session: boto3.Session
+) -> Service:
+    """The core with credentials that copy one stored result to a job's place.
+
+    They read the record of the job that made it, which tells whose it is, its files, and
+    nothing else of it.
+
+    Raises
+    ------
+    botocore.exceptions.ClientError
+        AWS refused the role.
+    """
+    if not settings.stage_role_arn:
+        return Service.over(settings, session=session)
+    policy = copying_policy(job, entry, settings=settings)
+    return _limited(job, policy, settings=settings, session=session)
+
+
+def _limited(job: Job, policy: str, *, settings: Settings, session: boto3.Session) -> Service:
+    """The core with the role of stages as a policy narrows it, taken in a job's name."""
+    given = _taken(job, policy, settings=settings, session=session)
     scoped = boto3.Session(
         aws_access_key_id=given["AccessKeyId"],
         aws_secret_access_key=given["SecretAccessKey"],
@@ -64,13 +93,13 @@ def service_of(job_id: str, *, settings: Settings, session: boto3.Session) -> Se
     return Service.over(settings, session=scoped)
 
 
-def _taken(job: Job, *, settings: Settings, session: boto3.Session) -> dict[str, str]:
+def _taken(job: Job, policy: str, *, settings: Settings, session: boto3.Session) -> dict[str, str]:
     sts: Any = session.client("sts", config=CLIENT_CONFIG)
     answer = sts.assume_role(
         RoleArn=settings.stage_role_arn,
         # CloudTrail tells by it which job read or wrote what.
         RoleSessionName=job.job_id,
-        Policy=session_policy(job, settings=settings),
+        Policy=policy,
         DurationSeconds=_SESSION_S,
     )
     given: dict[str, str] = answer["Credentials"]
@@ -83,38 +112,63 @@ def session_policy(job: Job, *, settings: Settings) -> str:
     It can only narrow what the role may; so the table, the key that encrypts
     and whatever else is the same for all jobs is named there.
     """
-    document = {"Version": "2012-10-17", "Statement": list(_statements(job, settings))}
+    return _document(_statements(job, settings))
+
+
+def copying_policy(job: Job, entry: Entry, *, settings: Settings) -> str:
+    """What it takes to copy an entry's result to a job's place, as an IAM policy."""
+    return _document(_copying(job, entry, settings))
+
+
+def _document(statements: Iterator[Statement]) -> str:
+    document = {"Version": "2012-10-17", "Statement": list(statements)}
     return json.dumps(document, separators=(",", ":"))
+
+
+def _copying(job: Job, entry: Entry, settings: Settings) -> Iterator[Statement]:
+    partition = settings.stage_role_arn.split(":")[1]
+    made = _opened(entry.results, job_id=entry.job_id)
+    own = _opened(job.destination, job_id=job.job_id)
+    read = [_arn(partition, where.bucket, f"{where.key}*") for where in (made, own)]
+    yield _allow("s3:GetObject", on=read)
+    yield _allow("s3:PutObject", "s3:AbortMultipartUpload", on=read[1:])
+    yield _listing(partition, made, own)
+    yield {**_allow("dynamodb:GetItem"), "Condition": _leading(job_key(entry.job_id))}
+    yield _allow(*_KEY_USES)
 
 
 def _statements(job: Job, settings: Settings) -> Iterator[Statement]:
     partition = settings.stage_role_arn.split(":")[1]
     work = Location(settings.work_bucket, work_prefix(job.job_id))
-    results = _results(job)
+    results = _opened(job.destination, job_id=job.job_id)
     own = [_arn(partition, where.bucket, f"{where.key}*") for where in (work, results)]
     yield _allow("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", on=own)
     source = _source(job)
     # A recording that is named by its address is fetched to where uploads lie.
     fetches = ("s3:PutObject", "s3:AbortMultipartUpload") if job.source.url is not None else ()
     yield _allow("s3:GetObject", *fetches, on=[_arn(partition, source.bucket, f"{source.key}*")])
-    listed = {"StringLike": {"s3:prefix": [f"{where.key}*" for where in (work, results)]}}
-    buckets = [_arn(partition, where.bucket) for where in (work, results)]
-    yield {**_allow("s3:ListBucket", on=buckets), "Condition": listed}
-    record, queue = job_key(job.job_id), queue_key(job.recipe_name)
-    yield {**_allow("dynamodb:GetItem"), "Condition": _leading(record)}
-    # Its ticket, and what its owner uses, go in one transaction with the change of the record:
-    # the condition sees the keys of all its parts at once.
+    yield _listing(partition, work, results)
+    record, cache = job_key(job.job_id), cache_key(job.owner)
+    yield {**_allow("dynamodb:GetItem"), "Condition": _leading(record, cache)}
+    # Its ticket, what its owner uses and what its result answers go in one transaction with the
+    # change of the record: the condition sees the keys of all its parts at once.
     changes = {
-        **_leading(record, queue, usage_key(job.owner)),
+        **_leading(record, queue_key(job.recipe_name), usage_key(job.owner), cache),
         "StringEqualsIfExists": {"dynamodb:ReturnValues": "NONE"},
     }
     writes = ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem")
     yield {**_allow(*writes), "Condition": changes}
-    yield _allow("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
+    yield _allow(*_KEY_USES)
 
 
 def _allow(*actions: str, on: list[str] | None = None) -> Statement:
     return {"Effect": "Allow", "Action": list(actions), "Resource": on or "*"}
+
+
+def _listing(partition: str, *places: Location) -> Statement:
+    listed = {"StringLike": {"s3:prefix": [f"{where.key}*" for where in places]}}
+    buckets = [_arn(partition, where.bucket) for where in places]
+    return {**_allow("s3:ListBucket", on=buckets), "Condition": listed}
 
 
 def _leading(*partitions: str) -> dict[str, Any]:
@@ -129,13 +183,12 @@ def _source(job: Job) -> Location:
     return Location(where.bucket, "/".join(own) + "/")
 
 
-def _results(job: Job) -> Location:
-    """Below which the job's tracks go; the name of a dropped file is left open."""
-    where = job.destination
+def _opened(where: Location, *, job_id: str) -> Location:
+    """Below which a job's tracks go; the name of a dropped file is left open."""
     if not where.key.startswith(DONE_PREFIX):
         return where
     owner = PurePosixPath(where.key).parts[1]
-    return Location(where.bucket, f"{DONE_PREFIX}{owner}/*/{job.job_id}/")
+    return Location(where.bucket, f"{DONE_PREFIX}{owner}/*/{job_id}/")
 
 
 def _arn(partition: str, bucket: str, key: str = "") -> str:

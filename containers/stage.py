@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, Protocol
@@ -39,6 +40,7 @@ from clearstem.errors import (
     StorageUnavailable,
 )
 from clearstem.facts import StageResult
+from clearstem.jobs import Job
 from clearstem.recipes import (
     COMPOSITION,
     DECOMPOSITION,
@@ -49,9 +51,11 @@ from clearstem.recipes import (
     SEPARATION,
 )
 from clearstem.reporting import StageReporter
+from clearstem.result_cache import Entry
 from clearstem.service import Service
 from clearstem.settings import Settings
-from containers.credentials import service_of
+from containers.beginning import Lend, answered, take_in
+from containers.credentials import copying_service, service_of
 from containers.workspace import Manifest, Workspace
 
 # Imported when asked for: torch, which only one stage needs, costs a second.
@@ -83,8 +87,13 @@ class Progress(Protocol):
         ...
 
 
-def run_stage(stage: str, job_id: str, *, service: Service) -> None:
+def run_stage(stage: str, job_id: str, *, service: Service, lend: Lend | None = None) -> None:
     """Run a stage to its end, or find that it is done already.
+
+    Parameters
+    ----------
+    lend : callable or None
+        What gives the first stage the means to copy a stored result; None: `service` may.
 
     Raises
     ------
@@ -95,6 +104,8 @@ def run_stage(stage: str, job_id: str, *, service: Service) -> None:
     try:
         with _named_errors():
             job = reporter.start()
+            if job.cached_from is not None:
+                return  # its result is there; no stage has anything to do
             with tempfile.TemporaryDirectory(prefix=f"clearstem-{stage}-") as scratch:
                 space = Workspace(
                     job,
@@ -105,8 +116,10 @@ def run_stage(stage: str, job_id: str, *, service: Service) -> None:
                     _versions(),
                     reporter.fetched,
                 )
-                manifest = space.committed() or _work(space, reporter)
-            reporter.complete(manifest.result)
+                lending = lend or (lambda _job, _entry: service)
+                manifest = space.committed() or _work(space, reporter, lend=lending)
+            if manifest is not None:
+                reporter.complete(manifest.result)
     except JobIsOver:
         raise
     except StageError as exc:
@@ -131,9 +144,20 @@ def _named_errors() -> Iterator[None]:
         raise StageCrashed(f"internal error: {type(exc).__name__}: {exc}") from exc
 
 
-def _work(space: Workspace, reporter: StageReporter) -> Manifest:
-    module: StageModule = importlib.import_module(MODULES[space.stage])
-    return space.commit(module.run(space, reporter.progress))
+def _work(space: Workspace, reporter: StageReporter, *, lend: Lend) -> Manifest | None:
+    """What the stage commits; None where a stored result ended the job."""
+    if not space.is_first:
+        return space.commit(_module(space.stage).run(space, reporter.progress))
+    progress = take_in(space, reporter.progress)
+    if answered(space, reporter, lend=lend):
+        return None
+    result = _module(space.stage).run(space, progress)
+    return space.commit(replace(result, source_sha256=space.job.source.sha256))
+
+
+def _module(stage: str) -> StageModule:
+    module: StageModule = importlib.import_module(MODULES[stage])
+    return module
 
 
 def _versions() -> dict[str, str]:
@@ -151,6 +175,11 @@ def _service(job_id: str) -> Service:
         return service_of(job_id, settings=Settings.from_env(), session=boto3.Session())
 
 
+def _lend(job: Job, entry: Entry) -> Service:
+    """The core, with credentials that are good for copying one result to one job."""
+    return copying_service(job, entry, settings=Settings.from_env(), session=boto3.Session())
+
+
 def handler(event: Mapping[str, Any], _: object) -> None:
     """Run the stages of one job that an event names, as a Lambda function.
 
@@ -160,7 +189,7 @@ def handler(event: Mapping[str, Any], _: object) -> None:
         Already told to the job's record.
     """
     for stage in event["stages"]:
-        run_stage(stage, event["job_id"], service=_service(event["job_id"]))
+        run_stage(stage, event["job_id"], service=_service(event["job_id"]), lend=_lend)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -179,7 +208,7 @@ def _run(stage: str, job_id: str) -> int:
     logger = Logger(service=stage)
     logger.append_keys(job_id=job_id, stage=stage)
     try:
-        run_stage(stage, job_id, service=_service(job_id))
+        run_stage(stage, job_id, service=_service(job_id), lend=_lend)
     except StageError as exc:
         logger.exception("stage ended", extra={"error_name": exc.state_name})
         return exc.exit_code

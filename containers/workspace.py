@@ -79,6 +79,11 @@ class Workspace:
     tell_fetched: Callable[[Source], Job] = _no_record
     _artifacts: list[Artifact] = field(default_factory=list, init=False)
 
+    @property
+    def is_first(self) -> bool:
+        """Whether the stage is the job's first."""
+        return self.job.recipe.position(self.stage) == 0
+
     def options(self, kind: type[Chosen]) -> Chosen:
         """The job's options, which are of the given kind; `StageCrashed` where they are not."""
         if not isinstance(self.job.options, kind):
@@ -95,7 +100,8 @@ class Workspace:
     def source(self) -> Path:
         """The job's source, as it was handed in."""
         path = self.scratch / f"original.{self.job.source.extension}"
-        self.store.fetch(self.job.source.location, to=path)
+        if not path.exists():
+            self.store.fetch(self.job.source.location, to=path)
         return path
 
     def artifacts_of(self, stage: str) -> frozenset[str]:

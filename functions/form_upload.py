@@ -7,7 +7,7 @@ is no sound and a client that goes away leave no object behind.
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
 from clearstem import media
@@ -89,7 +89,7 @@ async def receive_form(
     Returns
     -------
     Upload, Read
-        The stored upload, ready for `Intake.submit_upload`, and what `form.read`
+        The stored upload with its hash, ready for `Intake.submit_upload`, and what `form.read`
         made of the fields.
 
     Raises
@@ -148,7 +148,7 @@ class _Received(Generic[Read]):
         if self._upload is None or self._writer is None:
             raise MissingFile("No filename provided")
         self._check_head(self._upload, self._writer)
-        return self._upload, self._form.read(self._fields)
+        return replace(self._upload, sha256=self._writer.sha256), self._form.read(self._fields)
 
     async def _begin(self, name: str, file_name: str | None) -> None:
         if name == self._form.file_field:

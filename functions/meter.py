@@ -25,6 +25,8 @@ def measurements(job: Job) -> Iterator[Measurement]:
         yield Measurement("QueueSeconds", MetricUnit.Seconds, lasted_s, recipe)
         return
     yield Measurement("JobsEnded", MetricUnit.Count, 1, {"state": job.state.value})
+    if job.cached_from is not None:
+        yield Measurement("JobsCached", MetricUnit.Count, 1, recipe)
     if job.failure is not None:
         yield Measurement("Failures", MetricUnit.Count, 1, {"error": job.failure.name})
     yield Measurement("JobSeconds", MetricUnit.Seconds, lasted_s, recipe)

@@ -6,6 +6,7 @@ much there is to do is read from the job's record: the bytes of the source
 before it is decoded, its frames afterwards. What is not known goes to Batch,
 and so does what a function could not finish: a stage that is begun again
 replays what was committed.
+A job that has succeeded by then was answered with a stored result: nothing is left to do.
 
 Separation has a GPU for engines that have a use for one. Which engine a job has
 is settled before its execution begins and stands in the input.
@@ -21,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from clearstem.errors import RetryableStageError, ScratchFull
+from clearstem.jobs import JobState
 from clearstem.recipes import GPU_ENGINES
 from clearstem.table_keys import JOB, job_key
 from infra.steps import StageJob, Step
@@ -104,6 +106,9 @@ class _Measure:
     unit: str
     path: str
 
+
+# Where an execution ends whose job its first stage answered with a stored result.
+_ANSWERED: Final = "answered"
 
 _SOURCE: Final = _Measure("bytes", "source.M.size_bytes.N")
 _AUDIO: Final = _Measure("frames", "audio.M.frames.N")
@@ -220,7 +225,10 @@ class _Tasks:
             f"read_{measure.unit}": self._read(f"know_{measure.unit}"),
             f"know_{measure.unit}": {
                 "Type": "Choice",
-                "Choices": [{"Variable": found, "IsPresent": True, "Next": f"take_{measure.unit}"}],
+                "Choices": [
+                    {"And": _has_succeeded(), "Next": _ANSWERED},
+                    {"Variable": found, "IsPresent": True, "Next": f"take_{measure.unit}"},
+                ],
                 "Default": step.name,
             },
             # A number in DynamoDB's JSON is text.
@@ -233,6 +241,7 @@ class _Tasks:
                 },
                 "Next": f"place_{step.name}",
             },
+            _ANSWERED: {"Type": "Succeed"},
         }
 
     def _read(self, then: str) -> State:
@@ -244,8 +253,8 @@ class _Tasks:
                 "TableName": self.quick.table_name,
                 "Key": {"pk": {"S.$": key}, "sk": {"S": JOB}},
                 "ConsistentRead": True,
-                "ProjectionExpression": "#source.size_bytes, audio.frames",
-                "ExpressionAttributeNames": {"#source": "source"},
+                "ProjectionExpression": "#source.size_bytes, audio.frames, #state",
+                "ExpressionAttributeNames": {"#source": "source", "#state": "state"},
             },
             "ResultPath": "$.record",
             "TimeoutSeconds": _ANSWER_S,
@@ -305,6 +314,14 @@ class _Tasks:
             "TimeoutSeconds": TASK_S,
             "Retry": [_retry(_BATCH_ERRORS)],
         }
+
+
+def _has_succeeded() -> list[State]:
+    state = "$.record.Item.state.S"
+    return [
+        {"Variable": state, "IsPresent": True},
+        {"Variable": state, "StringEquals": JobState.SUCCEEDED.value},
+    ]
 
 
 def _resources(job: StageJob) -> State:

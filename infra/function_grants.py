@@ -11,9 +11,10 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_stepfunctions as stepfunctions
 
 from clearstem.drops import DONE_PREFIX, DROP_PREFIX
-from clearstem.recipes import SEPARATE
+from clearstem.recipes import SEPARATE, work_prefix
 from infra.functions import ZipFunction
 from infra.handlers import Handlers
+from infra.stages import JOB_ID
 from infra.storage import Storage
 from infra.webhooks import WebhookQueues
 
@@ -102,6 +103,8 @@ def use_files(storage: Storage, *, handlers: Handlers) -> None:
         )
     )
     storage.tracks.grant_read(handlers.rest)
+    # A stored result that answers a job is copied there, to the place of that job.
+    storage.tracks.grant_put(handlers.rest, f"{work_prefix(JOB_ID)}*")
     storage.drop.grant_read(handlers.rest, _DONE)
     storage.tracks.grant_read(handlers.stream)
     storage.drop.grant_read(handlers.stream, _DONE)

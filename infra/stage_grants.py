@@ -9,7 +9,7 @@ from aws_cdk import aws_stepfunctions as stepfunctions
 
 from clearstem.drops import DONE_PREFIX, DROP_PREFIX
 from clearstem.recipes import Recipe, work_prefix
-from clearstem.table_keys import job_key, usage_key
+from clearstem.table_keys import cache_key, job_key, usage_key
 from clearstem.tickets import queue_key
 from infra.stages import JOB_ID, StageTasks
 from infra.storage import Storage
@@ -25,12 +25,13 @@ def work(storage: Storage, *, tasks: StageTasks, key: kms.IKey | None) -> None:
     Who has no job's id finds none by it either: a list has to name one.
     """
     _let_reach_files(storage, role=tasks.job_role)
-    record, role = job_key(JOB_ID), tasks.job_role
+    record, cache, role = job_key(JOB_ID), cache_key("*"), tasks.job_role
     for grantee, actions, keys in (
         (tasks.role, _READ, [record]),
-        (role, _READ, [record]),
-        # Its ticket, and what its owner uses, go in one transaction with the record.
-        (role, _WRITE, [record, queue_key("*"), usage_key("*")]),
+        (role, _READ, [record, cache]),
+        # Its ticket, what its owner uses and what its result answers go in one transaction
+        # with the record.
+        (role, _WRITE, [record, queue_key("*"), usage_key("*"), cache]),
     ):
         grantee.add_to_policy(
             iam.PolicyStatement(

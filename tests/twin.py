@@ -106,7 +106,7 @@ def song_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def finished_job(local_twin: Twin, song_file: Path) -> dict[str, Any]:
     with Client(local_twin.url) as client:
-        job = client.separate(song_file)
+        job = client.separate(song_file, {"cache": False})
     done = local_twin.finished(job["job_id"])
     assert done["status"] == "completed", done["error"]
     return done

@@ -46,6 +46,7 @@ class OptionsDocument(TypedDict):
     decompose: list[str]
     hpss_kernel: list[int]
     hpss_margin: list[float]
+    cache: list[bool]
 
 
 class DenoiseOptionsDocument(TypedDict):
@@ -55,6 +56,7 @@ class DenoiseOptionsDocument(TypedDict):
     format: list[str]
     strength: list[float]
     target_lufs: list[float]
+    cache: list[bool]
 
 
 class DenoiseConfigDocument(TypedDict):
@@ -64,7 +66,7 @@ class DenoiseConfigDocument(TypedDict):
     stages: list[StageKindDocument]
     denoiser: SeparatorDocument
     options: DenoiseOptionsDocument
-    defaults: dict[str, str | float | None]
+    defaults: dict[str, str | bool | float | None]
 
 
 class ConfigDocument(TypedDict):
@@ -180,6 +182,13 @@ class CostDocument(TypedDict):
     stages: list[StageCostDocument]
 
 
+class CacheDocument(TypedDict):
+    """Whether a stored result was the answer, and which job it was made by."""
+
+    hit: bool
+    job_id: str | None
+
+
 class JobDocument(TypedDict):
     """A job; from ``percent`` on the fields are clearstem's own."""
 
@@ -203,6 +212,7 @@ class JobDocument(TypedDict):
     labels: dict[str, str]
     expires_at: str | None
     receipt: CostDocument
+    cache: CacheDocument
 
 
 class JobsDocument(TypedDict):
@@ -298,6 +308,7 @@ class QuoteDocument(TypedDict):
     based_on: int
     dollars: float | None
     stage_dollars: dict[str, float]
+    cache: CacheDocument
 
 
 class SeparateOptions(TypedDict, total=False):
@@ -313,6 +324,7 @@ class SeparateOptions(TypedDict, total=False):
     decompose: str
     hpss_kernel: int
     hpss_margin: float
+    cache: bool
 
 
 class DenoiseOptions(TypedDict, total=False):
@@ -322,6 +334,7 @@ class DenoiseOptions(TypedDict, total=False):
     format: str
     strength: float
     target_lufs: float
+    cache: bool
 
 
 Options = SeparateOptions | DenoiseOptions

@@ -59,9 +59,12 @@ def run(space: Workspace, progress: Progress) -> StageResult:
     if original and outcome.has_pictures:
         done = _with_pictures(original, done, outcome, progress=share(progress, until, 0.9))
     track = _delivered(space, done, outcome)
-    late = _put_to_client(space, done.path)
-    notes = (*outcome.notes, *done.notes, *late)
-    return StageResult(loudness=done.loudness, tracks=(track,), notes=notes)
+    return StageResult(
+        loudness=done.loudness,
+        tracks=(track,),
+        notes=(*outcome.notes, *done.notes),
+        undelivered=_put_to_client(space, done.path),
+    )
 
 
 def _share_of_sound(outcome: Outcome) -> float:
@@ -202,11 +205,10 @@ def _delivered(space: Workspace, done: _Encoded, outcome: Outcome) -> Track:
     )
 
 
-def _put_to_client(space: Workspace, path: Path) -> tuple[str, ...]:
+def _put_to_client(space: Workspace, path: Path) -> str | None:
     if space.job.output_url is None:
-        return ()
+        return None
     # Only such a job needs an HTTP client.
     remote: _Remote = importlib.import_module("containers.remote")
     kind = content_type(path.suffix.removeprefix("."))
-    note = remote.deliver(space, path, content_type=kind)
-    return (note,) if note else ()
+    return remote.deliver(space, path, content_type=kind)

@@ -1,13 +1,10 @@
 """Stage ``extraction``: the sound of a recording, decoded once for all.
 
-What comes by an address is fetched first. Pictures stay where they are: the last stage
-copies them out of the original or encodes them anew, and whether it will be able to is looked
-at here, before anything is worked on.
+Pictures stay where they are: the last stage copies them out of the original or encodes them
+anew, and whether it will be able to is looked at here, before anything is worked on.
 """
 
-import importlib
 from pathlib import Path
-from typing import Protocol
 
 from clearstem.errors import AudioOutOfRange
 from clearstem.facts import StageResult
@@ -21,36 +18,15 @@ from containers.stages.shares import share
 from containers.workspace import Workspace
 
 
-class _Remote(Protocol):
-    """What this stage uses of `containers.remote`."""
-
-    def fetch_source(self, space: Workspace, progress: Progress, /) -> object:
-        """Put the source where `Workspace.source` finds it."""
-        ...
-
-
 def run(space: Workspace, progress: Progress) -> StageResult:
     """Keep ``sound``, ``tags`` and, as the case may be, ``cover``."""
-    fetched = _fetch(space, progress=share(progress, 0.0, 0.4))
     original = space.source()
     _check_outcome(space, original)
     path = space.scratch / "sound.wav"
-    begun = 0.4 if fetched else 0.05
-    decoded = _decode(space, original, path, progress=share(progress, begun, 0.9))
+    decoded = _decode(space, original, path, progress=share(progress, 0.05, 0.9))
     space.keep("sound", path, frames=decoded.format.frames)
     keep_labels(space, decoded)
     return StageResult(audio=audio_format(decoded), notes=decoded.warnings)
-
-
-def _fetch(space: Workspace, *, progress: Progress) -> bool:
-    """Bring in what a client gave the address of; whether there was anything to bring in."""
-    source = space.job.source
-    if source.url is None or source.size_bytes:
-        return False
-    # Only such a job needs an HTTP client.
-    remote: _Remote = importlib.import_module("containers.remote")
-    remote.fetch_source(space, progress)
-    return True
 
 
 def _check_outcome(space: Workspace, original: Path) -> None:

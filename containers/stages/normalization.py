@@ -11,7 +11,7 @@ from pathlib import Path
 from clearstem.facts import AudioFormat, Location, Loudness, StageResult, Track
 from clearstem.jobs import Job
 from clearstem.options import SeparateOptions
-from clearstem.recipes import COMPOSITION, DECOMPOSITION, MAIN, RESIDUAL, SEPARATION, STEMS
+from clearstem.recipes import COMPOSITION, DECOMPOSITION, MAIN, REPORT, RESIDUAL, SEPARATION, STEMS
 from clearstem.records import dumps
 from containers.audio.gains import Hot
 from containers.audio.normalize import Normalized, NormalizedTrack, normalize
@@ -121,7 +121,7 @@ def _limiter_note(done: Normalized) -> tuple[str, ...]:
 
 
 def _deliver_report(space: Workspace, result: StageResult) -> None:
-    report = space.scratch / "job.json"
+    report = space.scratch / REPORT
     document = {
         "job_id": space.job.job_id,
         "source": json.loads(dumps(space.job.source)),

@@ -1,14 +1,16 @@
 """Parts of a stage's progress: a loop inside it reports its own 0 to 1 of them."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from containers.audio.stream import Progress
+if TYPE_CHECKING:
+    # A stage's entry takes this module, and not the array libraries, before it has work.
+    from containers.audio.stream import Progress
 
 # Progress is told in whole numbers; this many of them are finer than any watcher sees.
 _STEPS: Final = 10_000
 
 
-def share(progress: Progress, begin: float, end: float) -> Progress:
+def share(progress: "Progress", begin: float, end: float) -> "Progress":
     """A progress callable whose whole is the part `begin` to `end` of the given one."""
 
     def part(done: int, total: int) -> None:

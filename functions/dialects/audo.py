@@ -180,6 +180,7 @@ def _options(fields: Mapping[str, Any], *, output_url: str | None) -> DenoiseOpt
             extension.lower().removeprefix(".") if extension else _extension_of(output_url)
         ),
         auto_level_lufs=_level(fields.get("autoVolume")),
+        cache=_flag("cache", fields.get("cache"), default=True),
     )
 
 
@@ -206,6 +207,14 @@ def _level(asked: object) -> float | None:
     if asked is None or asked is False:
         return None
     return AUTO_LEVEL_LUFS if asked is True else _number("autoVolume", asked)
+
+
+def _flag(name: str, value: object, *, default: bool) -> bool:
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise InvalidOption(f"{name} {value!r} is not true or false")
+    return value
 
 
 def _text(name: str, value: object) -> str | None:

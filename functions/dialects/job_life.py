@@ -9,8 +9,8 @@ from typing_extensions import TypedDict  # pydantic asks for this one below Pyth
 from clearstem.job_events import JobEvent
 from clearstem.quotes import Quote
 from clearstem.retention import Receipt
-from functions.dialects.pipeline import engine_document, timestamp
-from functions.dialects.pipeline_documents import EngineDocument
+from functions.dialects.pipeline import cache_document, engine_document, timestamp
+from functions.dialects.pipeline_documents import CacheDocument, EngineDocument
 
 
 class EventDocument(TypedDict):
@@ -58,6 +58,7 @@ class QuoteDocument(TypedDict):
     based_on: int
     dollars: float | None
     stage_dollars: dict[str, float]
+    cache: CacheDocument
 
 
 def event_document(event: JobEvent) -> EventDocument:
@@ -108,4 +109,5 @@ def quote_document(quote: Quote) -> QuoteDocument:
         "based_on": quote.based_on,
         "dollars": None if quote.dollars is None else round(quote.dollars, 6),
         "stage_dollars": {name: round(value, 6) for name, value in quote.stage_dollars.items()},
+        "cache": cache_document(quote.cached.job_id if quote.cached else None),
     }

@@ -13,14 +13,16 @@ from typing import Final
 
 from clearstem.facts import Track
 from clearstem.job_table import Page
-from clearstem.jobs import Job, JobState, StageRun, StageState
+from clearstem.jobs import Job, JobState
 from clearstem.part_uploads import PartPlan
 from clearstem.receipts import receipt
 from clearstem.recipes import SEPARATE, StageSpec
+from clearstem.stage_runs import StageRun, StageState
 from clearstem.track_store import PresignedUpload
 from clearstem.uploads import Upload
 from functions.dialects.pipeline_documents import (
     AudioDocument,
+    CacheDocument,
     CostDocument,
     DenoisingDocument,
     EngineDocument,
@@ -83,12 +85,13 @@ def job_document(job: Job) -> JobDocument:
         "recipe": job.recipe_name,
         "denoising": _denoising(job),
         "tracks": [_track(job, track) for track in finished_tracks(job)],
-        "notes": list(job.notes),
+        "notes": list(job.remarks),
         "error": _failure(job),
         "attempt": job.attempt,
         "labels": dict(job.labels),
         "expires_at": timestamp(job.expires_at) if job.expires_at else None,
         "receipt": _receipt(job),
+        "cache": cache_document(job.cached_from),
     }
 
 
@@ -206,6 +209,11 @@ def engine_document(job: Job) -> EngineDocument:
         "reason": job.engine.reason,
         "sha256": job.engine.sha256,
     }
+
+
+def cache_document(made_by: str | None) -> CacheDocument:
+    """Whether a stored result is the answer, by the id of the job that made it."""
+    return {"hit": made_by is not None, "job_id": made_by}
 
 
 def _loudness(job: Job) -> LoudnessDocument | None:

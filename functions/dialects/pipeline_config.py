@@ -48,6 +48,7 @@ def config(settings: Settings) -> ConfigDocument:
             "decompose": list(Decompose),
             "hpss_kernel": list(HPSS_KERNEL_RANGE),
             "hpss_margin": list(HPSS_MARGIN_RANGE),
+            "cache": [False, True],
         },
         "defaults": {
             "engine": chosen.engine.value,
@@ -60,6 +61,7 @@ def config(settings: Settings) -> ConfigDocument:
             "decompose": chosen.decompose.value,
             "hpss_kernel": chosen.hpss_kernel,
             "hpss_margin": chosen.hpss_margin,
+            "cache": chosen.cache,
         },
         "denoise": _denoise(settings),
     }
@@ -76,12 +78,14 @@ def _denoise(settings: Settings) -> DenoiseConfigDocument:
             "format": list(media.DENOISE_OUTPUTS),
             "strength": list(STRENGTH_RANGE),
             "target_lufs": list(TARGET_LUFS_RANGE),
+            "cache": [False, True],
         },
         "defaults": {
             "engine": chosen.engine.value,
             "format": chosen.output_extension,
             "strength": chosen.strength,
             "target_lufs": chosen.auto_level_lufs,
+            "cache": chosen.cache,
         },
     }
 

@@ -89,6 +89,7 @@ class OptionsDocument(TypedDict):
     decompose: list[str]
     hpss_kernel: list[int]
     hpss_margin: list[float]
+    cache: list[bool]
 
 
 class DenoiseOptionsDocument(TypedDict):
@@ -98,6 +99,7 @@ class DenoiseOptionsDocument(TypedDict):
     format: list[str]
     strength: list[float]
     target_lufs: list[float]
+    cache: list[bool]
 
 
 class DenoiseConfigDocument(TypedDict):
@@ -107,7 +109,7 @@ class DenoiseConfigDocument(TypedDict):
     stages: list[StageKindDocument]
     denoiser: SeparatorDocument
     options: DenoiseOptionsDocument
-    defaults: dict[str, str | float | None]
+    defaults: dict[str, str | bool | float | None]
 
 
 class ConfigDocument(TypedDict):
@@ -228,6 +230,13 @@ class CostDocument(TypedDict):
     stages: list[StageCostDocument]
 
 
+class CacheDocument(TypedDict):
+    """Whether a stored result was the answer, and which job it was made by."""
+
+    hit: bool
+    job_id: str | None
+
+
 class JobDocument(TypedDict):
     """A job; from ``percent`` on the fields are clearstem's own."""
 
@@ -251,6 +260,7 @@ class JobDocument(TypedDict):
     labels: dict[str, str]
     expires_at: str | None
     receipt: CostDocument
+    cache: CacheDocument
 
 
 class JobsDocument(TypedDict):

@@ -53,6 +53,10 @@ _REMOVAL_BODY: Final = {
                     "outputExtension": {"type": ["string", "null"]},
                     "autoVolume": {"type": ["boolean", "number", "null"]},
                     "noiseReductionAmount": {"type": "number", "minimum": 1, "maximum": 100},
+                    "cache": {
+                        "type": ["boolean", "null"],
+                        "description": "Clearstem's own: false has it worked on in any case",
+                    },
                 },
             },
             "example": {"input": examples.JOB_ID, "outputExtension": "mp3"},
@@ -110,6 +114,8 @@ async def upload(
         intake=call.service.intake,
         blocking=call.blocking,
     )
+    # With its hash: what was asked of the same bytes before is answered at once.
+    await call.blocking.call(call.service.uploads.announce, stored, at=call.service.now())
     return JSONResponse({"fileId": stored.upload_id})
 
 

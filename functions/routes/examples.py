@@ -52,6 +52,7 @@ CONFIG: Final[documents.ConfigDocument] = {
         "decompose": ["accompaniment", "source", "vocals", "drums", "bass", "other"],
         "hpss_kernel": [3, 101],
         "hpss_margin": [1.0, 10.0],
+        "cache": [False, True],
     },
     "defaults": {
         "engine": "auto",
@@ -64,6 +65,7 @@ CONFIG: Final[documents.ConfigDocument] = {
         "decompose": "accompaniment",
         "hpss_kernel": 31,
         "hpss_margin": 1.0,
+        "cache": True,
     },
     "denoise": {
         "supported_formats": ["wav", "mp3", "flac", "ogg", "m4a", "mp4", "mov", "mkv", "webm"],
@@ -83,8 +85,15 @@ CONFIG: Final[documents.ConfigDocument] = {
             "format": ["wav", "flac", "mp3", "ogg", "m4a", "mp4", "mov", "m4v", "mkv", "webm"],
             "strength": [1.0, 100.0],
             "target_lufs": [-40.0, -5.0],
+            "cache": [False, True],
         },
-        "defaults": {"engine": "auto", "format": None, "strength": 100.0, "target_lufs": None},
+        "defaults": {
+            "engine": "auto",
+            "format": None,
+            "strength": 100.0,
+            "target_lufs": None,
+            "cache": True,
+        },
     },
 }
 
@@ -132,6 +141,7 @@ QUEUED_JOB: Final[documents.JobDocument] = {
     "labels": {},
     "expires_at": None,
     "receipt": {"seconds": 0.0, "dollars": 0.0, "stages": []},
+    "cache": {"hit": False, "job_id": None},
 }
 
 # Of 12.531 s each: the network's on a GPU, the others as functions.
@@ -262,6 +272,10 @@ PROCESS_BODY: Final[dict[str, Any]] = {
                         "description": "An odd number.",
                     },
                     "hpss_margin": {"type": "number", "minimum": 1, "maximum": 10},
+                    "cache": {
+                        "type": "boolean",
+                        "description": "Whether a stored result of the same may be the answer.",
+                    },
                     "callback_url": {
                         "type": "string",
                         "format": "uri",

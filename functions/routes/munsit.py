@@ -1,6 +1,6 @@
 """The Munsit dialect's routes: a recording in, the history, and progress as events."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -11,8 +11,9 @@ from starlette.responses import Response
 from clearstem.errors import MissingFile, TooLarge
 from clearstem.jobs import Job
 from clearstem.media import MEBIBYTE
-from clearstem.options import DenoiseOptions
+from clearstem.options import DenoiseOptions, read_switch
 from clearstem.recipes import DENOISE
+from clearstem.settings import Settings
 from functions.dialects import munsit
 from functions.event_stream import JobFeed
 from functions.form_upload import Form, receive_form, with_callback
@@ -118,9 +119,7 @@ async def _submitted(request: Request, call: Call, *, announced: int) -> Job:
             request.stream(),
             form=Form(
                 # Further fields are let pass: the API publishes none, and refuses none.
-                with_callback(
-                    lambda _: DenoiseOptions(max_duration_s=settings.voice_max_duration_s)
-                ),
+                with_callback(lambda given: _options(given, settings=settings)),
                 file_field=_FIELD,
                 recipe=DENOISE,
                 max_bytes=limit,
@@ -136,6 +135,12 @@ async def _submitted(request: Request, call: Call, *, announced: int) -> Job:
     return await call.blocking.call(
         intake.submit_upload, upload, options, callback_url=callback_url
     )
+
+
+def _options(given: Mapping[str, str], *, settings: Settings) -> DenoiseOptions:
+    """The published API has none; `cache` is our own, since there has to be a way out."""
+    cache = read_switch("cache", given.get("cache") or "true")
+    return DenoiseOptions(max_duration_s=settings.voice_max_duration_s, cache=cache)
 
 
 def _announced(request: Request) -> int:

@@ -43,7 +43,11 @@ BODY: Final[dict[str, Any]] = {
                         "type": "string",
                         "format": "binary",
                         "description": "Sound or video of at most 200 MB and 15 minutes.",
-                    }
+                    },
+                    "cache": {
+                        "type": "boolean",
+                        "description": "Clearstem's own: false has it worked on in any case.",
+                    },
                 },
             }
         }

@@ -46,6 +46,11 @@ class JobRequest(BaseModel):
     hpss_kernel: int | None = Field(default=None, examples=[31])
     hpss_margin: float | None = Field(default=None, examples=[1.0])
     strength: float | None = Field(default=None, description="Of `denoise`", examples=[100.0])
+    cache: bool | None = Field(
+        default=None,
+        description="Whether a stored result of the same may be the answer; true if not given",
+        examples=[True],
+    )
     labels: dict[str, str] = Field(default_factory=dict, examples=[{"album": "Demos"}])
     retention_hours: float | None = Field(
         default=None,

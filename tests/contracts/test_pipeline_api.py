@@ -97,6 +97,7 @@ def test_the_recipe_in_the_address_decides_what_is_done_and_how_the_form_is_read
     api: TestClient, service: Service
 ) -> None:
     form = {"engine": "spectral", "format": "mp3", "strength": "40", "target_lufs": "-20"}
+    form["cache"] = "false"
     answer = api.post(
         "/process?recipe=denoise", files={"file": ("talk.aac", b"\xff\xf1" + bytes(99))}, data=form
     )
@@ -104,7 +105,7 @@ def test_the_recipe_in_the_address_decides_what_is_done_and_how_the_form_is_read
     assert len(answer.json()["stages"]) == 3
     options = service.jobs.get(answer.json()["job_id"]).options
     assert (options.engine, options.output_extension) == ("spectral", "mp3")
-    assert (options.strength, options.auto_level_lufs) == (40.0, -20.0)
+    assert (options.strength, options.auto_level_lufs, options.cache) == (40.0, -20.0, False)
     config = api.get("/config").json()["denoise"]
     assert form.keys() == config["options"].keys() == config["defaults"].keys()
 

@@ -22,7 +22,9 @@ def test_a_song_is_sent_watched_fetched_and_deleted(
         upload_id = client.upload(song_file)
         quote = client.quote(upload_id)
         assert (quote["dry_run"], quote["engine"]["name"]) == (True, "spectral")
-        job = client.submit(upload_id, labels={"way": "sync"}, retention_hours=24)
+        job = client.submit(
+            upload_id, options={"cache": False}, labels={"way": "sync"}, retention_hours=24
+        )
         watch = client.watch(job["job_id"])
         states = list(watch)
         assert (watch.way, watch.fallbacks) == (Way.WEBSOCKET, [])
@@ -50,7 +52,9 @@ def test_many_recordings_go_through_one_asynchronous_client(
 ) -> None:
     async def through(client: AsyncClient, index: int) -> None:
         upload_id = await client.upload(song_file, recipe="denoise")
-        job = await client.submit(upload_id, recipe="denoise", options={"format": "flac"})
+        job = await client.submit(
+            upload_id, recipe="denoise", options={"format": "flac", "cache": False}
+        )
         watch = client.watch(job["job_id"])
         states = [state async for state in watch]
         assert (watch.way, states[-1]["status"]) == (Way.WEBSOCKET, "completed"), states[-1]
@@ -70,7 +74,7 @@ def test_many_recordings_go_through_one_asynchronous_client(
 
 def test_a_cancelled_job_ends_its_watch(local_twin: Twin, song_file: Path) -> None:
     with Client(local_twin.url) as client:
-        job = client.separate(song_file)
+        job = client.separate(song_file, {"cache": False})
         watch = client.watch(job["job_id"])
         assert next(watch)["status"] == "processing"
         client.cancel(job["job_id"])
@@ -83,7 +87,7 @@ def test_a_watch_outlives_a_restart_of_the_server(song_file: Path, tmp_path: Pat
     first = Launched(state)
     port = first.url.rpartition(":")[2]
     with Client(first.url) as client:
-        watch = client.watch(client.separate(song_file)["job_id"])
+        watch = client.watch(client.separate(song_file, {"cache": False})["job_id"])
         assert next(watch)["status"] == "processing"
         first.kill()
         second = Launched(state, "--port", port)

@@ -27,7 +27,7 @@ def long_song(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def submitted(twin: Twin, song: Path) -> str:
     with Client(twin.url) as client:
-        return str(client.separate(song, {"engine": "spectral"})["job_id"])
+        return str(client.separate(song, {"engine": "spectral", "cache": False})["job_id"])
 
 
 def events(twin: Twin, job_id: str) -> list[dict[str, Any]]:

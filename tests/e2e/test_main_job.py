@@ -23,7 +23,7 @@ def socket_url(local_twin: Twin, path: str) -> str:
 
 def test_a_watcher_sees_the_whole_run(local_twin: Twin, song_file: Path) -> None:
     with Client(local_twin.url) as client:
-        job = client.separate(song_file)
+        job = client.separate(song_file, {"cache": False})
     assert job["status"] == "processing"
     assert [stage["status"] for stage in job["stages"]] == ["pending"] * 4
     with connect(socket_url(local_twin, f"/v1/wss/job/{job['job_id']}")) as socket:
@@ -84,7 +84,12 @@ def test_a_job_through_api_gateway_and_mangum(local_twin: Twin, song_file: Path)
     base = f"{local_twin.environment['AWS_ENDPOINT_URL']}/_aws/execute-api/{api}/{stage}"
     assert httpx.get(f"{base}/health").json()["status"] == "healthy"
     with song_file.open("rb") as stream:
-        answer = httpx.post(f"{base}/process", files={"file": ("song.wav", stream)}, timeout=30)
+        answer = httpx.post(
+            f"{base}/process",
+            files={"file": ("song.wav", stream)},
+            data={"cache": "false"},
+            timeout=30,
+        )
     assert answer.status_code == 200, answer.text
     job_id = answer.json()["job_id"]
     assert httpx.get(f"{base}/job/{job_id}").json()["job_id"] == job_id
@@ -101,7 +106,7 @@ def test_a_presigned_upload_becomes_a_job(local_twin: Twin, song_file: Path, way
         form = links["post"]
         sent = httpx.post(form["url"], data=form["fields"], files={"file": ("song.wav", data)})
     assert sent.is_success, sent.text
-    body = {"upload_id": links["upload_id"], "format": "flac"}
+    body = {"upload_id": links["upload_id"], "format": "flac", "cache": False}
     job = httpx.post(f"{local_twin.url}/jobs", json=body).json()
     listed = httpx.get(f"{local_twin.url}/jobs", params={"limit": 1}).json()
     assert listed["jobs"][0]["job_id"] == job["job_id"]
@@ -148,7 +153,10 @@ def test_a_dropped_file_that_is_no_sound_is_answered_beside(local_twin: Twin) ->
 
 def test_two_uploads_of_one_file_at_once_are_two_jobs(local_twin: Twin, song_file: Path) -> None:
     with Client(local_twin.url) as client:
-        first, second = client.separate(song_file), client.separate(song_file)
+        first, second = (
+            client.separate(song_file, {"cache": False}),
+            client.separate(song_file, {"cache": False}),
+        )
     assert first["job_id"] != second["job_id"]
     results = [local_twin.finished(job["job_id"]) for job in (first, second)]
     assert [r["status"] for r in results] == ["completed"] * 2
@@ -173,7 +181,9 @@ def test_the_command_line_separates_and_reports(
     local_twin: Twin, song_file: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    done = local_twin.command("separate", str(song_file), "-o", str(out), "--format", "flac")
+    done = local_twin.command(
+        "separate", str(song_file), "-o", str(out), "--format", "flac", "--no-cache"
+    )
     assert done.returncode == 0, done.stderr
     report = json.loads((out / "report.json").read_text())
     assert {f.stem for f in out.glob("*.flac")} == set(SEPARATE.tracks)

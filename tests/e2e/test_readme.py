@@ -216,3 +216,15 @@ def test_every_command_the_readme_names_exists() -> None:
     for command in told:
         words = [sys.executable, "-m", "clearstem.cli", *command.split(), "--help"]
         assert subprocess.run(words, capture_output=True, check=False).returncode == 0, command
+
+
+def test_the_command_that_goes_round_the_cache_has_the_song_worked_on(
+    local_twin: Twin, song_file: Path, tmp_path: Path
+) -> None:
+    shutil.copy(song_file, tmp_path / "song.wav")
+    block = next(b for b in blocks("sh") if "cache=false" in b)
+    command = block.replace("http://localhost:8000", local_twin.url)
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, check=True)
+    job = json.loads(done.stdout)
+    httpx.post(f"{local_twin.url}/job/{job['job_id']}/cancel")
+    assert (job["status"], job["cache"]["hit"]) == ("processing", False)

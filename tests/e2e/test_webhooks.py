@@ -22,7 +22,7 @@ def sent(twin: Twin, song: Path, callback_url: str) -> str:
     answer = httpx.post(
         f"{twin.url}/process",
         files={"file": ("song.wav", song.read_bytes())},
-        data={"callback_url": callback_url, "engine": "spectral"},
+        data={"callback_url": callback_url, "engine": "spectral", "cache": "false"},
     )
     answer.raise_for_status()
     return str(answer.json()["job_id"])

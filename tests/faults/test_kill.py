@@ -32,12 +32,12 @@ def test_a_twin_killed_and_started_again_has_lost_nothing(song_file: Path, tmp_p
     state = tmp_path / "state"
     first = Launched(state)
     with Client(first.url) as client:
-        finished = client.separate(song_file)["job_id"]
+        finished = client.separate(song_file, {"cache": False})["job_id"]
         until(first.url, finished, is_final, within_s=60)
-        running = client.separate(song_file)["job_id"]
+        running = client.separate(song_file, {"cache": False})["job_id"]
         until(first.url, running, is_running, within_s=20)
         # Accepted a moment before the kill: whoever got an answer must find the job again.
-        accepted = client.separate(song_file)["job_id"]
+        accepted = client.separate(song_file, {"cache": False})["job_id"]
     first.kill()
 
     second = Launched(state)
@@ -70,7 +70,7 @@ def stage_processes(job_id: str) -> list[int]:
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
 def test_a_killed_stage_is_started_again(local_twin: Any, song_file: Path) -> None:
     with Client(local_twin.url) as client:
-        job_id = client.separate(song_file)["job_id"]
+        job_id = client.separate(song_file, {"cache": False})["job_id"]
     until(local_twin.url, job_id, is_running, within_s=20)
     victims = stage_processes(job_id)
     assert victims

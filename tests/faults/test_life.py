@@ -150,6 +150,13 @@ class Life(RuleBasedStateMachine):
             result = self.stored(worker.reporter)
             worker.tell(lambda reporter: reporter.complete(result))
 
+    @rule(worker=workers)
+    def find_the_answer(self, worker: Worker) -> None:
+        """Its first stage copies the files of a job like it, and tells of it."""
+        if self.still_runs(worker):
+            result = StageResult(tracks=self.tracks_for(worker.reporter.job_id))
+            worker.tell(lambda reporter: reporter.answered(result, by="another"))
+
     @rule(worker=workers, error=st.sampled_from([UnreadableAudio, StageInterrupted]))
     def stop_badly(self, worker: Worker, error: type[StageError]) -> None:
         if self.still_runs(worker):
@@ -279,19 +286,18 @@ class Life(RuleBasedStateMachine):
 
     def stored(self, reporter: StageReporter) -> StageResult:
         """Leave what the stage leaves, whether or not anybody wants it still."""
-        settings, job_id = self.service.settings, reporter.job_id
-        key = work_key(job_id, stage=reporter.stage, artifact="manifest.json")
-        self.put(Location(settings.work_bucket, key))
+        key = work_key(reporter.job_id, stage=reporter.stage, artifact="manifest.json")
+        self.put(Location(self.service.settings.work_bucket, key))
         if reporter.stage != NORMALIZATION:
             return StageResult()
-        places = {
-            name: Location(settings.tracks_bucket, f"jobs/{job_id}/{name}.wav")
-            for name in SEPARATE.tracks
-        }
+        return StageResult(tracks=self.tracks_for(reporter.job_id))
+
+    def tracks_for(self, job_id: str) -> tuple[Track, ...]:
+        bucket = self.service.settings.tracks_bucket
+        places = {name: Location(bucket, f"jobs/{job_id}/{name}.wav") for name in SEPARATE.tracks}
         for place in places.values():
             self.put(place)
-        tracks = (Track(name, at, "wav", 1, 1, "", None, None) for name, at in places.items())
-        return StageResult(tracks=tuple(tracks))
+        return tuple(Track(name, at, "wav", 1, 1, "", None, None) for name, at in places.items())
 
     def put(self, place: Location) -> None:
         self.service.store.write_text("x", to=place, content_type="text/plain")

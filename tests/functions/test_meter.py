@@ -2,7 +2,7 @@
 
 import pytest
 
-from clearstem.facts import Failure
+from clearstem.facts import Failure, StageResult
 from clearstem.jobs import Job
 from clearstem.receipts import receipt
 from functions.meter import is_measured, measurements
@@ -55,3 +55,12 @@ def test_a_failure_is_counted_by_its_name() -> None:
     found = told(job)
     assert ("Failures", 1, {"error": "Clearstem.NoAudio"}) in found
     assert ("JobsEnded", 1, {"state": "failed"}) in found
+
+
+def test_an_answer_from_the_cache_is_counted_as_one() -> None:
+    made = after(a_job("made"), *STAGES, when=at(1))
+    result = StageResult(audio=made.audio, tracks=made.tracks)
+    job = a_job().answered(result, by="made", at=at(1))
+    assert is_measured(a_job(), job)
+    assert ("JobsCached", 1, {"recipe": "separate"}) in told(job)
+    assert not any(name == "JobsCached" for name, *_ in told(made))

@@ -88,6 +88,17 @@ def _stages_of(machine, task):
     return [word.strip("'") for word in words[: words.index("'--job-id'")]]
 
 
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("size", [{}, {"bytes": 1, "frames": 1}, {"bytes": 10**9, "frames": 10**9}])
+def test_a_job_that_its_first_stage_answered_has_no_further_ones(recipe, size):
+    """Each would be the start of a container, for nothing."""
+    # The walk knows one state of the record: that of after the first stage.
+    run = walk(document(recipe), {**size, "state": "succeeded"})
+    assert run == ([SEPARATION] if recipe is SEPARATE else [])
+    unfinished = walk(document(recipe), {**size, "state": "running"})
+    assert len(unfinished) == len(recipe.stages)
+
+
 @pytest.mark.parametrize(
     ("record", "quick"),
     [

@@ -18,16 +18,17 @@ import boto3
 import pytest
 
 from clearstem.facts import StageResult
-from clearstem.jobs import Job, JobState, StageState
+from clearstem.jobs import Job, JobState
 from clearstem.options import DenoiseOptions, SeparateOptions
 from clearstem.receipts import Machine, receipt
 from clearstem.recipes import DENOISE, RECIPES, SEPARATE, EngineName
 from clearstem.service import Service
 from clearstem.settings import Settings
+from clearstem.stage_runs import StageState
 from infra.local.deploy import Target, deploy, read_snapshot
 from infra.local.emulator import Emulator
 from tests.emulator import FAULTY_IMAGE, until
-from tests.submitted import wav
+from tests.submitted import finish, wav
 
 STAGES = [stage.name for stage in SEPARATE.stages]
 FIRST, LAST = STAGES[0], STAGES[-1]
@@ -54,11 +55,17 @@ class Deployed:
         return Service.over(self.settings, session=session)
 
     def submit(
-        self, faults: dict[str, str], *, recipe: str = SEPARATE.name, model: str = ""
+        self,
+        faults: dict[str, str],
+        *,
+        recipe: str = SEPARATE.name,
+        model: str = "",
+        cache: bool = False,
     ) -> Job:
         """A job under way whose stages do what `faults` asks of them, attempt by attempt.
 
-        `model` is the one whose weights the stage image has.
+        `model` is the one whose weights the stage image has. All jobs are of one recording:
+        only without the cache are they all worked on.
         """
         job_id = str(uuid.uuid4())
         for stage, words in faults.items():
@@ -72,7 +79,8 @@ class Deployed:
         upload = intake.announce(owner="local", file_name="song.wav", recipe=RECIPES[recipe])
         with intake.writer(upload) as writer:
             writer.write(wav())
-        options = DenoiseOptions() if recipe == DENOISE.name else SeparateOptions()
+        kind = DenoiseOptions if recipe == DENOISE.name else SeparateOptions
+        options = kind(cache=cache)
         return intake.submit_upload(upload, options)
 
     def ended(self, job: Job) -> Job:
@@ -361,3 +369,24 @@ def test_a_separation_by_a_network_waits_in_the_queue_for_gpus(with_functions: D
     assert [stage.machine for stage in receipt(job).stages][:2] == [Machine.GPU, Machine.FUNCTION]
     with_functions.wait(lambda: _batch_jobs_of(with_functions, job, queue="Gpu"))
     assert _batch_jobs_of(with_functions, job) == {f"{FIRST}-{job.job_id}"}
+
+
+class _Unstarted:
+    """Executions of jobs that a test ends by itself."""
+
+    def start(self, job_id: str, *, owner: str, engine: str, attempt: int = 1) -> None:
+        del job_id, owner, engine, attempt
+
+
+def test_an_execution_ends_after_the_stage_that_found_the_answer(batch_only: Deployed) -> None:
+    executions: Any = dict.fromkeys(RECIPES, _Unstarted())
+    service = replace(batch_only.service, executions=executions)
+    upload = service.intake.announce(owner="local", file_name="song.wav")
+    with service.intake.writer(upload) as writer:
+        writer.write(wav())
+    known = replace(upload, sha256=writer.sha256)
+    made = finish(service, service.intake.submit_upload(known, SeparateOptions()))
+    job = batch_only.ended(batch_only.submit({}, cache=True))
+    assert (job.state, job.cached_from) == (JobState.SUCCEEDED, made.job_id)
+    batch_only.wait(lambda: batch_only.execution(job)["status"] == "SUCCEEDED")
+    assert _batch_jobs_of(batch_only, job) == {f"{FIRST}-{job.job_id}"}

@@ -96,12 +96,14 @@ def test_a_function_writes_to_its_own_log_and_to_no_other(template):
 
 
 STREAM = {"DescribeStream", "GetRecords", "GetShardIterator"}
+# Where stored results are copied to, of jobs that they answer.
+COPIES = f"Tracks/jobs/{JOB_ID}/*"
 
 
 @pytest.mark.parametrize(
     ("role", "reads", "writes"),
     [
-        ("RestHandler", {"Uploads/*", "Tracks/*", "Drop/done/*"}, {"Uploads/*"}),
+        ("RestHandler", {"Uploads/*", "Tracks/*", "Drop/done/*"}, {"Uploads/*", COPIES}),
         ("StreamHandler", {"Tracks/*", "Drop/done/*"}, set()),
         ("DropHandler", {"Drop/drop/*"}, {"Drop/done/*"}),
         ("StagesRole", set(), set()),
@@ -141,13 +143,13 @@ def test_stages_reach_objects_by_whole_ids_and_list_only_who_names_one(template)
 
 
 @pytest.mark.parametrize("role", ["StagesRole", "StagesJobRole"])
-def test_a_stage_touches_items_of_jobs_tickets_and_usage_alone(template, role):
+def test_a_stage_touches_items_of_jobs_tickets_usage_and_cache_alone(template, role):
     for statement in statements(template, role):
         if any(action.startswith("dynamodb:") for action in as_list(statement["Action"])):
             keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
             # Of a call that names no key, all of its keys would be allowed ones.
             assert statement["Condition"]["Null"] == {"dynamodb:LeadingKeys": "false"}
-            allowed = {f"JOB#{JOB_ID}"}
+            allowed = {f"JOB#{JOB_ID}"} | ({"CACHE#*"} if role == "StagesJobRole" else set())
             if "dynamodb:GetItem" not in as_list(statement["Action"]):
                 allowed |= {"QUEUE#*", "USAGE#*"}
             assert set(as_list(keys)) == allowed

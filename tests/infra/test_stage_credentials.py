@@ -17,9 +17,10 @@ from clearstem.facts import Location
 from clearstem.jobs import Job, JobState, queued_job
 from clearstem.options import SeparateOptions
 from clearstem.recipes import SEPARATE, work_key
+from clearstem.result_cache import Entry
 from clearstem.service import Service
 from clearstem.settings import Settings
-from containers.credentials import service_of
+from containers.credentials import copying_service, service_of
 from infra.local.emulator import ACCOUNT
 from tests.infra.enforced import Deployed
 from tests.unit.examples import SPECTRAL, START, a_job
@@ -192,6 +193,11 @@ REFUSED: dict[str, Callable[[Two], object]] = {
         Item={"pk": {"S": f"JOB#{two.other.job_id}"}, "sk": {"S": "JOB"}},
     ),
     "write another's record beside its own": _with_own_put,
+    "find what another owner has stored": _get_item("CACHE#bob", "RESULT#" + "0" * 64),
+    "leave another owner a result": lambda two: two.stage.jobs.client.put_item(
+        TableName=two.stage.jobs.table,
+        Item={"pk": {"S": "CACHE#bob"}, "sk": {"S": "RESULT#0"}},
+    ),
     "read a ticket": _get_item("QUEUE#separate", "TICKET#000000000001"),
     "read a key": _get_item("KEY#" + "0" * 64, "KEY"),
     "search the table": lambda two: two.stage.jobs.jobs_before_next(SEPARATE.name, "zoe"),
@@ -252,3 +258,36 @@ def test_who_has_the_whole_job_role_still_finds_no_job(
         service.jobs.client.get_item(TableName=settings.table, Key=ticket)
     with pytest.raises(ClientError, match="AccessDenied"):
         service.jobs.jobs_before_next(SEPARATE.name, "zoe")
+
+
+def test_what_is_lent_to_copy_a_result_copies_that_one(
+    enforced: Deployed, operator: Service
+) -> None:
+    source, job, third = (made(operator, "alice") for _ in range(3))
+    task = enforced.session_as("StagesRole")
+    for each in (source, third):
+        where = Location(each.destination.bucket, f"{each.destination.key}vocals.wav")
+        operator.store.write_text(each.job_id, to=where, content_type="audio/wav")
+    entry = Entry(source.job_id, source.destination, until=START)
+    lent = copying_service(job, entry, settings=operator.settings, session=task)
+    place = Location(job.destination.bucket, f"{job.destination.key}vocals.wav")
+
+    def vocals(of: Job) -> Location:
+        return replace(place, key=f"{of.destination.key}vocals.wav")
+
+    lent.store.copy(vocals(source), to=place, content_type="audio/wav")
+    assert operator.store.read_text(place) == source.job_id
+    assert lent.store.size_bytes(place) == len(source.job_id)
+    assert lent.jobs.get(source.job_id).owner == "alice"
+    for refused in (
+        lambda: lent.store.copy(vocals(third), to=place, content_type="audio/wav"),
+        lambda: lent.store.copy(place, to=vocals(source), content_type="audio/wav"),
+        lambda: lent.jobs.get(third.job_id),
+    ):
+        with pytest.raises(ClientError) as told:
+            refused()
+        assert told.value.response["Error"]["Code"] in (
+            "AccessDenied",
+            "AccessDeniedException",
+            "403",
+        )

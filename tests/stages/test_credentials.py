@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from clearstem.facts import Location
+from clearstem.result_cache import Entry
 from clearstem.settings import Settings
-from containers.credentials import session_policy
+from containers.credentials import copying_policy, session_policy
 from tests.unit.examples import a_job
 
 LONGEST = 63  # characters of a bucket's name, and of an owner's but one
@@ -80,3 +81,49 @@ def test_a_source_is_written_only_where_the_stage_fetches_it():
     assert any(arn.startswith(uploads) for arn in written(JOB))
     uploaded = replace(JOB, source=replace(JOB.source, url=None))
     assert not any(arn.startswith(uploads) for arn in written(uploaded))
+
+
+def made(results: Location) -> Entry:
+    """Where another job of the same owner left its result."""
+    return Entry("7d1e7a4a-0c43-4a55-8f0d-1a3f5b1c9e55", results, until=a_job().created_at)
+
+
+MADE = made(Location(SETTINGS.tracks_bucket, f"jobs/{made(JOB.destination).job_id}/"))
+DROPPED_RESULTS = f"done/{OWNER}/{'n*' * 450}.wav/{MADE.job_id}/"
+
+
+def test_a_copy_reads_one_stored_result_and_writes_to_the_jobs_place_alone():
+    statements = json.loads(copying_policy(JOB, MADE, settings=SETTINGS))["Statement"]
+    tracks = f"arn:aws-us-gov:s3:::{SETTINGS.tracks_bucket}"
+    theirs, own = (f"{tracks}/jobs/{job_id}/*" for job_id in (MADE.job_id, JOB.job_id))
+    may = {action: each for each in statements for action in each["Action"]}
+    assert may["s3:GetObject"]["Resource"] == [theirs, own]
+    assert may["s3:PutObject"]["Resource"] == [own]
+    assert may["s3:ListBucket"]["Condition"]["StringLike"]["s3:prefix"] == [
+        f"jobs/{MADE.job_id}/*",
+        f"jobs/{JOB.job_id}/*",
+    ]
+    keys = may["dynamodb:GetItem"]["Condition"]["ForAllValues:StringEquals"]
+    assert keys == {"dynamodb:LeadingKeys": [f"JOB#{MADE.job_id}"]}
+    assert {action for action in may if not action.startswith("kms:")} == {
+        "s3:GetObject",
+        "s3:PutObject",
+        "s3:AbortMultipartUpload",
+        "s3:ListBucket",
+        "dynamodb:GetItem",
+    }
+
+
+def test_a_copy_of_what_was_dropped_names_no_files_name():
+    entry = made(Location(SETTINGS.drop_bucket, DROPPED_RESULTS))
+    policy = copying_policy(dropped("n" * 900 + ".wav"), entry, settings=SETTINGS)
+    assert len(policy) <= 2048
+    assert f"{SETTINGS.drop_bucket}/done/{OWNER}/*/{entry.job_id}/*" in policy
+    assert "n*" not in policy.replace(f"{OWNER}/*", "")
+
+
+def test_a_stage_finds_and_leaves_entries_of_its_own_owner_alone():
+    for statement in json.loads(session_policy(JOB, settings=SETTINGS))["Statement"]:
+        if any(action.startswith("dynamodb:") for action in statement["Action"]):
+            keys = statement["Condition"]["ForAllValues:StringEquals"]["dynamodb:LeadingKeys"]
+            assert [key for key in keys if key.startswith("CACHE#")] == [f"CACHE#{OWNER}"]

@@ -177,7 +177,7 @@ def test_the_result_is_put_to_the_client_s_address_and_kept(service, tmp_path, m
     job = finished(service, submitted_noisy(service, path, output_url=address))
     kept = result_of(service, job, to=tmp_path)
     assert seen == [(address, "clean.wav", "audio/wav", kept.read_bytes())]
-    assert (answer in job.notes) == (answer is not None)
+    assert (job.undelivered, answer in job.remarks) == (answer, answer is not None)
 
 
 def test_nothing_is_put_anywhere_unasked(service, tmp_path, monkeypatch):

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from clearstem.jobs import JobState, StageState
+from clearstem.jobs import JobState
 from clearstem.options import DenoiseOptions, DenoiserChoice
 from clearstem.recipes import EXTRACTION, NOISE_REDUCTION
 from clearstem.records import loads
+from clearstem.stage_runs import StageState
 from containers.stage import run_stage
 from containers.workspace import Manifest
 from tests.recipes import result_of, run_recipe, submitted_noisy

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from clearstem.jobs import JobState, StageState
+from clearstem.jobs import JobState
 from clearstem.options import DenoiserChoice
 from clearstem.recipes import EXTRACTION, NOISE_REDUCTION
+from clearstem.stage_runs import StageState
 from containers.stage import run_stage
 from tests.recipes import result_of, run_recipe, submitted_noisy, with_models
 from tests.signals import silence

@@ -10,9 +10,10 @@ import pytest
 import soundfile
 
 from clearstem.errors import JobIsOver
-from clearstem.jobs import Job, JobState, StageState
+from clearstem.jobs import Job, JobState
 from clearstem.recipes import NORMALIZATION, SEPARATE, SEPARATION
 from clearstem.service import Service
+from clearstem.stage_runs import StageState
 from containers.audio.song import song
 from containers.stage import run_stage
 from tests.recipes import SHARED_AUDIO, level_db, run_recipe, submitted, track, with_models

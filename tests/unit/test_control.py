@@ -9,9 +9,10 @@ from clearstem.errors import Conflict, IllegalTransition, JobNotFound
 from clearstem.executions import Executions, ExecutionState
 from clearstem.facts import Failure
 from clearstem.job_events import EventKind
-from clearstem.jobs import Job, JobState, StageState
+from clearstem.jobs import Job, JobState
 from clearstem.recipes import DECOMPOSITION, SEPARATION
 from clearstem.service import Service
+from clearstem.stage_runs import StageState
 from tests.submitted import advance, finish, submit
 from tests.unit.examples import AUDIO, a_job, result_of
 from tests.unit.test_executions import waiting

@@ -6,9 +6,10 @@ import pytest
 
 from clearstem.errors import IllegalTransition
 from clearstem.facts import Failure, StageResult
-from clearstem.jobs import JobState, StageRun, StageState
+from clearstem.jobs import JobState
 from clearstem.options import SeparateOptions
 from clearstem.recipes import COMPOSITION, DECOMPOSITION, NORMALIZATION, SEPARATE, SEPARATION
+from clearstem.stage_runs import StageRun, StageState
 from tests.unit.examples import (
     AUDIO,
     LOUDNESS,
@@ -239,3 +240,45 @@ def test_a_source_with_an_address_is_downloading_until_it_has_come():
 
 def test_a_source_that_was_handed_in_is_never_downloading():
     assert not a_job().start_stage(SEPARATION, at=at(1)).downloading
+
+
+def an_answer() -> StageResult:
+    made = after(a_job("made"), *STAGES, when=at(1))
+    return StageResult(
+        made.audio, made.separation, made.loudness, made.tracks, made.notes, source_sha256="ab"
+    )
+
+
+def test_an_answered_job_knows_all_that_the_other_found_out():
+    job = a_job().answered(an_answer(), by="made", at=at(2))
+    assert (job.state, job.percent, job.cached_from) == (JobState.SUCCEEDED, 100.0, "made")
+    assert (job.audio, job.separation, job.loudness) == (AUDIO, SEPARATION_MADE, LOUDNESS)
+    assert [track.name for track in job.tracks] == list(SEPARATE.tracks)
+    assert (job.notes, job.source.sha256, job.updated_at) == (("resampled",), "ab", at(2))
+
+
+def test_stages_that_an_answer_spared_took_no_time():
+    job = a_job().answered(an_answer(), by="made", at=at(2))
+    assert {(run.state, run.started_at, run.duration_s) for run in job.stages} == {
+        (StageState.SUCCEEDED, None, None)
+    }
+
+
+def test_the_stage_that_found_the_answer_took_its_time():
+    begun = a_job().start_stage(SEPARATION, at=at(1)).advance(SEPARATION, fraction=0.2, at=at(2))
+    job = begun.answered(an_answer(), by="made", at=at(4))
+    assert job.stage(SEPARATION) == StageRun(
+        SEPARATION, StageState.SUCCEEDED, at(1), at(4), fraction=1.0
+    )
+    assert job.stage(NORMALIZATION).completed_at is None
+
+
+def test_an_answer_without_all_tracks_is_none():
+    few = replace(an_answer(), tracks=an_answer().tracks[1:])
+    with pytest.raises(IllegalTransition, match="cannot succeed without its track vocals"):
+        a_job().answered(few, by="made", at=at(2))
+
+
+def test_why_a_result_was_not_put_anywhere_is_told_with_the_notes():
+    job = a_job().answered(replace(an_answer(), undelivered="it answered 403"), by="made", at=at(2))
+    assert job.remarks == ("resampled", "it answered 403")

@@ -1,7 +1,7 @@
 """A job over histories as late and muddled as AWS delivers them."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from hypothesis import HealthCheck, given, settings
@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from clearstem.errors import IllegalTransition
 from clearstem.facts import Failure, StageResult
-from clearstem.jobs import Job, JobState, StageRun, StageState
+from clearstem.jobs import Job, JobState
 from clearstem.recipes import SEPARATE
+from clearstem.stage_runs import StageRun, StageState
 from tests.unit.examples import (
     STAGES,
     a_job,
@@ -40,12 +41,19 @@ class Event:
             "complete empty": lambda: job.complete_stage(stage, StageResult(), at=when),
             "fail": lambda: job.fail(Failure(self.stage, "Clearstem.Test", self.text), at=when),
             "cancel": lambda: job.cancel(at=when),
+            "answered": lambda: job.answered(STORED, by="another", at=when),
         }
         return transitions[self.kind]()
 
 
+# All that the stages of another job found out.
+STORED = replace(
+    result_of(STAGES[0]),
+    loudness=result_of(STAGES[-1]).loudness,
+    tracks=result_of(STAGES[-1]).tracks,
+)
 WORK = ("start", "advance", "stumble", "complete")
-ANY_KIND = (*WORK, "complete empty", "fail", "cancel")
+ANY_KIND = (*WORK, "complete empty", "fail", "cancel", "answered")
 
 
 def events(kinds: Iterable[str]) -> st.SearchStrategy[Event]:
@@ -170,9 +178,18 @@ def test_time_never_runs_back_in_a_job_whatever_clocks_tell(history):
         assert before.updated_at <= now.updated_at
     for run in states[-1].stages:
         assert run.duration_s is None or run.duration_s >= 0
-        assert (run.completed_at is not None) == (
-            run.state in (StageState.SUCCEEDED, StageState.FAILED)
-        )
+        ended = run.state in (StageState.SUCCEEDED, StageState.FAILED)
+        # Of a job that was answered, stages are done that nobody began.
+        begun = run.started_at is not None or states[-1].cached_from is None
+        assert (run.completed_at is not None) == (ended and begun)
+
+
+@given(HISTORIES)
+@over_histories
+def test_a_job_says_whose_result_it_has_and_no_other_job_does(history):
+    for before, now in pairwise(lived(history)):
+        assert before.cached_from in (None, now.cached_from)
+        assert now.cached_from is None or now.state is JobState.SUCCEEDED
 
 
 @given(HISTORIES)

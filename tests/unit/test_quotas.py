@@ -53,6 +53,12 @@ def ended(job: Job, *, seconds: float = 20) -> Job:
     return job
 
 
+def answered(job: Job) -> Job:
+    """The job with the stored result of another one."""
+    tracks = tuple(a_track(track) for track in job.track_names)
+    return job.answered(StageResult(audio=AUDIO, tracks=tracks), by="made", at=at(20))
+
+
 def failed(job: Job) -> Job:
     return job.fail(Failure(None, "States.Timeout", "too late"), at=at(30))
 
@@ -105,6 +111,9 @@ class Owner:
     def finish(self, which: int) -> None:
         self.jobs.change(self.ids[which], ended)
 
+    def answer(self, which: int) -> None:
+        self.jobs.change(self.ids[which], answered)
+
     def fail(self, which: int) -> None:
         self.jobs.change(self.ids[which], failed)
 
@@ -136,6 +145,7 @@ STEPS = (
     "start",
     "measure",
     "finish",
+    "answer",
     "fail",
     "cancel",
     "retry",
@@ -188,6 +198,14 @@ def test_minutes_are_reserved_by_the_header_and_settled_by_the_decoder(dynamodb)
     assert used(jobs).audio_ms == 240_000
     jobs.change(job.job_id, ended)
     assert used(jobs).audio_ms == 10_000
+
+
+def test_an_answered_job_gives_its_minutes_back_and_its_files_count(dynamodb):
+    jobs = table(dynamodb)
+    job = jobs.create(lasting(a_job(), 4))
+    done = jobs.change(job.job_id, answered)
+    size = job.source.size_bytes + sum(track.size_bytes for track in done.tracks)
+    assert used(jobs) == Usage(0, size, 0)
 
 
 @pytest.mark.parametrize(("started", "kept"), [(False, 0), (True, 240_000)])

@@ -20,9 +20,10 @@ from clearstem.facts import (
     StageResult,
     Track,
 )
-from clearstem.jobs import Job, StageRun
+from clearstem.jobs import Job
 from clearstem.options import DenoiseOptions, SeparateOptions
 from clearstem.records import dumps, from_item, loads, to_item
+from clearstem.stage_runs import StageRun
 from tests.unit.examples import LOUDNESS, a_job, after
 
 # DynamoDB's numbers: 38 digits, magnitudes from 1e-130 to 1e126.

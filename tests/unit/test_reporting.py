@@ -15,9 +15,10 @@ from clearstem.errors import (
     StageInterrupted,
 )
 from clearstem.facts import Failure, StageResult
-from clearstem.jobs import Job, JobState, StageState
+from clearstem.jobs import Job, JobState
 from clearstem.recipes import DECOMPOSITION, NORMALIZATION, SEPARATION
 from clearstem.reporting import StageReporter
+from clearstem.stage_runs import StageState
 from tests.unit.examples import AUDIO, JOB_ID, STAGES, a_job, after, at, result_of
 from tests.unit.memory_jobs import MemoryJobs
 

@@ -9,9 +9,10 @@ import pytest
 from clearstem.errors import JobNotFound
 from clearstem.executions import ExecutionState, execution_name
 from clearstem.facts import Failure
-from clearstem.jobs import Job, JobState, StageState
+from clearstem.jobs import Job, JobState
 from clearstem.recipes import DECOMPOSITION, RECIPES, SEPARATION
 from clearstem.settling import Settler
+from clearstem.stage_runs import StageState
 from tests.unit.examples import JOB_ID, STAGES, a_job, after, at
 from tests.unit.memory_jobs import MemoryJobs
 

@@ -16,3 +16,12 @@ def test_a_result_says_what_it_cost_and_where_each_stage_ran():
     assert "audio_separation 12.5 s (gpu), harmonic_percussive_separation 12.5 s (function)" in (
         told.getvalue()
     )
+
+
+def test_a_stored_result_says_whose_it_is():
+    told = io.StringIO()
+    job = {**COMPLETED_JOB, "cache": {"hit": True, "job_id": "made-it"}}
+    job["receipt"] = {"seconds": 0.0, "dollars": 0.0, "stages": []}
+    print_result(Console(file=told, width=400), job, folder=Path("out"))
+    assert "this is the stored result of job made-it" in told.getvalue()
+    assert "about 0.0000 dollars at AWS's prices\n" in told.getvalue()

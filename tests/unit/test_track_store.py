@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError, IncompleteReadError
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
+from clearstem import track_store
 from clearstem.errors import TooLarge, TrackNotFound, UploadNotFound
 from clearstem.facts import Location
 from clearstem.media import HEAD_BYTES, MEBIBYTE
@@ -237,3 +238,45 @@ def test_an_upload_form_takes_one_file_of_bounded_size_by_post(store, place):
 def test_a_name_of_any_script_goes_into_a_header(name, header):
     assert content_disposition(name) == header
     assert header.isascii()
+
+
+def test_storage_tells_the_sum_of_what_came_whole_and_of_nothing_else(store, place):
+    data = SOUND[: 6 * MEBIBYTE]
+    store.client.put_object(
+        Bucket=place.bucket, Key=place.key, Body=data, ChecksumAlgorithm="SHA256"
+    )
+    assert store.stat(place).sha256 == hashlib.sha256(data).hexdigest()
+    target = {"Bucket": place.bucket, "Key": place.key}
+    # What came in parts has a sum over the parts' sums, which looks much the same.
+    upload_id = store.client.create_multipart_upload(**target, ChecksumAlgorithm="SHA256")[
+        "UploadId"
+    ]
+    part = store.client.upload_part(
+        **target, UploadId=upload_id, PartNumber=1, Body=data, ChecksumAlgorithm="SHA256"
+    )
+    told = {name: part[name] for name in ("ETag", "ChecksumSHA256")}
+    store.client.complete_multipart_upload(
+        **target, UploadId=upload_id, MultipartUpload={"Parts": [{**told, "PartNumber": 1}]}
+    )
+    head = store.client.head_object(**target, ChecksumMode="ENABLED")
+    assert head["ChecksumSHA256"].endswith("-1")
+    assert store.stat(place).sha256 is None
+    store.client.put_object(**target, Body=data)
+    assert store.stat(place).sha256 is None
+
+
+@pytest.mark.parametrize("at_once", [MEBIBYTE * 64, 5 * MEBIBYTE], ids=["whole", "in parts"])
+def test_a_copy_has_the_same_bytes_and_its_own_type(store, place, monkeypatch, at_once):
+    monkeypatch.setattr(track_store, "_COPIED_AT_ONCE_BYTES", at_once)
+    with writer(store, place) as target:
+        target.write(SOUND)
+    copied = Location(place.bucket, "jobs/1/vocals.wav")
+    store.copy(place, to=copied, content_type="audio/flac")
+    assert stored(store, copied) == SOUND
+    head = store.client.head_object(Bucket=copied.bucket, Key=copied.key)
+    assert head["ContentType"] == "audio/flac"
+
+
+def test_nothing_is_copied_from_where_nothing_is(store, place):
+    with pytest.raises(ClientError):
+        store.copy(place, to=Location(place.bucket, "copy"), content_type="audio/wav")

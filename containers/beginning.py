@@ -1,0 +1,121 @@
+"""What a job's first stage does before any work: bring the recording, look for its result.
+
+Only here is every recording read whole, however it came: its hash is taken of
+the very bytes that are going to be worked on. Where a finished job of the same
+owner was asked the same of the same bytes, its result is copied, and the job is
+over.
+"""
+
+import importlib
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+from clearstem.answering import CANNOT_BE_TAKEN
+from clearstem.facts import StageResult
+from clearstem.jobs import Job
+from clearstem.media import content_type
+from clearstem.reporting import StageReporter
+from clearstem.result_cache import Entry
+from clearstem.service import Service
+from containers.stages.shares import share
+from containers.workspace import Workspace, sha256_of
+
+if TYPE_CHECKING:
+    from containers.audio.stream import Progress
+
+# Of the first stage's bar, where the recording lies at an address.
+_FETCHING: Final = 0.4
+
+Lend = Callable[[Job, Entry], Service]
+"""The core, for a job that may read the results of an entry and copy them to its own place."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Remote(Protocol):
+    """What is used here of `containers.remote`, which only some jobs need."""
+
+    def fetch_source(self, space: Workspace, progress: "Progress", /) -> object:
+        """Put the source where `Workspace.source` finds it."""
+        ...
+
+    def deliver(self, space: Workspace, path: Path, *, content_type: str) -> str | None:
+        """Put a file to the job's output address; None, or why it is not there."""
+        ...
+
+
+def take_in(space: Workspace, progress: "Progress") -> "Progress":
+    """Bring the recording into the scratch folder, from its address where it has one.
+
+    `space` has the job with the recording's hash afterwards, if the job wants anything
+    of the cache.
+
+    Returns
+    -------
+    callable
+        The part of `progress` that is left.
+
+    Raises
+    ------
+    SourceNotFetched, JobIsOver
+        As `containers.remote.fetch_source` does.
+    """
+    source, left = space.job.source, progress
+    if source.url is not None and not source.size_bytes:
+        _remote().fetch_source(space, share(progress, 0.0, _FETCHING))
+        left = share(progress, _FETCHING, 1.0)
+    original = space.source()
+    if space.job.options.cache:
+        source = replace(space.job.source, sha256=sha256_of(original))
+        space.job = replace(space.job, source=source)
+    return left
+
+
+def answered(space: Workspace, reporter: StageReporter, *, lend: Lend) -> bool:
+    """Whether a stored result was there, and ended the job.
+
+    Raises
+    ------
+    JobIsOver
+        The job was cancelled meanwhile.
+    """
+    job = space.job
+    entry = reporter.jobs.cache.find(job, at=reporter.now())
+    if entry is None:
+        return False
+    try:
+        result = _taken(space, entry, lent=lend(job, entry))
+    except CANNOT_BE_TAKEN:
+        _log.warning("job %s is not answered from the cache", job.job_id, exc_info=True)
+        return False
+    if result is None:
+        return False
+    undelivered = _put_to_client(space, result)
+    reporter.answered(replace(result, undelivered=undelivered), by=entry.job_id)
+    return True
+
+
+def _taken(space: Workspace, entry: Entry, *, lent: Service) -> StageResult | None:
+    answers = lent.answers
+    made = answers.made(entry, space.job)
+    if made is None:
+        return None
+    return replace(answers.take(made, space.job), source_sha256=space.job.source.sha256)
+
+
+def _put_to_client(space: Workspace, result: StageResult) -> str | None:
+    job = space.job
+    if job.output_url is None:
+        return None
+    track = next(track for track in result.tracks if track.name == job.recipe.voice)
+    path = space.scratch / PurePosixPath(track.location.key).name
+    space.store.fetch(track.location, to=path)
+    return _remote().deliver(space, path, content_type=content_type(track.extension))
+
+
+def _remote() -> _Remote:
+    # It takes an HTTP client, which no other job needs.
+    return cast(_Remote, importlib.import_module("containers.remote"))
