@@ -29,7 +29,7 @@ from functions.idempotency import REPLAYED, Idempotent
 from functions.job_reads import JobReads
 from functions.lingering import Lingering
 from functions.routes import audo as audo_routes
-from functions.routes import downloads, examples, jobs, originals, submissions
+from functions.routes import descriptions, downloads, examples, jobs, originals, submissions
 from functions.routes import munsit as munsit_routes
 from functions.routes import pipeline as pipeline_routes
 from functions.routes import problems as problem_routes
@@ -72,7 +72,8 @@ WebSocket API's own address with `?job_id={job_id}`) sends the document of `GET 
 once and then at every change, and closes after the last. A connection to `/v1/wss` watches what it
 asks for by messages: `{"action": "subscribe", "job_id": "…"}`. A client that cannot send the header
 `x-api-key`, as a browser's WebSocket, asks `POST /tickets` for a ticket and gives it as the query
-parameter `ticket`; it is good once, for a minute.
+parameter `ticket`; it is good once, for a minute. What is told over WebSockets, event streams and
+webhooks is described by AsyncAPI, in `asyncapi.json` beside this document.
 
 **Retries** of any POST are safe with the header `Idempotency-Key`: within 24 hours the same request
 with the same key gets the same answer and does nothing again; another request with that key, or one
@@ -125,6 +126,7 @@ def create_app(
     app.include_router(webhook_routes.router)
     app.include_router(ticket_routes.router)
     app.include_router(problem_routes.router)
+    app.include_router(descriptions.router)
     storage = _origin(service.store.client.meta.endpoint_url)
     app.add_api_route("/", _console_route(storage), include_in_schema=False)
     app.add_api_route("/docs", _docs_route(docs_assets), include_in_schema=False)

@@ -1,4 +1,4 @@
-"""What ``make check`` asks of the template: ``python -m infra.checks``.
+"""What ``make check`` asks of the template and the descriptions: ``python -m infra.checks``.
 
 One line per check; the exit status says whether all of them passed.
 """
@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from infra import nag, supply_chain, synth
+from infra import descriptions, nag, supply_chain, synth
 
 # cfn-lint's rules that are not ours to follow, and why.
 _IGNORED_RULES: Final = {
@@ -105,6 +105,8 @@ def _findings() -> Iterator[tuple[str, list[str]]]:
     yield "cfn-lint", template_problems(fresh.template)
     yield "statelint", state_machine_problems(fresh.template)
     yield _maybe("asl-validator", *asl_validator_problems(fresh.template))
+    yield "OpenAPI 3.1", descriptions.openapi_problems(descriptions.openapi_document())
+    yield _maybe("AsyncAPI 3.0.0", *descriptions.asyncapi_problems())
     yield _maybe("bill of materials, CycloneDX 1.6", *supply_chain.bill_problems())
     yield "licences", supply_chain.unlicensed()
     yield _maybe("pip-audit", *supply_chain.audit())

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from tests.described import SOCKETS, assert_described
+
 EVENTS = Path(__file__).parents[1] / "events"
 
 
@@ -56,13 +58,15 @@ class Sockets:
 
 @contextmanager
 def serving_sockets() -> Iterator[Sockets]:
-    """Serve the API on a free port."""
+    """Serve the API on a free port; whatever is sent has to be in the AsyncAPI document."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Management)
     server.sockets = Sockets(f"http://127.0.0.1:{server.server_port}")  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
         yield server.sockets  # type: ignore[attr-defined]
+        for _, text in server.sockets.frames:  # type: ignore[attr-defined]
+            assert_described(SOCKETS, json.loads(text))
     finally:
         server.shutdown()
         server.server_close()

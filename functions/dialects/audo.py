@@ -10,8 +10,10 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
+
+from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
 from clearstem.errors import (
     ClearstemError,
@@ -30,14 +32,41 @@ _NO_CREDITS: Final = 400
 _FILE_PREFIX: Final = "audo_enhanced_"
 
 
-class StateDocument(TypedDict, total=False):
-    """The state of a job; which of the fields are there depends on it."""
+class DownloadingState(TypedDict):
+    """The recording is being fetched from its URL."""
 
-    state: str
+    state: Literal["downloading"]
+
+
+class QueuedState(TypedDict):
+    """The job waits behind so many others."""
+
+    state: Literal["queued"]
     jobsAhead: int
+
+
+class InProgressState(TypedDict):
+    """The job is worked on."""
+
+    state: Literal["in_progress"]
     percent: float
+
+
+class SucceededState(TypedDict):
+    """The result is there, at a path that is put behind the dialect's base URL."""
+
+    state: Literal["succeeded"]
     downloadPath: str
+
+
+class FailedState(TypedDict):
+    """There is no result, or none any more."""
+
+    state: Literal["failed"]
     reason: str
+
+
+StateDocument = DownloadingState | QueuedState | InProgressState | SucceededState | FailedState
 
 
 def state_document(job: Job, ahead: int) -> StateDocument:

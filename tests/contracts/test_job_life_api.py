@@ -16,6 +16,7 @@ from clearstem.jobs import Job
 from clearstem.recipes import SEPARATION
 from clearstem.service import Service
 from functions.rest import create_app
+from tests.described import assert_described
 from tests.problems import refusal
 from tests.submitted import advance, finish, submit, wav
 
@@ -156,6 +157,9 @@ def streamed(text: str) -> list[dict[str, Any]]:
     """The events of a stream that has ended, each with the id and the name it came under."""
     blocks = [block for block in text.split("\n\n") if block and not block.startswith(":")]
     fields = [dict(line.split(": ", 1) for line in block.split("\n")) for block in blocks]
+    for each in fields:
+        headers = {"id": int(each["id"]), "event": each["event"]}
+        assert_described(("jobEvents",), json.loads(each["data"]), **headers)
     return [{"id": f["id"], "name": f["event"], **json.loads(f["data"])} for f in fields]
 
 
