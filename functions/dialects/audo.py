@@ -26,6 +26,7 @@ from clearstem.facts import Track
 from clearstem.jobs import Job, JobState
 from clearstem.media import DENOISE_OUTPUTS
 from clearstem.options import AUTO_LEVEL_LUFS, DenoiseOptions
+from functions.attached import NOTHING, Attached, attached
 
 _UNPROCESSABLE: Final = 422
 _NO_CREDITS: Final = 400
@@ -153,14 +154,14 @@ class Removal:
         The id of an upload, or a URL.
     output_url : str or None
         Where the result is to be put as well.
-    callback_url : str or None
-        What is to be told of the job; clearstem's own.
+    beside : Attached
+        What the job bears besides; clearstem's own.
     """
 
     source: str
     output_url: str | None
     options: DenoiseOptions
-    callback_url: str | None = None
+    beside: Attached = NOTHING
 
     @property
     def is_remote(self) -> bool:
@@ -186,7 +187,7 @@ def removal(body: bytes) -> Removal:
         source,
         output_url,
         _options(fields, output_url=output_url),
-        callback_url=_text("callback_url", fields.get("callback_url")),
+        beside=attached(fields),
     )
 
 

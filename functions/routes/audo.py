@@ -53,6 +53,7 @@ _REMOVAL_BODY: Final = {
                     "outputExtension": {"type": ["string", "null"]},
                     "autoVolume": {"type": ["boolean", "number", "null"]},
                     "noiseReductionAmount": {"type": "number", "minimum": 1, "maximum": 100},
+                    **examples.ATTACHED,
                 },
             },
             "example": {"input": examples.JOB_ID, "outputExtension": "mp3"},
@@ -216,9 +217,14 @@ def _submit(call: Call, asked: audo.Removal) -> Job:
             asked.options,
             owner=call.owner,
             output_url=asked.output_url,
-            callback_url=asked.callback_url,
+            callback_url=asked.beside.callback_url,
+            terms=asked.beside.terms,
         )
     stored = call.service.uploads.get(asked.source, owner=call.owner)
     return intake.submit_upload(
-        stored, asked.options, output_url=asked.output_url, callback_url=asked.callback_url
+        stored,
+        asked.options,
+        output_url=asked.output_url,
+        callback_url=asked.beside.callback_url,
+        terms=asked.beside.terms,
     )

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from functions.dialects.munsit import Record
+from functions.routes.examples import ATTACHED
 
 JOB_ID: Final = "5b1d2f7e-3f81-4c2a-9c5d-7a2e91b4c7a1"
 
@@ -43,7 +44,8 @@ BODY: Final[dict[str, Any]] = {
                         "type": "string",
                         "format": "binary",
                         "description": "Sound or video of at most 200 MB and 15 minutes.",
-                    }
+                    },
+                    **ATTACHED,
                 },
             }
         }
