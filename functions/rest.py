@@ -35,6 +35,7 @@ from functions.routes import pipeline as pipeline_routes
 from functions.routes import problems as problem_routes
 from functions.routes import tickets as ticket_routes
 from functions.routes import uploads as upload_routes
+from functions.routes import usage as usage_routes
 from functions.routes import webhooks as webhook_routes
 from functions.security import page_policy
 from functions.telemetry import Event, count, entry_point
@@ -115,6 +116,7 @@ def create_app(
     app.state.blocking = blocking = Blocking()
     app.state.reads = JobReads(service.jobs, blocking=blocking)
     app.state.feed = JobFeed(app.state.reads)
+    app.state.own_rates = limits.OwnRates(service.jobs.quotas)
     app.include_router(pipeline_routes.router)
     app.include_router(submissions.router)
     app.include_router(jobs.router)
@@ -125,6 +127,7 @@ def create_app(
     app.include_router(originals.router)
     app.include_router(webhook_routes.router)
     app.include_router(ticket_routes.router)
+    app.include_router(usage_routes.router)
     app.include_router(problem_routes.router)
     app.include_router(descriptions.router)
     storage = _origin(service.store.client.meta.endpoint_url)
