@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import pytest
+
 from tests.described import SOCKETS, assert_described
 
 EVENTS = Path(__file__).parents[1] / "events"
@@ -54,6 +56,12 @@ class Sockets:
 
     def documents(self, connection_id: str) -> list[dict[str, Any]]:
         return [json.loads(text) for to, text in self.frames if to == connection_id]
+
+
+def unpushed(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """Which jobs' watchers were not told, by the log, and for what."""
+    told: list[Any] = [each for each in caplog.records if each.message == "snapshot not pushed"]
+    return [(each.job_id, each.error) for each in told]
 
 
 @contextmanager

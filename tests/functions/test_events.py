@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 
 from clearstem.connections import Connection
 from clearstem.errors import JobNotFound
 from clearstem.jobs import JobState
 from clearstem.service import Service
 from functions import authorizer, drop, push, rest, settle, sweep, websocket
-from tests.fakes import EVENTS, Invocation, Sockets, recorded, serving_sockets
+from tests.fakes import EVENTS, Invocation, Sockets, recorded, serving_sockets, unpushed
 from tests.submitted import submit, wav
 
 JOB_ID = "3f1c2d4e-5a6b-4c7d-8e9f-0a1b2c3d4e5f"
@@ -320,30 +319,7 @@ def test_a_record_that_cannot_be_pushed_is_the_only_one_that_comes_again_and_is_
     answer = call(push.handler, event)
     assert answer == {"batchItemFailures": [{"itemIdentifier": "999"}]}
     assert len(sockets.documents(CONNECTION_ID)) == 1
-    assert failures(caplog) == [(JOB_ID, "KeyError")]
-
-
-def failures(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
-    """Which jobs' watchers were not told, by the log, and for what."""
-    told: list[Any] = [each for each in caplog.records if each.message == "snapshot not pushed"]
-    return [(each.job_id, each.error) for each in told]
-
-
-def test_a_push_that_fails_for_one_of_those_behind_tells_which(
-    sockets: Sockets,
-    deployed: Service,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    submit(deployed, owner="alice", job_id=JOB_ID)
-    watching = Connection(CONNECTION_ID, "alice", "klingon", JOB_ID)
-    deployed.connections.watch(watching, job_id=JOB_ID, at=deployed.now())
-    keys = {"pk": {"S": "QUEUE#separate"}, "sk": {"S": f"TICKET#{0:024d}"}}
-    left = recorded("stream_watch")
-    left["Records"][0]["eventName"] = "REMOVE"
-    left["Records"][0]["dynamodb"].update(Keys=keys, OldImage=keys)
-    with pytest.raises(BatchProcessingError, match="All records failed"):
-        call(push.handler, left)
-    assert failures(caplog) == [(JOB_ID, "KeyError")]
+    assert unpushed(caplog) == [(JOB_ID, "KeyError")]
 
 
 def dropped(service: Service, key: str, content: bytes, **metadata: str) -> dict[str, Any]:
