@@ -180,6 +180,8 @@ class OwnRates:
 
 
 def _own(limits: RateLimits, quota: Quota) -> RateLimits:
+    if quota.requests_per_s is None and quota.request_burst is None:
+        return limits
     return replace(
         limits,
         per_s=limits.per_s if quota.requests_per_s is None else quota.requests_per_s,
