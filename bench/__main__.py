@@ -61,6 +61,9 @@ _NOTES = """
 - `job`: ours are four processes that move everything through storage, the peer is one process
   that keeps everything in memory. The network is the same, of full size with random weights.
 - `separate`, `hpss`: the separation runs on OpenVINO where it is installed, as the stage does.
+- `api`: the last rows are 300 submissions at once, of five owners, on a twin whose state machine
+  only waits. They are answered nearly together, since the server works on all of them by turns;
+  the goal is the time after which API Gateway would give them up.
 - On a CUDA card nothing was measured: `python -m bench.separate --device cuda` is the command.
 
 How time and memory grow with the length: [scaling.md](scaling.md).

@@ -10,13 +10,14 @@ do not wait for late answers, as pollers do; that is the load which the goals
 Clients are raw sockets with kept-alive connections, so that the time measured
 is the server's and not an HTTP library's. With ``--job`` an existing job is
 polled; without it one is made of a second of silence.
+
+What takes jobs in is measured by `bench.submissions`, whose figures come last.
 """
 
 import argparse
 import asyncio
 import json
 import statistics
-import struct
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,7 +28,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from bench import submissions
 from bench.measure import Outcome
+from bench.silence import silence
 from clearstem.twin import twin
 
 _CLIENTS: Final = 20
@@ -133,15 +136,6 @@ async def _until(moment: float) -> None:
         await asyncio.sleep(wait_s)
 
 
-def silence() -> bytes:
-    """One second of 16-bit mono silence at 8 kHz, as a WAV file."""
-    data = bytes(16_000)
-    head = struct.pack(
-        "<4sI4s4sIHHIIHH", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, 1, 8000, 16000, 2, 16
-    )
-    return head + b"data" + struct.pack("<I", len(data)) + data
-
-
 def new_job(url: str, *, key: str | None, wait: Callable[[float], None] = time.sleep) -> str:
     """Submit a second of silence, wait until its job is over, and return the job's id."""
     headers = {"x-api-key": key} if key else {}
@@ -169,13 +163,14 @@ async def figures(
 
 
 def measure() -> list[Outcome]:
-    """Medians over five seconds each, on a local twin of its own."""
+    """Medians over five seconds each, on a local twin of its own; then submissions, on another."""
     with tempfile.TemporaryDirectory(prefix="clearstem-bench-") as name:
         folder = Path(name)
         with twin(state=folder / "state", models=folder / "models") as url:
             job_id = new_job(url, key=None)
             found = asyncio.run(figures(job_id, server=_server(url), duration_s=5.0))
-    return [_outcome(path, label, figure) for (path, label), figure in found.items()]
+    asked = [_outcome(path, label, figure) for (path, label), figure in found.items()]
+    return asked + submissions.measure()
 
 
 def _outcome(name: str, label: str, figure: Figures) -> Outcome:

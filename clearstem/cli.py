@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clearstem import models
-from clearstem.cli_jobs import JobCommands
+from clearstem.cli_jobs import JobCommands, Key, Url, connected
 from clearstem.cli_quotas import QuotaCommands
 from clearstem.cli_webhooks import WebhookCommands
 from clearstem.client import Client, DenoiseOptions, JobDocument, SeparateOptions, Unreachable
@@ -57,10 +57,6 @@ class OutputFormat(StrEnum):
     M4A = "m4a"
 
 
-Url = Annotated[
-    str, typer.Option(envvar="CLEARSTEM_URL", help="Base URL of the server to talk to.")
-]
-Key = Annotated[str, typer.Option(envvar="CLEARSTEM_KEY", help="API key, where one is needed.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the tracks.")]
 Engine = Annotated[EngineChoice, typer.Option(help="Separator; auto takes the best there is.")]
 Denoiser = Annotated[DenoiserChoice, typer.Option(help="Denoiser; auto takes the best there is.")]
@@ -115,7 +111,7 @@ def separate(
 ) -> None:
     """Separate a recording into nine tracks and write them, with report.json, to a folder."""
     options = _options(engine, output_format, cache=cache)
-    with _told_errors(), Client(url, key=key or None) as client:
+    with _told_errors(), connected(url, key) as client:
         _follow(client, client.separate(file, options), output=output)
 
 
@@ -143,7 +139,7 @@ def denoise(
         options["format"] = output_format
     if level is not None:
         options["target_lufs"] = level
-    with _told_errors(), Client(url, key=key or None) as client:
+    with _told_errors(), connected(url, key) as client:
         _follow(client, client.denoise(file, options), output=output)
 
 
@@ -152,14 +148,14 @@ def status(
     job_id: Annotated[str, typer.Argument(metavar="JOB")], url: Url = _DEFAULT_URL, key: Key = ""
 ) -> None:
     """Print a job's document."""
-    with _told_errors(), Client(url, key=key or None) as client:
+    with _told_errors(), connected(url, key) as client:
         _console.print_json(data=client.job(job_id))
 
 
 @app.command("smoke")
 def smoke_test(url: Url = _DEFAULT_URL, key: Key = "") -> None:
     """Run a two-second job through a server and check what comes back."""
-    with _told_errors(), Client(url, key=key or None) as client:
+    with _told_errors(), connected(url, key) as client:
         smoke(client, say=_console.print)
 
 

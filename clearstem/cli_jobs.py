@@ -1,5 +1,6 @@
-"""Commands for jobs that are there: list, watch, cancel, retry, delete, events."""
+"""Commands for jobs that are there: list, watch, cancel, retry, amend, delete, events; usage."""
 
+import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from itertools import islice
@@ -9,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from clearstem.client import Client, JobDocument
+from clearstem.client import UNCHANGED, Client, JobDocument, UsageDocument
 from clearstem.errors import ClearstemError
 from clearstem.terminal import follow
 
@@ -18,11 +19,24 @@ _DEFAULT_URL: Final = "http://localhost:8000"
 Url = Annotated[
     str, typer.Option(envvar="CLEARSTEM_URL", help="Base URL of the server to talk to.")
 ]
-Key = Annotated[str, typer.Option(envvar="CLEARSTEM_KEY", help="API key, where one is needed.")]
+Key = Annotated[
+    str,
+    typer.Option(
+        envvar="CLEARSTEM_KEY",
+        help="API key, where one is needed; instead of it, CLEARSTEM_TOKEN may hold a token.",
+    ),
+]
 JobId = Annotated[str, typer.Argument(metavar="JOB")]
+AllLabels = Annotated[list[str] | None, typer.Option(help="name:value; all that it is to have.")]
 
 Told = Callable[[], AbstractContextManager[None]]
 """Turns what a user can mend into one line and exit code 1."""
+
+
+def connected(url: str, key: str) -> Client:
+    """A client of a server, with the key given, else with the token that the environment holds."""
+    token = "" if key else os.environ.get("CLEARSTEM_TOKEN", "")
+    return Client(url, key=key or None, token=token or None)
 
 
 class JobCommands:
@@ -40,7 +54,7 @@ class JobCommands:
 
     def add_to(self, app: typer.Typer) -> None:
         """Register the commands."""
-        for name in ("list", "watch", "cancel", "retry", "delete", "events"):
+        for name in ("list", "watch", "cancel", "retry", "amend", "delete", "events", "usage"):
             app.command(name)(getattr(self, name))
 
     def list(
@@ -53,7 +67,7 @@ class JobCommands:
         key: Key = "",
     ) -> None:
         """List the newest jobs."""
-        with self._told_errors(), Client(url, key=key or None) as client:
+        with self._told_errors(), connected(url, key) as client:
             table = Table("job", "status", "%", "submitted", "file", "labels")
             asked = _labels(label or ())
             found = client.jobs(status=status, recipe=recipe, labels=asked, page=limit)
@@ -65,7 +79,7 @@ class JobCommands:
 
     def watch(self, job_id: JobId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
         """Show a job's progress until it is over."""
-        with self._told_errors(), Client(url, key=key or None) as client:
+        with self._told_errors(), connected(url, key) as client:
             job = follow(self._console, client, client.job(job_id))
             if job["status"] != "completed":
                 raise ClearstemError(f"the job failed: {_why(job)}")
@@ -73,30 +87,73 @@ class JobCommands:
 
     def cancel(self, job_id: JobId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
         """Stop a job."""
-        with self._told_errors(), Client(url, key=key or None) as client:
+        with self._told_errors(), connected(url, key) as client:
             client.cancel(job_id)
             self._console.print(f"cancelled {job_id}")
 
     def retry(self, job_id: JobId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
         """Take a failed job up again where it stopped."""
-        with self._told_errors(), Client(url, key=key or None) as client:
+        with self._told_errors(), connected(url, key) as client:
             job = client.retry(job_id)
             self._console.print(f"queued {job_id} again: attempt {job['attempt']}")
 
+    def amend(
+        self,
+        job_id: JobId,
+        label: AllLabels = None,
+        hours: Annotated[
+            float | None, typer.Option(help="From its submission to its deletion.")
+        ] = None,
+        forever: Annotated[bool, typer.Option("--forever", help="Keep it.")] = False,
+        url: Url = _DEFAULT_URL,
+        key: Key = "",
+    ) -> None:
+        """Label a job, or say how long it is kept."""
+        with self._told_errors(), connected(url, key) as client:
+            if hours is not None and forever:
+                raise ClearstemError("a job is kept for some hours or for ever, not both")
+            job = client.amend(
+                job_id,
+                labels=None if label is None else _labels(label),
+                retention_hours=UNCHANGED if hours is None and not forever else hours,
+            )
+            until = job["expires_at"] or "it is deleted"
+            labels = " ".join(f"{name}:{value}" for name, value in job["labels"].items())
+            self._console.print(f"{job_id} is kept until {until}; labels: {labels or 'none'}")
+
     def delete(self, job_id: JobId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
         """Delete a job with all its files; one that is not over is cancelled."""
-        with self._told_errors(), Client(url, key=key or None) as client:
+        with self._told_errors(), connected(url, key) as client:
             receipt = client.delete(job_id)
             size = f"{receipt['size_bytes'] / 1e6:.1f} MB"
             self._console.print(f"deleted {job_id}: {receipt['files']} files, {size}")
 
     def events(self, job_id: JobId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
         """Print what happened to a job."""
-        with self._told_errors(), Client(url, key=key or None) as client:
+        with self._told_errors(), connected(url, key) as client:
             for event in client.events(job_id):
                 about = " ".join(str(event[name]) for name in ("stage", "error") if event[name])
                 head = f"{event['number']:>4} {event['at'][:23]} {event['percent']:>5.1f} %"
                 self._console.print(f"{head} {event['type']} {about}", highlight=False)
+
+    def usage(self, url: Url = _DEFAULT_URL, key: Key = "") -> None:
+        """Print what you use, and may use."""
+        with self._told_errors(), connected(url, key) as client:
+            self._console.print(_usage(client.usage()))
+
+
+def _usage(used: UsageDocument) -> Table:
+    table = Table("limit", "used", "of")
+    minutes, rate = used["minutes_per_month"], used["requests_per_s"]
+    rows: tuple[tuple[str, float, float | None], ...] = (
+        ("unfinished jobs", used["unfinished_jobs"]["used"], used["unfinished_jobs"]["limit"]),
+        (f"minutes in {used['month']}", minutes["used"], minutes["limit"]),
+        ("stored bytes", used["stored_bytes"]["used"], used["stored_bytes"]["limit"]),
+    )
+    for name, now, limit in rows:
+        table.add_row(name, f"{now:.12g}", "any" if limit is None else f"{limit:.12g}")
+    table.add_row("calls a second", "-", "any" if rate is None else f"{rate['limit']:g}")
+    return table
 
 
 def _labels(texts: Iterable[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from clearstem.accounts import check_owner
 from clearstem.cli_jobs import Told
+from clearstem.limits import RateLimits
 from clearstem.quotas import Quota
 from clearstem.service import Service
 from clearstem.twin import DEFAULT_STATE
@@ -55,7 +56,8 @@ class QuotaCommands:
             service = self._service(state)
             quotas = service.jobs.quotas
             month = service.now().strftime("%Y-%m")
-            self._print(quotas.of(check_owner(owner)), quotas.used(owner, month=month), month=month)
+            used = quotas.used(check_owner(owner), month=month)
+            self._print(quotas.of(owner), used, month=month, limits=service.limits)
 
     def set(
         self,
@@ -63,6 +65,10 @@ class QuotaCommands:
         jobs: Annotated[int | None, typer.Option(help="Unfinished at a time; 0: any.")] = None,
         minutes: Annotated[float | None, typer.Option(help="Of audio a month; 0: any.")] = None,
         stored: Annotated[int | None, typer.Option(help="Bytes; 0: any.")] = None,
+        requests_per_s: Annotated[
+            float | None, typer.Option(help="Calls a second; 0: any.")
+        ] = None,
+        burst: Annotated[int | None, typer.Option(help="Calls at once.")] = None,
         state: State = DEFAULT_STATE,
     ) -> None:
         """Give an owner limits of his own; what is not named is the deployment's."""
@@ -73,16 +79,24 @@ class QuotaCommands:
                 unfinished_jobs=jobs,
                 minutes_per_month=minutes,
                 stored_bytes=stored,
+                requests_per_s=requests_per_s,
+                request_burst=burst,
             )
             self._console.print(f"settled the limits of {owner}")
 
-    def _print(self, quota: Quota, used: Usage, *, month: str) -> None:
+    def _print(self, quota: Quota, used: Usage, *, month: str, limits: RateLimits) -> None:
         table = Table("limit", "used", "of")
         rows = (
             ("unfinished jobs", f"{used.unfinished}", quota.unfinished_jobs),
             (f"minutes in {month}", f"{used.audio_ms / _MINUTE_MS:.1f}", quota.minutes_per_month),
             ("stored bytes", f"{used.stored_bytes}", quota.stored_bytes),
+            ("calls a second", "-", _or(quota.requests_per_s, limits.per_s)),
+            ("calls at once", "-", _or(quota.request_burst, limits.burst)),
         )
         for name, now, limit in rows:
             table.add_row(name, now, f"{limit:g}" if limit else "any")
         self._console.print(table)
+
+
+def _or(own: float | None, others: float) -> float:
+    return others if own is None else own

@@ -189,6 +189,7 @@ class Intake:
         owner: str,
         output_url: str | None = None,
         callback_url: str | None = None,
+        terms: Terms = NO_TERMS,
     ) -> Job:
         """Make a job of a recording that its first stage fetches from an address.
 
@@ -215,6 +216,7 @@ class Intake:
             options=options,
             output_url=output_url,
             callback_url=callback_url,
+            terms=terms,
         )
 
     def submit(

@@ -9,11 +9,14 @@ can neither lose a token nor take one twice.
 """
 
 import math
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from clearstem.errors import TooManyRequests
+from clearstem.quotas import Quota, Quotas
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -24,6 +27,10 @@ _FULL: Final = "attribute_not_exists(full_at) OR full_at <= :now"
 _HAS_TOKEN: Final = "full_at > :now AND full_at <= :latest"  # noqa: S105 - no secret
 
 _MICROSECONDS: Final = 1_000_000
+# An owner's own rate is asked for so often: what an operator settles holds a minute later.
+_KNOWN_S: Final = 60.0
+# Of owners in one process; a full book is begun anew.
+_MOST_KNOWN: Final = 10_000
 # What a full bucket's item is kept beyond: more than writers' clocks disagree by.
 _KEPT: Final = timedelta(hours=1)
 
@@ -142,3 +149,41 @@ class RateLimits:
             # is refused for that asks again a second later.
             return False, int(item["full_at"]["N"]) if "full_at" in item else 0
         return True, int(answer["Attributes"]["full_at"]["N"])
+
+
+@dataclass(slots=True)
+class OwnRates:
+    """The rates of owners who have some of their own, read once a minute and not with each call.
+
+    Attributes
+    ----------
+    monotonic : callable
+        Seconds that only go forward.
+    """
+
+    quotas: Quotas
+    monotonic: Callable[[], float] = time.monotonic
+    _known: dict[str, tuple[float, Quota]] = field(default_factory=dict)
+
+    def known(self, limits: RateLimits, owner: str) -> RateLimits | None:
+        """The limits that an owner is under, given everybody's; None: `look_up` has to be asked."""
+        until, quota = self._known.get(owner, (-math.inf, None))
+        return None if quota is None or until < self.monotonic() else _own(limits, quota)
+
+    def look_up(self, limits: RateLimits, owner: str) -> RateLimits:
+        """The same, read from the table."""
+        quota = self.quotas.of(owner)
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[owner] = (self.monotonic() + _KNOWN_S, quota)
+        return _own(limits, quota)
+
+
+def _own(limits: RateLimits, quota: Quota) -> RateLimits:
+    if quota.requests_per_s is None and quota.request_burst is None:
+        return limits
+    return replace(
+        limits,
+        per_s=limits.per_s if quota.requests_per_s is None else quota.requests_per_s,
+        burst=limits.burst if quota.request_burst is None else quota.request_burst,
+    )

@@ -41,17 +41,25 @@ class Quota:
         header tells is let in, and counts once it was decoded.
     stored_bytes : int
         Of recordings and tracks.
+    requests_per_s : float or None
+        In the long run; None: the deployment's.
+    request_burst : int or None
+        Requests at once, 1 or more; None: the deployment's.
     """
 
     unfinished_jobs: int = 0
     minutes_per_month: float = 0.0
     stored_bytes: int = 0
+    requests_per_s: float | None = None
+    request_burst: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if not 0 <= value < 2**63:
+            least = 1 if name == "request_burst" else 0
+            if value is not None and not least <= value < 2**63:
                 raise InvalidOption(
-                    f"{name} {value} is not 0 or more", facts={"field": name, "value": str(value)}
+                    f"{name} {value} is not {least} or more",
+                    facts={"field": name, "value": str(value)},
                 )
 
     @property
@@ -81,7 +89,7 @@ class Quotas:
         """An owner's limits: his own where there are any, else the deployment's."""
         item = self._get(owner, QUOTA)
         own = {f.name: item[f.name]["N"] for f in fields(Quota) if f.name in item}
-        kinds: Mapping[str, Any] = {"minutes_per_month": float}
+        kinds: Mapping[str, Any] = {"minutes_per_month": float, "requests_per_s": float}
         return replace(
             self.default, **{name: kinds.get(name, int)(value) for name, value in own.items()}
         )
@@ -239,7 +247,7 @@ def _too_many_jobs(quota: Quota) -> TooManyJobs:
 
 
 def _minutes_used_up(quota: Quota, used: Usage, job: Job) -> MinutesUsedUp:
-    ends = _next_month(job.created_at)
+    ends = next_month(job.created_at)
     return MinutesUsedUp(
         f"{used.audio_ms / _MINUTE_MS:.1f} of {quota.minutes_per_month:g} minutes of audio are "
         f"used this month; the recording does not fit in; the next month begins {ends:%F} (UTC)",
@@ -265,6 +273,7 @@ def _storage_used_up(quota: Quota, used: Usage) -> StorageUsedUp:
     )
 
 
-def _next_month(moment: datetime) -> datetime:
+def next_month(moment: datetime) -> datetime:
+    """When the month after that of a moment begins, in UTC."""
     first = moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     return (first + timedelta(days=32)).replace(day=1)

@@ -22,13 +22,17 @@ from clearstem.settings import Settings
 from clearstem.table_keys import AFTERMATH, EXPIRY, FADING
 from clearstem.track_store import TrackStore
 from clearstem.usage import usage_of
+from clearstem.webhook_deliveries import Cleared, DeliveryTable
 
 # A stage that is stopped has 30 s to end, on AWS and on one machine.
 _AFTERMATH: Final = timedelta(minutes=5)
+# Messages of webhooks are on their way for most of a day where their receiver is down.
+_ON_THEIR_WAY: Final = timedelta(minutes=15)
 # Buckets' rules are carried out once a day.
 _LOOKED_AGAIN: Final = timedelta(days=1)
 # Each lost race is one of an owner against himself.
 _ATTEMPTS: Final = 8
+_KEPT: Final = Cleared()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Removal:
     retention: RetentionTable
     store: TrackStore
     control: JobControl
+    deliveries: DeliveryTable
     settings: Settings
     now: Callable[[], datetime]
 
@@ -73,7 +78,7 @@ class Removal:
         return self._receipt(job, self._erase(self._reminded(job)), record_kept=True)
 
     def delete(self, job_id: str) -> Receipt:
-        """Delete a job with its files and its log; one that is not over is cancelled first.
+        """Delete a job with files, log and deliveries; one that is not over is cancelled first.
 
         Asked again, the answer is the same receipt.
 
@@ -91,7 +96,8 @@ class Removal:
             if not job.state.is_final:
                 continue  # its owner had it retried in between
             due = self._reminded(job)
-            receipt = self._receipt(job, self._erase(due), record_kept=False)
+            cleared = self.deliveries.clear(job_id)
+            receipt = self._receipt(job, self._erase(due), cleared, record_kept=False)
             if self.retention.bury(job, receipt):
                 self.retention.forget(due)
                 return receipt
@@ -132,8 +138,17 @@ class Removal:
         elif sort == AFTERMATH:
             self._erase(due)
             if self.retention.receipt(due.job_id) is not None:
-                self.retention.forget(due)
+                self._finish(due)
         self.retention.settle(due, sort=sort)
+
+    def _finish(self, due: Due) -> None:
+        """Remove what a deleted job left; what is still told of it is looked at later again."""
+        self.retention.forget(due)
+        if self.deliveries.clear(due.job_id).pending:
+            later = self.now() + _ON_THEIR_WAY
+            self.retention.put_off(due, sort=AFTERMATH, at=later)
+        else:
+            self.deliveries.forget(due.job_id)
 
     def _expire(self, due: Due) -> None:
         try:
@@ -202,7 +217,9 @@ class Removal:
             if entry["Key"] == prefix.key or not exactly
         ]
 
-    def _receipt(self, job: Job, erased: Erased, *, record_kept: bool) -> Receipt:
+    def _receipt(
+        self, job: Job, erased: Erased, cleared: Cleared = _KEPT, *, record_kept: bool
+    ) -> Receipt:
         return Receipt(
             job_id=job.job_id,
             owner=job.owner,
@@ -215,4 +232,6 @@ class Removal:
             source_kept=erased.source_kept,
             record_kept=record_kept,
             audio_ms=usage_of(job).audio_ms,
+            deliveries=cleared.removed,
+            deliveries_pending=cleared.pending,
         )

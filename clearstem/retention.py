@@ -60,6 +60,11 @@ class Receipt:
         Whether only the files were deleted.
     audio_ms : int
         What the job counts for in the month of its submission, in milliseconds.
+    deliveries : int
+        Records of webhooks' messages that were removed, the job's manifests in them.
+    deliveries_pending : int
+        Of messages that were still on their way: removed as well when they have
+        arrived, or were given up.
     """
 
     job_id: str
@@ -73,6 +78,8 @@ class Receipt:
     source_kept: bool
     record_kept: bool
     audio_ms: int = 0
+    deliveries: int = 0
+    deliveries_pending: int = 0
 
 
 @dataclass(frozen=True, slots=True)

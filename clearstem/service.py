@@ -224,6 +224,7 @@ class Service:
             retention=self.retention,
             store=self.store,
             control=self.control,
+            deliveries=self.deliveries,
             settings=self.settings,
             now=self.now,
         )

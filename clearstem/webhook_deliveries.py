@@ -7,7 +7,8 @@ the record is past already is dropped. So each event arrives at least once, and
 under one id.
 
 Item: ``DELIVERY#<webhook>`` / ``<event>``; listed by the ``by_owner`` index,
-and in the ``by_open`` index while it is pending.
+and in the ``by_open`` index while it is pending. ``JOB#<id>`` / ``TOLD#<webhook>``
+says that the job has deliveries there, by which its deletion finds them.
 """
 
 import base64
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from clearstem.errors import DeliveryNotFound, InvalidRequest
 from clearstem.job_events import EventKind
 from clearstem.records import Item, from_item, to_item
+from clearstem.table_keys import TOLD, job_key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -35,6 +37,8 @@ _LOGGED: Final = timedelta(days=30)
 # Attempts that the record keeps: the last round of them, and some of the one before.
 _TRIES_KEPT: Final = 10
 _NEW: Final = "attribute_not_exists(pk)"
+# It is over, and nobody has set it on its way again.
+_OVER: Final = "attempts = :seen AND #state <> :pending"
 # Nobody has told of this attempt, or of a later one.
 _NOT_TOLD: Final = "attempts = :seen"
 
@@ -95,6 +99,11 @@ class Delivery:
     round_began: int = 0
     tries: tuple[Try, ...] = ()
 
+    @property
+    def number(self) -> int:
+        """The event's place in its job's log, in which its id ends."""
+        return int(self.event_id.rpartition("_")[2])
+
     def told(self, made: Try, *, wait_s: float, schedule_s: Sequence[float]) -> "Delivery":
         """The delivery after an attempt: delivered, due again, or given up.
 
@@ -118,6 +127,19 @@ class Delivery:
         return replace(self, state=DeliveryState.PENDING, round_began=self.attempts, updated_at=at)
 
 
+def event_ids_of(job_id: str) -> str:
+    """What the ids of a job's events begin with; the events' numbers come behind it."""
+    return f"evt_{job_id}_"
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """What became of a deleted job's deliveries: how many were removed, and still go on."""
+
+    removed: int = 0
+    pending: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryPage:
     """Some deliveries, newest first, and where the next page begins (None at the end)."""
@@ -135,6 +157,8 @@ class DeliveryTable:
 
     def add(self, delivery: Delivery) -> Delivery:
         """Store a new delivery; what is stored already stays, and is the answer."""
+        # Before it, so that whoever deletes the job finds what there is.
+        self.client.put_item(TableName=self.table, Item=_reference(delivery))
         try:
             self._put(delivery, condition=_NEW)
         except self.client.exceptions.ConditionalCheckFailedException:
@@ -211,6 +235,65 @@ class DeliveryTable:
                 if delivery is not None and delivery.state is DeliveryState.PENDING:
                     yield delivery
 
+    def clear(self, job_id: str) -> Cleared:
+        """Remove a deleted job's deliveries but for those that are on their way.
+
+        Their receivers are told to the end, and what they are told of was true.
+        Called again when they are over, it removes them as well.
+        """
+        cleared = Cleared()
+        for webhook_id in self._told(job_id):
+            for delivery in self._of_job(job_id, webhook_id=webhook_id):
+                if self._remove(delivery):
+                    cleared = replace(cleared, removed=cleared.removed + 1)
+                else:
+                    cleared = replace(cleared, pending=cleared.pending + 1)
+        return cleared
+
+    def forget(self, job_id: str) -> None:
+        """Forget which webhooks a job's events went to, when none is left of them."""
+        for webhook_id in self._told(job_id):
+            key = _reference_key(job_id, webhook_id)
+            self.client.delete_item(TableName=self.table, Key=key)
+
+    def _told(self, job_id: str) -> list[str]:
+        items = self._query(job_key(job_id), beginning=TOLD)
+        return [item["sk"]["S"].removeprefix(TOLD) for item in items]
+
+    def _of_job(self, job_id: str, *, webhook_id: str) -> Iterator[Delivery]:
+        partition = _key(webhook_id, "")["pk"]["S"]
+        for item in self._query(partition, beginning=event_ids_of(job_id)):
+            yield from_item(item, Delivery)
+
+    def _query(self, partition: str, *, beginning: str) -> Iterator[Item]:
+        pages = self.client.get_paginator("query").paginate(
+            TableName=self.table,
+            KeyConditionExpression="pk = :partition AND begins_with(sk, :beginning)",
+            ExpressionAttributeValues={
+                ":partition": {"S": partition},
+                ":beginning": {"S": beginning},
+            },
+            ConsistentRead=True,
+        )
+        return (item for page in pages for item in page["Items"])
+
+    def _remove(self, seen: Delivery) -> bool:
+        """Remove a delivery that is over; False where it is not, or not any more."""
+        try:
+            self.client.delete_item(
+                TableName=self.table,
+                Key=_key(seen.webhook_id, seen.event_id),
+                ConditionExpression=_OVER,
+                ExpressionAttributeNames={"#state": "state"},
+                ExpressionAttributeValues={
+                    ":seen": {"N": str(seen.attempts)},
+                    ":pending": {"S": DeliveryState.PENDING.value},
+                },
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
     def _found(self, pk: str, sk: str) -> Delivery | None:
         key: Item = {"pk": {"S": pk}, "sk": {"S": sk}}
         answer = self.client.get_item(TableName=self.table, Key=key)
@@ -225,13 +308,27 @@ class DeliveryTable:
 
 
 def _item(delivery: Delivery) -> Item:
-    created = delivery.created_at.isoformat()
+    # Events of one change have one time: their numbers, as text that sorts as numbers do, follow.
+    place = f"{delivery.created_at.isoformat()}#{delivery.number:010d}#{delivery.event_id}"
     keys: dict[str, str | int] = {
-        "owner_sort": f"DELIVERY#{delivery.webhook_id}#{created}#{delivery.event_id}",
-        "ttl": int((delivery.created_at + _LOGGED).timestamp()),
+        "owner_sort": f"DELIVERY#{delivery.webhook_id}#{place}",
+        "ttl": _expiry(delivery),
     }
     pending = {"open": _PENDING} if delivery.state is DeliveryState.PENDING else {}
     return to_item(delivery, **keys, **pending) | _key(delivery.webhook_id, delivery.event_id)
+
+
+def _expiry(delivery: Delivery) -> int:
+    return int((delivery.created_at + _LOGGED).timestamp())
+
+
+def _reference(delivery: Delivery) -> Item:
+    key = _reference_key(delivery.job_id, delivery.webhook_id)
+    return {**key, "ttl": {"N": str(_expiry(delivery))}}
+
+
+def _reference_key(job_id: str, webhook_id: str) -> Item:
+    return {"pk": {"S": job_key(job_id)}, "sk": {"S": TOLD + webhook_id}}
 
 
 def _key(webhook_id: str, event_id: str) -> Item:
@@ -249,7 +346,7 @@ def _decoded(cursor: str, *, owner: str, webhook_id: str) -> Item:
         sort = ""
     kind, _, rest = sort.partition("#")
     named, _, place = rest.partition("#")
-    event_id = place.partition("#")[2]
+    event_id = place.partition("#")[2].rpartition("#")[2]
     if kind != "DELIVERY" or named != webhook_id or not event_id:
         raise InvalidRequest(f"cursor {cursor[:100]!r} is not one this API gave out")
     return {

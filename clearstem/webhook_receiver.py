@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
-from typing import Any, Final
+from typing import Final
 
-from standardwebhooks import Webhook, WebhookVerificationError
+from clearstem.client import MessageDocument, NotGenuine, verify
 
 # A manifest of nine tracks has 6 KB.
 _LARGEST_BYTES: Final = 1 << 20
@@ -26,14 +26,14 @@ class Received:
 
     Attributes
     ----------
-    document : dict or None
+    document : MessageDocument or None
         What it says; None where its signature is not good.
     repeated : bool
         Whether it came before.
     """
 
     event_id: str
-    document: dict[str, Any] | None
+    document: MessageDocument | None
     repeated: bool = False
 
 
@@ -49,8 +49,8 @@ class Inbox:
         """Look at a message."""
         event_id = headers.get("webhook-id", "")
         try:
-            document = Webhook(self.secret).verify(body, dict(headers))
-        except (WebhookVerificationError, ValueError):
+            document = verify(body, headers, secret=self.secret)
+        except NotGenuine:
             return Received(event_id, None)
         with self._lock:
             repeated = event_id in self._seen

@@ -30,6 +30,7 @@ from clearstem.webhook_deliveries import (
     DeliveryState,
     DeliveryTable,
     Try,
+    event_ids_of,
 )
 from clearstem.webhook_endpoints import Endpoint, EndpointTable, callback_of
 from clearstem.webhook_secrets import signed_headers
@@ -77,7 +78,7 @@ def order_of(delivery: Delivery) -> Order:
 
 def event_id_of(event: JobEvent, *, job_id: str) -> str:
     """The one id of an event, whichever endpoint it is sent to and however often."""
-    return f"evt_{job_id}_{event.number}"
+    return f"{event_ids_of(job_id)}{event.number}"
 
 
 @dataclass(frozen=True, slots=True)

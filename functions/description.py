@@ -58,6 +58,10 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
             response.setdefault("headers", {})[REQUEST_ID] = {
                 "$ref": f"#/components/headers/{_NAME}"
             }
+            for media in response.get("content", {}).values():
+                # The framework's word for a stream's events, which came with OpenAPI 3.2;
+                # AsyncAPI has their schemas.
+                media.pop("itemSchema", None)
             dialect = dialects.dialect_of(path)
             if dialect == dialects.DEFAULT and status[0] in "45":
                 _tell_media_type(response)

@@ -17,12 +17,11 @@ from clearstem.options import Options, read_options
 from clearstem.recipes import SEPARATE, Recipe
 from clearstem.track_store import ObjectWriter
 from clearstem.uploads import Upload
+from functions.attached import FIELDS, Attached, attached
 from functions.blocking import Blocking
 from functions.multipart import FormEvent, FormReader, PartBegins, PartData, PartEnds
 
 Read = TypeVar("Read")
-
-CALLBACK_FIELD: Final = "callback_url"
 
 # A change of thread for every 64 KiB that the socket gives would cost more
 # than the copy into this.
@@ -58,21 +57,21 @@ class Form(Generic[Read]):
     extension: str | None = None
 
 
-def with_callback(
+def with_attached(
     read: Callable[[Mapping[str, str]], Read],
-) -> Callable[[Mapping[str, str]], tuple[Read, str | None]]:
-    """What reads the field ``callback_url`` as well, beside what `read` makes of the others."""
+) -> Callable[[Mapping[str, str]], tuple[Read, Attached]]:
+    """What reads the fields attached to a job as well, beside what `read` makes of the others."""
 
-    def reading(fields: Mapping[str, str]) -> tuple[Read, str | None]:
-        others = {name: value for name, value in fields.items() if name != CALLBACK_FIELD}
-        return read(others), fields.get(CALLBACK_FIELD) or None
+    def reading(fields: Mapping[str, str]) -> tuple[Read, Attached]:
+        others = {name: value for name, value in fields.items() if name not in FIELDS}
+        return read(others), attached(fields)
 
     return reading
 
 
-def form_of(recipe: Recipe) -> Form[tuple[Options, str | None]]:
-    """The form with a recipe's options, by the names of the pipeline dialect, and a callback."""
-    return Form(with_callback(lambda given: read_options(recipe, given)), recipe=recipe)
+def form_of(recipe: Recipe) -> Form[tuple[Options, Attached]]:
+    """The form of a recipe's options, by the pipeline dialect's names, and what is attached."""
+    return Form(with_attached(lambda given: read_options(recipe, given)), recipe=recipe)
 
 
 async def receive_form(

@@ -8,7 +8,8 @@ A job that waits changes its place when a ticket before its own goes, or comes,
 as that of an owner does whose turn is sooner: those next behind are told too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -78,9 +79,12 @@ class _Pusher:
             self._tell(event["NewImage"])
 
     def _tell(self, image: dict[str, Any]) -> None:
+        if not image["pk"]["S"].startswith(job_key("")):
+            return
         job_id = image["pk"]["S"].removeprefix(job_key(""))
-        if image["sk"]["S"].startswith(PREFIX) and image["pk"]["S"].startswith(job_key("")):
-            reached = self.broadcast.tell(from_item(image, Connection), job_id=job_id)
+        if image["sk"]["S"].startswith(PREFIX):
+            with _told_if_failing(job_id):
+                reached = self.broadcast.tell(from_item(image, Connection), job_id=job_id)
             count("SnapshotsSent", reached)
         elif image["sk"]["S"] == JOB and self._tell_watchers(job_id):
             changed = datetime.fromisoformat(image["updated_at"]["S"])
@@ -95,9 +99,23 @@ class _Pusher:
     def _tell_watchers(self, job_id: str) -> int:
         if job_id in self.told:
             return 0
-        reached = self.broadcast.tell_watchers(job_id)
+        with _told_if_failing(job_id):
+            reached = self.broadcast.tell_watchers(job_id)
         count("SnapshotsSent", reached)
         # Only now: what failed is tried again by the job's next record.
         self.told.add(job_id)
         logger().debug("watchers told", job_id=job_id)
         return reached
+
+
+@contextmanager
+def _told_if_failing(job_id: str) -> Iterator[None]:
+    """Log what a job's watchers were not told for, and let it pass.
+
+    The batch processor hands a failure on to Lambda, which tells nobody of which job it was.
+    """
+    try:
+        yield
+    except Exception as exc:
+        logger().exception("snapshot not pushed", job_id=job_id, error=type(exc).__name__)
+        raise

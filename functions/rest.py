@@ -30,12 +30,13 @@ from functions.idempotency import REPLAYED, Idempotent
 from functions.job_reads import JobReads
 from functions.lingering import Lingering
 from functions.routes import audo as audo_routes
-from functions.routes import downloads, examples, jobs, originals, submissions
+from functions.routes import descriptions, downloads, examples, jobs, originals, submissions
 from functions.routes import munsit as munsit_routes
 from functions.routes import pipeline as pipeline_routes
 from functions.routes import problems as problem_routes
 from functions.routes import tickets as ticket_routes
 from functions.routes import uploads as upload_routes
+from functions.routes import usage as usage_routes
 from functions.routes import webhooks as webhook_routes
 from functions.security import page_policy
 from functions.telemetry import Event, count, entry_point
@@ -73,7 +74,8 @@ WebSocket API's own address with `?job_id={job_id}`) sends the document of `GET 
 once and then at every change, and closes after the last. A connection to `/v1/wss` watches what it
 asks for by messages: `{"action": "subscribe", "job_id": "…"}`. A client that cannot send the header
 `x-api-key`, as a browser's WebSocket, asks `POST /tickets` for a ticket and gives it as the query
-parameter `ticket`; it is good once, for a minute.
+parameter `ticket`; it is good once, for a minute. What is told over WebSockets, event streams and
+webhooks is described by AsyncAPI, in `asyncapi.json` beside this document.
 
 **Retries** of any POST are safe with the header `Idempotency-Key`: within 24 hours the same request
 with the same key gets the same answer and does nothing again; another request with that key, or one
@@ -118,6 +120,7 @@ def create_app(
     app.state.edge_proof = EdgeProof(
         lambda: service.client("secretsmanager"), secret_arn=service.settings.edge_secret_arn
     )
+    app.state.own_rates = limits.OwnRates(service.jobs.quotas)
     app.include_router(pipeline_routes.router)
     app.include_router(submissions.router)
     app.include_router(jobs.router)
@@ -128,7 +131,9 @@ def create_app(
     app.include_router(originals.router)
     app.include_router(webhook_routes.router)
     app.include_router(ticket_routes.router)
+    app.include_router(usage_routes.router)
     app.include_router(problem_routes.router)
+    app.include_router(descriptions.router)
     storage = _origin(service.store.client.meta.endpoint_url)
     app.add_api_route("/", _console_route(storage), include_in_schema=False)
     app.add_api_route("/docs", _docs_route(docs_assets), include_in_schema=False)

@@ -14,6 +14,7 @@ from clearstem.connections import Connection
 from clearstem.errors import InvalidRequest, JobNotFound, RequestError, Unauthorized
 from clearstem.service import Service
 from functions import dialects, wiring
+from functions.dialects.pipeline_documents import DetailDocument
 from functions.telemetry import Event, entry_point, logger
 
 _OK: Final = {"statusCode": 200}
@@ -62,8 +63,8 @@ def _subscribe(event: Event, *, service: Service) -> dict[str, Any]:
         job_id = _owned_job(_asked_job(event.get("body")), owner=connection.owner, service=service)
     except RequestError as exc:
         # An error frame is no snapshot: no change of the table brings it about.
-        frame = json.dumps({"detail": str(exc)})
-        service.broadcast(dialects.RENDERERS).say(connection_id, frame)
+        refusal: DetailDocument = {"detail": str(exc)}
+        service.broadcast(dialects.RENDERERS).say(connection_id, json.dumps(refusal))
         return _OK
     service.connections.watch(connection, job_id=job_id, at=service.now())
     return _OK

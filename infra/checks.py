@@ -1,4 +1,4 @@
-"""What ``make check`` asks of the template: ``python -m infra.checks``.
+"""What ``make check`` asks of the template and the descriptions: ``python -m infra.checks``.
 
 One line per check; the exit status says whether all of them passed.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from infra import nag, supply_chain, synth, wheels
+from infra import descriptions, nag, supply_chain, synth, wheels
 
 # cfn-lint's rules that are not ours to follow, and why.
 _IGNORED_RULES: Final = {
@@ -128,6 +128,8 @@ def _findings() -> Iterator[tuple[str, list[str]]]:
     yield "statelint", state_machine_problems(fresh.template)
     yield _maybe("asl-validator", *asl_validator_problems(fresh.template))
     yield _maybe("hadolint", *dockerfile_problems())
+    yield "OpenAPI 3.1", descriptions.openapi_problems(descriptions.openapi_document())
+    yield _maybe("AsyncAPI 3.0.0", *descriptions.asyncapi_problems())
     yield _maybe("bill of materials, CycloneDX 1.6", *supply_chain.bill_problems())
     yield "lock of the functions' wheels", wheels.problems()
     yield "licences", supply_chain.unlicensed()

@@ -9,7 +9,6 @@ a warm call of some milliseconds each time, and a revoked key is out at once.
 """
 
 import itertools
-import json
 from typing import Final
 
 import aws_cdk as cdk
@@ -18,11 +17,12 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.access_logs import AccessLogs
+from infra.gateway_refusals import refusals
 
 STAGE_NAME: Final = "live"
 
 # What tells about the service and not about anybody's recordings.
-_OPEN_TO_ALL: Final = ("health", "config", "docs", "openapi.json")
+_OPEN_TO_ALL: Final = ("health", "config", "docs", "openapi.json", "asyncapi.json")
 # Event streams, and an archive of all tracks: what a buffered answer has neither
 # the time nor the 6 MB for.
 _STREAMED: Final = ("/download/{job_id}/all", "/api/v1/denoise/{job_id}/progress")
@@ -31,12 +31,13 @@ _STREAM_LIMIT: Final = cdk.Duration.minutes(15)
 # One flood must not eat the account's 10,000 requests a second.
 _REQUESTS_PER_S: Final = 500
 _BURST: Final = 1000
-# Bodies end at 10 MB here, and at Lambda's 6 MB behind: what the function says of
-# those that reach it, the gateway says of the others.
-_TOO_LARGE: Final = (
-    "the body is larger than API Gateway takes; "
-    "ask POST /uploads for a link to storage and then POST /jobs"
-)
+# Under another name CloudFormation would make one anew and then delete the one before, which is
+# the same one to API Gateway.
+_FIRST_NAMES: Final = {
+    "DEFAULT_4XX": "ClientError",
+    "DEFAULT_5XX": "ServerError",
+    "REQUEST_TOO_LARGE": "TooLarge",
+}
 
 
 class RestApi(Construct):
@@ -136,23 +137,15 @@ class RestApi(Construct):
         )
 
     def _speak_as_the_service_does(self) -> None:
-        """Give the gateway's own refusals the body and CORS header of the service's."""
-        for name, kind in (
-            ("ClientError", apigateway.ResponseType.DEFAULT_4_XX),
-            ("ServerError", apigateway.ResponseType.DEFAULT_5_XX),
-        ):
+        """Give the gateway's own refusals bodies that clients of the service read."""
+        for refusal in refusals():
+            words = "".join(word.capitalize() for word in refusal.kind.split("_"))
             self.api.add_gateway_response(
-                name,
-                type=kind,
-                response_headers={"Access-Control-Allow-Origin": "'*'"},
-                templates={"application/json": '{"detail":$context.error.messageString}'},
+                _FIRST_NAMES.get(refusal.kind, words),
+                type=apigateway.ResponseType.of(refusal.kind),
+                response_headers=refusal.headers,
+                templates={"application/json": refusal.template},
             )
-        self.api.add_gateway_response(
-            "TooLarge",
-            type=apigateway.ResponseType.REQUEST_TOO_LARGE,
-            response_headers={"Access-Control-Allow-Origin": "'*'"},
-            templates={"application/json": json.dumps({"detail": _TOO_LARGE})},
-        )
 
 
 def _open(

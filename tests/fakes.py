@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import pytest
+
+from tests.described import SOCKETS, assert_described
+
 EVENTS = Path(__file__).parents[1] / "events"
 
 
@@ -54,15 +58,23 @@ class Sockets:
         return [json.loads(text) for to, text in self.frames if to == connection_id]
 
 
+def unpushed(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """Which jobs' watchers were not told, by the log, and for what."""
+    told: list[Any] = [each for each in caplog.records if each.message == "snapshot not pushed"]
+    return [(each.job_id, each.error) for each in told]
+
+
 @contextmanager
 def serving_sockets() -> Iterator[Sockets]:
-    """Serve the API on a free port."""
+    """Serve the API on a free port; whatever is sent has to be in the AsyncAPI document."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Management)
     server.sockets = Sockets(f"http://127.0.0.1:{server.server_port}")  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
         yield server.sockets  # type: ignore[attr-defined]
+        for _, text in server.sockets.frames:  # type: ignore[attr-defined]
+            assert_described(SOCKETS, json.loads(text))
     finally:
         server.shutdown()
         server.server_close()

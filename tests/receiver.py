@@ -10,6 +10,8 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
+from tests.described import assert_described
+
 HANG_UP = 0
 
 
@@ -26,8 +28,9 @@ class Message:
         return self.headers["webhook-id"]
 
     def verified(self, secret: str) -> dict[str, Any]:
-        """The document, if the published library finds the signature good."""
+        """The document, if the signature is good; it has to be in the AsyncAPI document."""
         document: dict[str, Any] = Webhook(secret).verify(self.body, self.headers)
+        assert_described(("webhooks",), document, **self.headers)
         return document
 
 

@@ -3,18 +3,22 @@
 Recordings go straight to storage and are resumed part by part; jobs are
 submitted once however often a call is repeated, watched over WebSocket, event
 stream or by asking, whichever gets through; tracks appear when they are whole.
+`verify` is for those who are told of jobs by webhooks.
 """
 
-from clearstem.client.asynchronous import AsyncClient
+from clearstem.client.asynchronous import UNCHANGED, AsyncClient
 from clearstem.client.documents import (
     ConfigDocument,
     DenoiseOptions,
     EventDocument,
+    JobAsked,
     JobDocument,
     QuoteDocument,
     ReceiptDocument,
+    ResultDocument,
     SeparateOptions,
     TrackDocument,
+    UsageDocument,
     is_final,
 )
 from clearstem.client.errors import (
@@ -25,6 +29,7 @@ from clearstem.client.errors import (
     FileChanged,
     NotAllowed,
     NotFound,
+    NotGenuine,
     Refused,
     ServerFailed,
     TooManyRequests,
@@ -33,11 +38,21 @@ from clearstem.client.errors import (
     UploadStalled,
 )
 from clearstem.client.retrying import Retry
-from clearstem.client.synchronous import BlockingWatch, Client
+from clearstem.client.synchronous import BlockingWatch, Client, Webhooks
 from clearstem.client.watching import Watch, Way
+from clearstem.client.webhook_documents import (
+    DeliveryDocument,
+    MessageDocument,
+    NewWebhookDocument,
+    SecretDocument,
+    WebhookDocument,
+)
+from clearstem.client.webhooks import AsyncWebhooks, verify
 
 __all__ = [
+    "UNCHANGED",
     "AsyncClient",
+    "AsyncWebhooks",
     "BadRequest",
     "BlockingWatch",
     "Client",
@@ -45,16 +60,23 @@ __all__ = [
     "ConfigDocument",
     "Conflict",
     "DamagedDownload",
+    "DeliveryDocument",
     "DenoiseOptions",
     "EventDocument",
     "FileChanged",
+    "JobAsked",
     "JobDocument",
+    "MessageDocument",
+    "NewWebhookDocument",
     "NotAllowed",
     "NotFound",
+    "NotGenuine",
     "QuoteDocument",
     "ReceiptDocument",
     "Refused",
+    "ResultDocument",
     "Retry",
+    "SecretDocument",
     "SeparateOptions",
     "ServerFailed",
     "TooManyRequests",
@@ -62,7 +84,11 @@ __all__ = [
     "UnexpectedAnswer",
     "Unreachable",
     "UploadStalled",
+    "UsageDocument",
     "Watch",
     "Way",
+    "WebhookDocument",
+    "Webhooks",
     "is_final",
+    "verify",
 ]

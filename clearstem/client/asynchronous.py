@@ -5,8 +5,9 @@ over connections that block.
 """
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,25 +15,42 @@ from uuid import uuid4
 
 from clearstem.client import downloading
 from clearstem.client.asyncio_io import AsyncioIo
-from clearstem.client.calling import Caller, base_url
+from clearstem.client.calling import Caller, Token, base_url
 from clearstem.client.calls import Io
 from clearstem.client.documents import (
+    BatchDocument,
     ConfigDocument,
     EventDocument,
     EventsDocument,
+    JobAsked,
     JobDocument,
     JobsDocument,
     Options,
     QuoteDocument,
     ReceiptDocument,
+    ResultDocument,
+    UsageDocument,
 )
-from clearstem.client.errors import NotFound
+from clearstem.client.errors import ClientError, NotFound
 from clearstem.client.retrying import Retry
 from clearstem.client.uploading import Unfinished, Uploads
 from clearstem.client.watching import POLL_S, QUIET_S, Watch
+from clearstem.client.webhooks import AsyncWebhooks
 
 SEPARATE = "separate"
 DENOISE = "denoise"
+# Of one call; more go in several.
+_MOST_JOBS = 100
+
+
+class Unchanged(Enum):
+    """The type of `UNCHANGED`."""
+
+    UNCHANGED = "unchanged"
+
+
+UNCHANGED = Unchanged.UNCHANGED
+"""Says that something is to stay as it is, where None has a meaning of its own."""
 
 
 class AsyncClient:
@@ -48,6 +66,9 @@ class AsyncClient:
         The server's base URL.
     key : str or None
         The API key, where the server asks for one.
+    token : str, callable or None
+        A bearer token instead; or what gives one, asked before each attempt: it
+        decides when a token is too old. It may block, and runs in a thread.
     retry : Retry
         How patient it is.
     state_dir : Path or None
@@ -58,7 +79,12 @@ class AsyncClient:
     Raises
     ------
     ClientError
-        `url` is none.
+        `url` is none, or there are a key and a token.
+
+    Attributes
+    ----------
+    webhooks : AsyncWebhooks
+        The owner's webhooks.
     """
 
     def __init__(
@@ -66,19 +92,24 @@ class AsyncClient:
         url: str,
         *,
         key: str | None = None,
+        token: Token | None = None,
         retry: Retry | None = None,
         state_dir: Path | None = None,
         io: Io | None = None,
     ) -> None:
+        if key is not None and token is not None:
+            raise ClientError("a call is made with a key or with a token, not with both")
         self._caller = Caller(
             io=io or AsyncioIo(),
             url=base_url(url),
-            headers={"x-api-key": key} if key else {},
+            key=key,
+            token=token,
             retry=retry or Retry(),
             new_key=lambda: str(uuid4()),
             now=lambda: datetime.now(UTC),
         )
         self._uploads = Uploads(self._caller, Unfinished(state_dir or _cache()))
+        self.webhooks = AsyncWebhooks(self._caller)
 
     async def __aenter__(self) -> Self:
         return self
@@ -117,6 +148,7 @@ class AsyncClient:
         options: Options | None = None,
         labels: Mapping[str, str] | None = None,
         retention_hours: float | None = None,
+        callback_url: str | None = None,
         idempotency_key: str | None = None,
     ) -> JobDocument:
         """Start a job on what was uploaded; the job.
@@ -127,13 +159,43 @@ class AsyncClient:
             What the job is called by.
         retention_hours : float or None
             After so long the job is deleted with all its files; None: as the owner settled it.
+        callback_url : str or None
+            Is told of the job's events by signed webhooks.
         idempotency_key : str or None
             For a program that may be started again before it has the answer: within a day, the
             same key with the same arguments is the same job. None draws a fresh one.
         """
-        body = {"upload_id": upload_id, "recipe": recipe, **(options or {})}
-        body |= {"labels": dict(labels or {}), "retention_hours": retention_hours}
+        asked: JobAsked = {
+            "upload_id": upload_id,
+            "recipe": recipe,
+            "options": options or {},
+            "labels": dict(labels or {}),
+            "retention_hours": retention_hours,
+            "callback_url": callback_url,
+        }
+        body = _body(asked)
         return await self._caller.post("/jobs", JobDocument, body=body, key=idempotency_key)
+
+    async def submit_many(
+        self, jobs: Sequence[JobAsked], *, idempotency_key: str | None = None
+    ) -> list[ResultDocument]:
+        """Start many jobs, of which each is accepted or refused by itself; what became of each.
+
+        They go by hundreds: an error on the way leaves those before it started.
+
+        Parameters
+        ----------
+        idempotency_key : str or None
+            As of `submit`, for all of them.
+        """
+        key, results = idempotency_key or self._caller.new_key(), []
+        for first in range(0, len(jobs), _MOST_JOBS):
+            body = {"jobs": [_body(job) for job in jobs[first : first + _MOST_JOBS]]}
+            found = await self._caller.post(
+                "/jobs/batch", BatchDocument, body=body, key=f"{key}-{first}"
+            )
+            results += found["results"]
+        return results
 
     async def quote(
         self, upload_id: str, *, recipe: str = SEPARATE, options: Options | None = None
@@ -217,6 +279,31 @@ class AsyncClient:
             if cursor is None:
                 return
 
+    async def amend(
+        self,
+        job_id: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        retention_hours: float | Unchanged | None = UNCHANGED,
+    ) -> JobDocument:
+        """Change what a job is called by, or how long it is kept; the job as it is then.
+
+        Parameters
+        ----------
+        labels : mapping or None
+            All that it is to have; None leaves them.
+        retention_hours : float, None or UNCHANGED
+            From its submission to its deletion; None keeps it.
+        """
+        body: dict[str, object] = {} if labels is None else {"labels": dict(labels)}
+        if not isinstance(retention_hours, Unchanged):
+            body["retention_hours"] = retention_hours
+        return await self._caller.patch(f"/job/{job_id}", JobDocument, body=body)
+
+    async def usage(self) -> UsageDocument:
+        """What the caller uses, and may use."""
+        return await self._caller.get("/usage", UsageDocument)
+
     async def cancel(self, job_id: str) -> JobDocument:
         """Stop a job; the job as it is then."""
         return await self._caller.post(f"/job/{job_id}/cancel", JobDocument)
@@ -278,6 +365,12 @@ class AsyncClient:
             files[track["name"]] = to = folder / f"{track['name']}.{track['format']}"
             await downloading.fetch(self._caller, track, to=to)
         return files
+
+
+def _body(job: JobAsked) -> dict[str, object]:
+    """A job's request; its options are fields beside the others."""
+    body: dict[str, object] = {name: value for name, value in job.items() if name != "options"}
+    return body | dict(job.get("options") or {})
 
 
 def _cache() -> Path:

@@ -1,8 +1,8 @@
 """Calls of one server: its address, the caller's key, and attempts until one succeeds."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
@@ -19,6 +19,10 @@ from clearstem.client.retrying import IDEMPOTENCY_KEY, Retry, is_repeatable, ret
 
 Document = TypeVar("Document")
 Query = Mapping[str, str | int | list[str] | None]
+Token = str | Callable[[], str]
+"""A bearer token, or what gives one that is good at the moment; it may block."""
+
+Identity = Callable[[], Awaitable[Mapping[str, str]]]
 
 _MOST_MOVES: Final = 5
 _SHOWN: Final = 80
@@ -32,8 +36,8 @@ class Caller:
     ----------
     url : str
         The server's base URL, without a slash at its end.
-    headers : mapping
-        What goes with every call of this server, and to no other.
+    key, token : str or None, Token or None
+        What the caller shows to this server, and to no other; one of them at most.
     new_key : callable
         A fresh idempotency key.
     now : callable
@@ -42,15 +46,25 @@ class Caller:
 
     io: Io
     url: str
-    headers: Mapping[str, str]
+    key: str | None
+    token: Token | None
     retry: Retry
     new_key: Callable[[], str]
     now: Callable[[], datetime]
 
+    async def identity(self) -> Mapping[str, str]:
+        """The headers by which this server knows the caller; asked for before each attempt."""
+        if self.key is not None:
+            return {"x-api-key": self.key}
+        token = self.token
+        if callable(token):
+            token = await self.io.offload(token)
+        return {} if token is None else {"Authorization": f"Bearer {token}"}
+
     async def get(self, path: str, kind: type[Document], *, query: Query | None = None) -> Document:
-        """A document of the API; raises as `send` does, and `UnexpectedAnswer`."""
-        call = Call("GET", self.url + path, self.headers, _params(query or {}))
-        return document(await self.send(call), kind)
+        """A document of the API; raises as `ask` does, and `UnexpectedAnswer`."""
+        call = Call("GET", self.url + path, params=_params(query or {}))
+        return document(await self.ask(call), kind)
 
     async def post(
         self,
@@ -68,17 +82,26 @@ class Caller:
         key : str or None
             The idempotency key; None draws a fresh one. All attempts bear the same.
         """
-        headers = {**self.headers, IDEMPOTENCY_KEY: key or self.new_key()}
-        content = None
-        if body is not None:
-            content = json.dumps(body).encode()
-            headers["Content-Type"] = "application/json"
-        call = Call("POST", self.url + path, headers, content=content, silence_s=silence_s)
-        return document(await self.send(call), kind)
+        headers = {IDEMPOTENCY_KEY: key or self.new_key()}
+        call = _bearing(body, Call("POST", self.url + path, headers, silence_s=silence_s))
+        return document(await self.ask(call), kind)
+
+    async def patch(self, path: str, kind: type[Document], *, body: Mapping[str, Any]) -> Document:
+        """Have something changed to given values; raises as `get` does."""
+        call = _bearing(body, Call("PATCH", self.url + path))
+        return document(await self.ask(call), kind)
 
     async def delete(self, path: str, kind: type[Document]) -> Document:
         """Delete something; raises as `get` does."""
-        return document(await self.send(Call("DELETE", self.url + path, self.headers)), kind)
+        return document(await self.ask(Call("DELETE", self.url + path)), kind)
+
+    async def remove(self, path: str) -> None:
+        """Delete something of which nothing is told; raises as `ask` does."""
+        await self.ask(Call("DELETE", self.url + path))
+
+    async def ask(self, call: Call) -> Answer:
+        """Make a call of this server in the caller's name; as `send` otherwise."""
+        return await self._patiently(call, self.identity)
 
     async def send(self, call: Call) -> Answer:
         """Make a call until it succeeds, is refused for good, or patience ends.
@@ -90,10 +113,14 @@ class Caller:
         Unreachable
             No attempt was answered, or one whose repetition might do a thing twice.
         """
+        return await self._patiently(call, _nobody)
+
+    async def _patiently(self, call: Call, identity: Identity) -> Answer:
         failures = 0
         while True:
+            headers = {**call.headers, **await identity()}
             try:
-                return await self._once(call)
+                return await self._once(replace(call, headers=headers))
             except (Refused, Unreachable) as exc:
                 failures += 1
                 wait_s = self.retry.wait_s(failures, exc)
@@ -116,6 +143,18 @@ class Caller:
                 return answer
             call = moved
         raise UnexpectedAnswer(f"more than {_MOST_MOVES} redirects, the last to {call.url}")
+
+
+async def _nobody() -> Mapping[str, str]:
+    """What shows nothing of the caller: a link into storage carries its own permission."""
+    return {}
+
+
+def _bearing(body: Mapping[str, Any] | None, call: Call) -> Call:
+    if body is None:
+        return call
+    headers = {**call.headers, "Content-Type": "application/json"}
+    return replace(call, headers=headers, content=json.dumps(body).encode())
 
 
 def document(answer: Answer, kind: type[Document]) -> Document:

@@ -4,7 +4,7 @@ A program of its own, this client shares no code with the functions that write
 these documents; a test holds the two descriptions together.
 """
 
-from typing import TypedDict
+from typing import Required, TypedDict
 
 
 class StageKindDocument(TypedDict):
@@ -294,6 +294,8 @@ class ReceiptDocument(TypedDict):
     size_bytes: int
     source_kept: bool
     record_kept: bool
+    deliveries: int
+    deliveries_pending: int
 
 
 class QuoteDocument(TypedDict):
@@ -309,6 +311,53 @@ class QuoteDocument(TypedDict):
     dollars: float | None
     stage_dollars: dict[str, float]
     cache: CacheDocument
+
+
+class ResultDocument(TypedDict):
+    """What became of one job of a batch: the job, or why there is none."""
+
+    status: int
+    job: JobDocument | None
+    detail: str | None
+
+
+class BatchDocument(TypedDict):
+    """What became of each, in the order they were asked for."""
+
+    results: list[ResultDocument]
+
+
+class CountDocument(TypedDict):
+    """What is used of a limit that counts; null: there is no limit."""
+
+    used: int
+    limit: int | None
+
+
+class MinutesDocument(TypedDict):
+    """The minutes of audio of this month, and when the next one begins."""
+
+    used: float
+    limit: float | None
+    resets_at: str
+
+
+class RateDocument(TypedDict):
+    """How often one may call: in the long run, and at once."""
+
+    limit: float
+    burst: int
+
+
+class UsageDocument(TypedDict):
+    """An owner's limits and what is used of them."""
+
+    owner: str
+    month: str
+    unfinished_jobs: CountDocument
+    minutes_per_month: MinutesDocument
+    stored_bytes: CountDocument
+    requests_per_s: RateDocument | None
 
 
 class SeparateOptions(TypedDict, total=False):
@@ -338,6 +387,17 @@ class DenoiseOptions(TypedDict, total=False):
 
 
 Options = SeparateOptions | DenoiseOptions
+
+
+class JobAsked(TypedDict, total=False):
+    """One job of a batch, in the terms of `submit`."""
+
+    upload_id: Required[str]
+    recipe: str
+    options: Options
+    labels: dict[str, str]
+    retention_hours: float | None
+    callback_url: str | None
 
 
 def is_final(job: JobDocument) -> bool:

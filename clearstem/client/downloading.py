@@ -148,7 +148,7 @@ async def _fill(caller: Caller, url: str, partial: PartialFile) -> None:
 async def _take(caller: Caller, url: str, partial: PartialFile) -> None:
     """One answer, as much of it as comes."""
     # Compressed, neither its ranges nor its length would be the file's.
-    headers = {**caller.headers, "Accept-Encoding": "identity"}
+    headers = {**await caller.identity(), "Accept-Encoding": "identity"}
     if partial.done_bytes:
         headers["Range"] = f"bytes={partial.done_bytes}-"
     call: Call | None = Call("GET", url, headers)

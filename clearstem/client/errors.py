@@ -12,7 +12,8 @@ ClientError
 ├── UnexpectedAnswer      an answer that is none of this API
 ├── FileChanged           a recording that was written to while it was sent
 ├── UploadStalled         storage takes no part of a recording any more
-└── DamagedDownload       bytes that are not what the job says they are
+├── DamagedDownload       bytes that are not what the job says they are
+└── NotGenuine            a webhook's message whose signature is not good
 """
 
 import json
@@ -119,6 +120,10 @@ class UploadStalled(ClientError):
 
 class DamagedDownload(ClientError):
     """What came is, twice over, not of the size or sha256 that the job tells."""
+
+
+class NotGenuine(ClientError):
+    """A message that is not signed by the webhook it claims to be of, or that is none."""
 
 
 _BY_STATUS: Final[Mapping[int, type[Refused]]] = {

@@ -16,8 +16,9 @@ from clearstem.client.errors import ClientError, Refused, Unreachable
 
 # Too many requests, and a gateway or a service that cannot at the moment.
 _TRANSIENT: Final = frozenset({429, 502, 503, 504})
-# Methods that do the same however often they arrive (RFC 9110, 9.2.2).
-_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+# Methods that do the same however often they arrive (RFC 9110, 9.2.2); this API's PATCH does,
+# since it gives values and no differences.
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"})
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 
 

@@ -4,24 +4,35 @@ Signatures and nothing else: each runs the operation of the same name of
 `AsyncClient`, over connections that block.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from clearstem.client.asynchronous import SEPARATE, AsyncClient
+from clearstem.client.asynchronous import SEPARATE, UNCHANGED, AsyncClient, Unchanged
 from clearstem.client.blocking_io import BlockingIo, iterate, run
+from clearstem.client.calling import Token
 from clearstem.client.documents import (
     ConfigDocument,
     EventDocument,
+    JobAsked,
     JobDocument,
     Options,
     QuoteDocument,
     ReceiptDocument,
+    ResultDocument,
+    UsageDocument,
 )
 from clearstem.client.retrying import Retry
 from clearstem.client.watching import POLL_S, QUIET_S, Watch, Way
+from clearstem.client.webhook_documents import (
+    DeliveryDocument,
+    NewWebhookDocument,
+    SecretDocument,
+    WebhookDocument,
+)
+from clearstem.client.webhooks import CALLBACKS, AsyncWebhooks
 
 
 class BlockingWatch(Iterator[JobDocument]):
@@ -52,10 +63,50 @@ class BlockingWatch(Iterator[JobDocument]):
         run(self._watch.aclose())
 
 
+class Webhooks:
+    """An owner's webhooks; see `AsyncWebhooks`, whose blocking face it is."""
+
+    def __init__(self, calls: AsyncWebhooks) -> None:
+        self._calls = calls
+
+    def register(self, url: str, *, events: Sequence[str] | None = None) -> NewWebhookDocument:
+        """Have an address told of all jobs; the webhook with its secret."""
+        return run(self._calls.register(url, events=events))
+
+    def registered(self) -> list[WebhookDocument]:
+        """The webhooks that there are, the oldest first."""
+        return run(self._calls.registered())
+
+    def secret(self, webhook_id: str = CALLBACKS) -> SecretDocument:
+        """What a webhook's messages are signed with, or those of all jobs' callbacks."""
+        return run(self._calls.secret(webhook_id))
+
+    def rotate(self, webhook_id: str = CALLBACKS) -> SecretDocument:
+        """Sign with a new secret, and for a day with the one before it as well."""
+        return run(self._calls.rotate(webhook_id))
+
+    def delete(self, webhook_id: str) -> None:
+        """Send nothing to a webhook any more."""
+        run(self._calls.delete(webhook_id))
+
+    def deliveries(self, webhook_id: str, *, page: int = 20) -> Iterator[DeliveryDocument]:
+        """What was sent to a webhook, newest first, page after page as they are read."""
+        return iterate(self._calls.deliveries(webhook_id, page=page))
+
+    def redeliver(self, webhook_id: str, event_id: str) -> DeliveryDocument:
+        """Send an event once more, by the whole schedule; the delivery as it is then."""
+        return run(self._calls.redeliver(webhook_id, event_id))
+
+
 class Client:
     """One clearstem server; parameters, errors and what else there is to know as of `AsyncClient`.
 
     Not to be used by two threads at a time.
+
+    Attributes
+    ----------
+    webhooks : Webhooks
+        The owner's webhooks.
     """
 
     def __init__(
@@ -63,10 +114,14 @@ class Client:
         url: str,
         *,
         key: str | None = None,
+        token: Token | None = None,
         retry: Retry | None = None,
         state_dir: Path | None = None,
     ) -> None:
-        self._calls = AsyncClient(url, key=key, retry=retry, state_dir=state_dir, io=BlockingIo())
+        self._calls = AsyncClient(
+            url, key=key, token=token, retry=retry, state_dir=state_dir, io=BlockingIo()
+        )
+        self.webhooks = Webhooks(self._calls.webhooks)
 
     def __enter__(self) -> Self:
         return self
@@ -96,6 +151,7 @@ class Client:
         options: Options | None = None,
         labels: Mapping[str, str] | None = None,
         retention_hours: float | None = None,
+        callback_url: str | None = None,
         idempotency_key: str | None = None,
     ) -> JobDocument:
         """Start a job on what was uploaded; the job."""
@@ -106,9 +162,16 @@ class Client:
                 options=options,
                 labels=labels,
                 retention_hours=retention_hours,
+                callback_url=callback_url,
                 idempotency_key=idempotency_key,
             )
         )
+
+    def submit_many(
+        self, jobs: Sequence[JobAsked], *, idempotency_key: str | None = None
+    ) -> list[ResultDocument]:
+        """Start many jobs, of which each is accepted or refused by itself; what became of each."""
+        return run(self._calls.submit_many(jobs, idempotency_key=idempotency_key))
 
     def quote(
         self, upload_id: str, *, recipe: str = SEPARATE, options: Options | None = None
@@ -162,6 +225,20 @@ class Client:
                 status=status, recipe=recipe, labels=labels, since=since, until=until, page=page
             )
         )
+
+    def amend(
+        self,
+        job_id: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        retention_hours: float | Unchanged | None = UNCHANGED,
+    ) -> JobDocument:
+        """Change what a job is called by, or how long it is kept; the job as it is then."""
+        return run(self._calls.amend(job_id, labels=labels, retention_hours=retention_hours))
+
+    def usage(self) -> UsageDocument:
+        """What the caller uses, and may use."""
+        return run(self._calls.usage())
 
     def cancel(self, job_id: str) -> JobDocument:
         """Stop a job; the job as it is then."""

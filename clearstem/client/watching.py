@@ -95,10 +95,10 @@ class Watch(AsyncIterator[JobDocument]):
 
     async def _pushed(self) -> States:
         """States as the server pushes them over a WebSocket."""
-        url, headers = _socket_url(self._caller.url, self._job_id), self._caller.headers
-        failures = 0
+        url, failures = _socket_url(self._caller.url, self._job_id), 0
         while True:
             before, broken = self._last, None
+            headers = await self._caller.identity()
             try:
                 async with (
                     self._caller.io.socket(url, headers) as socket,
@@ -130,7 +130,7 @@ class Watch(AsyncIterator[JobDocument]):
         seen, failures = 0, 0
         while True:
             before, broken = seen, None
-            headers = {**self._caller.headers, "Accept": _EVENT_STREAM}
+            headers = {**await self._caller.identity(), "Accept": _EVENT_STREAM}
             if seen:
                 headers["Last-Event-ID"] = str(seen)
             url = f"{self._caller.url}/job/{self._job_id}/events"

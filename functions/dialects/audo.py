@@ -10,8 +10,10 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
+
+from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
 from clearstem.errors import (
     ClearstemError,
@@ -24,20 +26,48 @@ from clearstem.facts import Track
 from clearstem.jobs import Job, JobState
 from clearstem.media import DENOISE_OUTPUTS
 from clearstem.options import AUTO_LEVEL_LUFS, DenoiseOptions
+from functions.attached import NOTHING, Attached, attached
 
 _UNPROCESSABLE: Final = 422
 _NO_CREDITS: Final = 400
 _FILE_PREFIX: Final = "audo_enhanced_"
 
 
-class StateDocument(TypedDict, total=False):
-    """The state of a job; which of the fields are there depends on it."""
+class DownloadingState(TypedDict):
+    """The recording is being fetched from its URL."""
 
-    state: str
+    state: Literal["downloading"]
+
+
+class QueuedState(TypedDict):
+    """The job waits behind so many others."""
+
+    state: Literal["queued"]
     jobsAhead: int
+
+
+class InProgressState(TypedDict):
+    """The job is worked on."""
+
+    state: Literal["in_progress"]
     percent: float
+
+
+class SucceededState(TypedDict):
+    """The result is there, at a path that is put behind the dialect's base URL."""
+
+    state: Literal["succeeded"]
     downloadPath: str
+
+
+class FailedState(TypedDict):
+    """There is no result, or none any more."""
+
+    state: Literal["failed"]
     reason: str
+
+
+StateDocument = DownloadingState | QueuedState | InProgressState | SucceededState | FailedState
 
 
 def state_document(job: Job, ahead: int) -> StateDocument:
@@ -124,14 +154,14 @@ class Removal:
         The id of an upload, or a URL.
     output_url : str or None
         Where the result is to be put as well.
-    callback_url : str or None
-        What is to be told of the job; clearstem's own.
+    beside : Attached
+        What the job bears besides; clearstem's own.
     """
 
     source: str
     output_url: str | None
     options: DenoiseOptions
-    callback_url: str | None = None
+    beside: Attached = NOTHING
 
     @property
     def is_remote(self) -> bool:
@@ -157,7 +187,7 @@ def removal(body: bytes) -> Removal:
         source,
         output_url,
         _options(fields, output_url=output_url),
-        callback_url=_text("callback_url", fields.get("callback_url")),
+        beside=attached(fields),
     )
 
 

@@ -34,7 +34,7 @@ class EventsDocument(TypedDict):
 
 
 class ReceiptDocument(TypedDict):
-    """What was deleted of a job."""
+    """What was deleted of a job; messages of webhooks on their way go when they are over."""
 
     job_id: str
     state: str
@@ -44,6 +44,8 @@ class ReceiptDocument(TypedDict):
     size_bytes: int
     source_kept: bool
     record_kept: bool
+    deliveries: int
+    deliveries_pending: int
 
 
 class QuoteDocument(TypedDict):
@@ -94,6 +96,8 @@ def receipt_document(receipt: Receipt) -> ReceiptDocument:
         "size_bytes": receipt.size_bytes,
         "source_kept": receipt.source_kept,
         "record_kept": receipt.record_kept,
+        "deliveries": receipt.deliveries,
+        "deliveries_pending": receipt.deliveries_pending,
     }
 
 

@@ -9,7 +9,9 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, TypedDict
+from typing import Final, Literal
+
+from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
 from clearstem.errors import ClearstemError, JobNotFound, MissingFile, TooLarge, TooLong
 from clearstem.jobs import Job, JobState
@@ -36,14 +38,30 @@ _CODES: Final[Mapping[type[ClearstemError], str]] = {
 }
 
 
-class Event(TypedDict, total=False):
-    """One event of a stream; ``stage`` says which of the other fields are there."""
+class ProcessingEvent(TypedDict):
+    """The job waits or is worked on."""
 
-    stage: str
+    stage: Literal["processing"]
     pct: float
     message: str
+
+
+class DoneEvent(TypedDict):
+    """The result is there; the stream ends."""
+
+    stage: Literal["done"]
     url: str
     denoiseId: str
+
+
+class ErrorEvent(TypedDict):
+    """There is no result, or none any more; the stream ends."""
+
+    stage: Literal["error"]
+    message: str
+
+
+Event = ProcessingEvent | DoneEvent | ErrorEvent
 
 
 class Record(TypedDict):

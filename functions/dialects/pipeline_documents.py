@@ -4,7 +4,7 @@ Plain typed dictionaries: FastAPI describes the API by them, and functions
 without FastAPI build the same documents.
 """
 
-from typing import NotRequired
+from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
@@ -37,9 +37,16 @@ class ProblemDocument(TypedDict):
 
 
 class DetailDocument(TypedDict):
-    """An error's body in the Audo dialect."""
+    """An error's body in the Audo dialect, and as a frame of any WebSocket."""
 
     detail: str
+
+
+class SubscribeDocument(TypedDict):
+    """What a client sends over a WebSocket, to be told of a job."""
+
+    action: Literal["subscribe"]
+    job_id: str
 
 
 class HealthDocument(TypedDict):

@@ -17,6 +17,15 @@ from clearstem.webhook_deliveries import Delivery, DeliveryPage, DeliveryState
 from clearstem.webhook_endpoints import Endpoint
 from clearstem.webhook_secrets import Secrets
 from functions.dialects.pipeline import job_document, timestamp
+from functions.dialects.pipeline_documents import JobDocument
+
+
+class MessageDocument(TypedDict):
+    """What a receiver is sent: an event, and its job as it was then."""
+
+    type: str
+    timestamp: str
+    data: JobDocument
 
 
 class WebhookDocument(TypedDict):
@@ -77,7 +86,7 @@ class DeliveriesDocument(TypedDict):
 
 def event_body(job: Job, event: JobEvent) -> str:
     """What is sent of an event; receivers verify exactly this text."""
-    document = {
+    document: MessageDocument = {
         "type": event.kind.value,
         "timestamp": f"{timestamp(event.at)}Z",
         "data": job_document(job),

@@ -57,6 +57,7 @@ _REMOVAL_BODY: Final = {
                         "type": ["boolean", "null"],
                         "description": "Clearstem's own: false has it worked on in any case",
                     },
+                    **examples.ATTACHED,
                 },
             },
             "example": {"input": examples.JOB_ID, "outputExtension": "mp3"},
@@ -222,9 +223,14 @@ def _submit(call: Call, asked: audo.Removal) -> Job:
             asked.options,
             owner=call.owner,
             output_url=asked.output_url,
-            callback_url=asked.callback_url,
+            callback_url=asked.beside.callback_url,
+            terms=asked.beside.terms,
         )
     stored = call.service.uploads.get(asked.source, owner=call.owner)
     return intake.submit_upload(
-        stored, asked.options, output_url=asked.output_url, callback_url=asked.callback_url
+        stored,
+        asked.options,
+        output_url=asked.output_url,
+        callback_url=asked.beside.callback_url,
+        terms=asked.beside.terms,
     )

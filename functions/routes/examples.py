@@ -240,6 +240,25 @@ STORED: Final[documents.StoredDocument] = {
     "size_bytes": 41943040,
 }
 
+# What any dialect's job may bear; in a form, labels are the text of an object.
+ATTACHED: Final[dict[str, Any]] = {
+    "callback_url": {
+        "type": ["string", "null"],
+        "description": "Is told of the job's events by signed webhooks.",
+    },
+    "labels": {
+        "type": ["object", "null"],
+        "additionalProperties": {"type": "string"},
+        "description": "What the job is called by.",
+    },
+    "retention_hours": {
+        "type": ["number", "null"],
+        "minimum": 1,
+        "maximum": 8760,
+        "description": "After so long the job is deleted with all its files.",
+    },
+}
+
 PROCESS_BODY: Final[dict[str, Any]] = {
     "required": True,
     "content": {
@@ -276,11 +295,7 @@ PROCESS_BODY: Final[dict[str, Any]] = {
                         "type": "boolean",
                         "description": "Whether a stored result of the same may be the answer.",
                     },
-                    "callback_url": {
-                        "type": "string",
-                        "format": "uri",
-                        "description": "Is told of the job's events by signed webhooks.",
-                    },
+                    **ATTACHED,
                 },
             },
             "example": {"file": "song.wav", "engine": "auto", "format": "wav"},

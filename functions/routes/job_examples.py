@@ -61,4 +61,6 @@ RECEIPT: Final[job_life.ReceiptDocument] = {
     "size_bytes": 1270473216,
     "source_kept": False,
     "record_kept": False,
+    "deliveries": 7,
+    "deliveries_pending": 0,
 }

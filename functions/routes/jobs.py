@@ -220,7 +220,8 @@ async def retry(job_id: str, call: CurrentCall) -> JSONResponse:
 async def delete(job_id: str, call: CurrentCall) -> JSONResponse:
     """Delete the recording, the tracks, whatever lies between, the log and the record.
 
-    A job that is not over is cancelled first. Asked again, the answer is the
+    What webhooks were sent of it is deleted too, and what is still on its way when it has
+    arrived. A job that is not over is cancelled first. Asked again, the answer is the
     same receipt, for 90 days.
     """
     removal = call.service.removal

@@ -16,7 +16,7 @@ from clearstem.recipes import DENOISE
 from clearstem.settings import Settings
 from functions.dialects import munsit
 from functions.event_stream import JobFeed
-from functions.form_upload import Form, receive_form, with_callback
+from functions.form_upload import Form, receive_form, with_attached
 from functions.job_reads import Snapshot
 from functions.routes import munsit_examples as shown
 from functions.routes.addresses import base_url
@@ -115,11 +115,11 @@ async def _submitted(request: Request, call: Call, *, announced: int) -> Job:
     if not content_type.startswith("multipart/form-data"):
         raise MissingFile("the body is no form")
     try:
-        upload, (options, callback_url) = await receive_form(
+        upload, (options, beside) = await receive_form(
             request.stream(),
             form=Form(
                 # Further fields are let pass: the API publishes none, and refuses none.
-                with_callback(lambda given: _options(given, settings=settings)),
+                with_attached(lambda given: _options(given, settings=settings)),
                 file_field=_FIELD,
                 recipe=DENOISE,
                 max_bytes=limit,
@@ -133,7 +133,11 @@ async def _submitted(request: Request, call: Call, *, announced: int) -> Job:
         size = max(announced, limit + 1)
         raise TooLarge(munsit.size_message(size, limit_bytes=limit)) from exc
     return await call.blocking.call(
-        intake.submit_upload, upload, options, callback_url=callback_url
+        intake.submit_upload,
+        upload,
+        options,
+        callback_url=beside.callback_url,
+        terms=beside.terms,
     )
 
 

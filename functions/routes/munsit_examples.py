@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from functions.dialects.munsit import Record
+from functions.routes.examples import ATTACHED
 
 JOB_ID: Final = "5b1d2f7e-3f81-4c2a-9c5d-7a2e91b4c7a1"
 
@@ -48,6 +49,7 @@ BODY: Final[dict[str, Any]] = {
                         "type": "boolean",
                         "description": "Clearstem's own: false has it worked on in any case.",
                     },
+                    **ATTACHED,
                 },
             }
         }

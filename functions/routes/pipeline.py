@@ -70,7 +70,7 @@ async def process(
     """
     refuse_large(request, limit=call.service.settings.max_upload_bytes)
     intake = call.service.intake
-    upload, (options, callback_url) = await receive_form(
+    upload, (options, beside) = await receive_form(
         request.stream(),
         form=form_of(recipe_named(recipe)),
         content_type=request.headers.get("content-type", ""),
@@ -78,7 +78,13 @@ async def process(
         intake=intake,
         blocking=call.blocking,
     )
-    job = await call.blocking.call(intake.submit_upload, upload, options, callback_url=callback_url)
+    job = await call.blocking.call(
+        intake.submit_upload,
+        upload,
+        options,
+        callback_url=beside.callback_url,
+        terms=beside.terms,
+    )
     logger().info("job submitted", job_id=job.job_id, size_bytes=job.source.size_bytes)
     return JSONResponse(pipeline.job_document(job))
 

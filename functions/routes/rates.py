@@ -13,7 +13,7 @@ from typing import Final
 from fastapi import Request
 
 from clearstem.edge_proof import HEADER, EdgeProof
-from clearstem.limits import Allowance, RateLimits
+from clearstem.limits import Allowance, OwnRates, RateLimits
 from clearstem.service import Service
 from functions.blocking import Blocking
 from functions.envelope import add_header, gateway_context
@@ -39,7 +39,18 @@ async def count_call(request: Request, *, owner: str, keyless: bool) -> None:
         # No name of an owner has a colon.
         address = f"ip:{source_address(request, by_edge=await _by_edge(request))}"
         await _count(request, address, policy="address", limits=service.keyless_limits)
-    await _count(request, owner, policy="owner", limits=service.limits)
+    await _count(request, owner, policy="owner", limits=await _limits_of(request, owner))
+
+
+async def _limits_of(request: Request, owner: str) -> RateLimits:
+    """The limits of an owner: his own where an operator has settled some."""
+    service: Service = request.app.state.service
+    blocking: Blocking = request.app.state.blocking
+    own: OwnRates = request.app.state.own_rates
+    limits = own.known(service.limits, owner)
+    if limits is None:
+        limits = await blocking.call(own.look_up, service.limits, owner)
+    return limits
 
 
 async def _by_edge(request: Request) -> bool:

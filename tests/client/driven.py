@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ class Driven:
 
     def call(self, url: str, name: str, *args: Any, key: str = "", **kwargs: Any) -> Any:
         settings: Any = {"retry": kwargs.pop("retry", QUICK), "key": key or None}
+        settings["token"] = kwargs.pop("token", None)
         settings["state_dir"] = self.state_dir
         if self.kind == "async":
             return asyncio.run(_awaited(AsyncClient(url, **settings), name, args, kwargs))
         with Client(url, **settings) as client:
-            found = getattr(client, name)(*args, **kwargs)
+            found = attrgetter(name)(client)(*args, **kwargs)
             return list(found) if isinstance(found, Iterator) else found
 
     def watch(self, url: str, job_id: str, **kwargs: Any) -> tuple[list[Any], Any]:
@@ -39,7 +41,7 @@ class Driven:
 
 async def _awaited(client: AsyncClient, name: str, args: Any, kwargs: Any) -> Any:
     async with client:
-        found = getattr(client, name)(*args, **kwargs)
+        found = attrgetter(name)(client)(*args, **kwargs)
         if hasattr(found, "__aiter__"):
             return [item async for item in found]
         return await found

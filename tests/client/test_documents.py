@@ -5,11 +5,18 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
-from clearstem.client import documents
-from functions.dialects import job_life, pipeline_documents
+from clearstem.client import documents, webhook_documents
+from functions.dialects import job_life, pipeline_documents, usage, webhooks
+from functions.routes import submissions
 from functions.routes.submissions import JobRequest
 
-DESCRIBED = [getattr(documents, name) for name in vars(documents) if name.endswith("Document")]
+DESCRIBED = {
+    name: kind
+    for module in (documents, webhook_documents)
+    for name, kind in vars(module).items()
+    if name.endswith("Document")
+}
+WRITTEN = (pipeline_documents, job_life, usage, webhooks, submissions)
 
 
 def form(hint: Any) -> Any:
@@ -23,10 +30,10 @@ def form(hint: Any) -> Any:
     )
 
 
-@pytest.mark.parametrize("described", DESCRIBED, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("described", DESCRIBED.values(), ids=DESCRIBED)
 def test_each_field_is_one_of_the_servers_and_of_its_type(described: type) -> None:
     name = described.__name__
-    written = getattr(pipeline_documents, name, None) or getattr(job_life, name)
+    written = next(getattr(module, name) for module in WRITTEN if hasattr(module, name))
     theirs = {field: form(hint) for field, hint in get_type_hints(written).items()}
     ours = {field: form(hint) for field, hint in get_type_hints(described).items()}
     assert ours.items() <= theirs.items()
@@ -37,3 +44,13 @@ def test_all_options_are_fields_of_a_job_that_is_asked_for() -> None:
     for options in (documents.SeparateOptions, documents.DenoiseOptions):
         for name, hint in get_type_hints(options).items():
             assert hint in get_args(fields[name]), name
+
+
+def test_a_job_of_a_batch_is_asked_for_by_the_fields_of_one() -> None:
+    fields = get_type_hints(JobRequest)
+    asked = get_type_hints(documents.JobAsked)
+    del asked["options"]  # they are fields beside the others
+    assert asked.keys() < fields.keys()
+    assert {name: form(hint) for name, hint in asked.items()} == {
+        name: form(fields[name]) for name in asked
+    }

@@ -40,6 +40,14 @@ def test_a_call_is_made_again_until_it_succeeds(
     assert len(server.asked) == 3
 
 
+def test_each_attempt_bears_a_token_of_its_own(client: Driven, server: Scripted) -> None:
+    server.on("GET", PATH, Says(503), Says(503), Says(200, running(5)))
+    tokens = iter(("first", "second", "third"))
+    client.call(server.url, "job", JOB_ID, token=lambda: next(tokens))
+    shown = [asked.headers["authorization"] for asked in server.asked]
+    assert shown == ["Bearer first", "Bearer second", "Bearer third"]
+
+
 def test_a_server_is_not_asked_again_before_the_time_it_names(
     client: Driven, server: Scripted
 ) -> None:

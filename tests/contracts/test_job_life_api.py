@@ -16,6 +16,7 @@ from clearstem.jobs import Job
 from clearstem.recipes import SEPARATION
 from clearstem.service import Service
 from functions.rest import create_app
+from tests.described import assert_described
 from tests.problems import refusal
 from tests.submitted import advance, finish, submit, wav
 
@@ -156,6 +157,9 @@ def streamed(text: str) -> list[dict[str, Any]]:
     """The events of a stream that has ended, each with the id and the name it came under."""
     blocks = [block for block in text.split("\n\n") if block and not block.startswith(":")]
     fields = [dict(line.split(": ", 1) for line in block.split("\n")) for block in blocks]
+    for each in fields:
+        headers = {"id": int(each["id"]), "event": each["event"]}
+        assert_described(("jobEvents",), json.loads(each["data"]), **headers)
     return [{"id": f["id"], "name": f["event"], **json.loads(f["data"])} for f in fields]
 
 
@@ -250,6 +254,46 @@ def test_a_job_bears_its_labels_and_the_time_of_its_end(api: TestClient, service
     amended = api.patch(path, json={"retention_hours": None}).json()
     assert (amended["labels"], amended["expires_at"]) == ({"take": "2"}, None)
     assert api.get(path).json() == amended
+
+
+def test_a_job_of_every_dialect_may_be_labelled_and_kept(api: TestClient, service: Service) -> None:
+    headers = {"x-api-key": service.accounts.create_key("local", at=service.now())[0]}
+    form = {"labels": '{"take": "2"}', "retention_hours": "3"}
+    native = api.post("/process", files={"file": ("a.wav", wav())}, data=form).json()["job_id"]
+    munsit = api.post(
+        "/api/v1/denoise", files={"audio": ("a.wav", wav())}, data=form, headers=headers
+    ).json()["jobId"]
+    body = {"labels": {"take": "2"}, "retention_hours": 3}
+    sent = api.post("/v1/upload", files={"file": ("a.wav", wav())}, headers=headers).json()
+    audo = [
+        api.post("/v1/remove-noise", json={"input": source, **body}, headers=headers).json()[
+            "jobId"
+        ]
+        for source in (sent["fileId"], "https://example.org/talk.wav")
+    ]
+    for job_id in (native, munsit, *audo):
+        job = service.jobs.get(job_id)
+        assert dict(job.labels) == {"take": "2"}
+        assert job.expires_at == job.created_at + timedelta(hours=3)
+    listed = api.get("/jobs", params={"label": "take:2"}).json()["jobs"]
+    assert {job["job_id"] for job in listed} == {native, munsit, *audo}
+
+
+def test_terms_that_are_none_are_refused_in_each_dialects_words(
+    api: TestClient, service: Service
+) -> None:
+    headers = {"x-api-key": service.accounts.create_key("local", at=service.now())[0]}
+    form = {"labels": "take:2"}
+    native = api.post("/process", files={"file": ("a.wav", wav())}, data=form)
+    munsit = api.post(
+        "/api/v1/denoise", files={"audio": ("a.wav", wav())}, data=form, headers=headers
+    )
+    audo = api.post("/v1/remove-noise", json={"input": "x", **form}, headers=headers)
+    sentence = "labels 'take:2' is not a JSON object"
+    assert refusal(native) == (400, sentence)
+    assert munsit.json() == {"errorCode": "40001", "errorMessage": sentence}
+    assert (audo.status_code, audo.json()) == (422, {"detail": sentence})
+    assert api.get("/jobs").json()["jobs"] == []
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from clearstem.jobs import Job
 from clearstem.recipes import EXTRACTION
 from clearstem.service import Service
 from functions.rest import create_app
+from tests.described import assert_described
 from tests.emulator import until
 from tests.serving import served
 from tests.submitted import denoised, submit_denoise
@@ -63,6 +64,8 @@ def test_a_watcher_sees_the_job_from_its_present_state_to_its_end(
                 moved(service, job, 0.5)
             elif len(seen) == 2:
                 denoised(service, job)
+    for event in seen:
+        assert_described(("munsitProgress",), event)
     assert seen[0] == {"stage": "processing", "pct": 0.0, "message": "Waiting to start"}
     assert seen[1] == {"stage": "processing", "pct": 7.1, "message": "Extracting audio"}
     shown = [event["pct"] for event in seen if event["stage"] == "processing"]

@@ -330,6 +330,7 @@ def test_every_route_is_described_with_an_example(api: TestClient) -> None:
         "/download/{job_id}/all",
         "/download/{job_id}/{track_name}",
         "/tickets",
+        "/usage",
         "/webhooks",
         "/webhooks/{webhook_id}",
         "/webhooks/{webhook_id}/rotate",

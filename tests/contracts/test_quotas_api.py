@@ -112,5 +112,17 @@ def test_an_operator_sees_and_settles_what_an_owner_may(
     rows = [line.split() for line in shown.splitlines() if "unfinished" in line]
     assert [row for row in rows[0] if row.isdecimal()] == ["1", "7"]
     assert deployed.jobs.quotas.of(OWNER).minutes_per_month == 90
+    rated = runner.invoke(
+        cli.app, ["quotas", "set", OWNER, "--requests-per-s", "2.5", "--burst", "9"]
+    )
+    assert rated.exit_code == 0, rated.output
+    own = deployed.jobs.quotas.of(OWNER)
+    # What is not named is the deployment's again.
+    assert (own.requests_per_s, own.request_burst, own.unfinished_jobs) == (2.5, 9, 0)
+    shown = runner.invoke(cli.app, ["quotas", "show", OWNER]).output
+    assert [line.split()[-2] for line in shown.splitlines() if "calls" in line] == ["2.5", "9"]
     refused = runner.invoke(cli.app, ["quotas", "set", OWNER, "--stored", "-1"])
     assert refused.exit_code == 1
+    for option in ("--requests-per-s", "--burst"):
+        assert runner.invoke(cli.app, ["quotas", "set", OWNER, option, "-1"]).exit_code == 1
+    assert runner.invoke(cli.app, ["quotas", "set", OWNER, "--burst", "0"]).exit_code == 1

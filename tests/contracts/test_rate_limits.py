@@ -89,6 +89,25 @@ def test_every_counted_answer_says_what_is_left(
     assert api.patch(PROBES[dialect]).headers["RateLimit"] == '"owner";r=0;t=7'
 
 
+def test_an_owner_may_have_a_rate_of_his_own(
+    api: TestClient, limited: Service, clock: Clock
+) -> None:
+    limited.jobs.quotas.settle("ada", requests_per_s=2, request_burst=4)
+    path = PROBES["pipeline"]
+    statuses = [api.patch(path).status_code for _ in range(5)]
+    assert statuses == [200] * 4 + [429]
+    clock.at += timedelta(seconds=0.5)
+    answer = api.patch(path)
+    assert (answer.status_code, answer.headers["RateLimit-Policy"]) == (200, '"owner";q=4;w=2')
+
+
+def test_an_owner_may_be_free_of_the_rate(api: TestClient, limited: Service) -> None:
+    limited.jobs.quotas.settle("ada", requests_per_s=0)
+    answers = [api.patch(PROBES["pipeline"]) for _ in range(6)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert "RateLimit" not in answers[-1].headers
+
+
 def test_a_refusal_names_the_limit_its_value_and_its_end(api: TestClient) -> None:
     refused = [api.get("/jobs") for _ in range(3)][-1].json()
     assert (refused["limit"], refused["value"]) == ("requests_per_s", 0.25)

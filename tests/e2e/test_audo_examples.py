@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.described import assert_described
 from tests.neighbour import Neighbour
 from tests.twin import Launched, Twin
 from tests.voice import picture_codec
@@ -80,6 +81,8 @@ def test_an_upload_is_cleaned_watched_and_fetched_as_printed(
     job_id = json.loads(shell(removals, FILE_ID=file_id))["jobId"]
     (watch,) = commands(contract, "websocat ")
     frames = [json.loads(line) for line in shell(watch, JOB_ID=job_id).splitlines()]
+    for frame in frames:
+        assert_described(("audoStatus",), frame)
     assert {frame["state"] for frame in frames} <= {"queued", "in_progress", "succeeded"}
     percents = [frame["percent"] for frame in frames if "percent" in frame]
     assert percents == sorted(percents)

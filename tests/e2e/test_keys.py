@@ -11,6 +11,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from clearstem.twin import running_twin
+from infra.local.deploy import Target, stack_outputs
 from tests.problems import refusal
 from tests.twin import Launched
 
@@ -69,3 +71,16 @@ def test_a_job_is_invisible_to_everyone_but_its_owner(
     for refused in ({"x-api-key": his}, {}):
         with pytest.raises(InvalidStatus), connect(socket, additional_headers=refused):
             pass
+
+
+def test_what_api_gateway_refuses_by_itself_is_a_problem_document_too(
+    locked_twin: Launched,
+) -> None:
+    endpoint = running_twin(locked_twin.state).environment["AWS_ENDPOINT_URL"]
+    api = stack_outputs(Target(endpoint))["RestApiId"]
+    gateway = f"{endpoint}/_aws/execute-api/{api}/live"
+    wrong = {"x-api-key": "cs_wrong"}
+    for path in ("/jobs", "/v1/apiKey/test"):
+        answer = httpx.get(gateway + path, headers=wrong)
+        assert refusal(answer) == (401, "Invalid or missing API key")
+        assert answer.json()["errorCode"] == "40101"

@@ -14,6 +14,7 @@ from websockets.sync.client import connect
 
 from clearstem.client import Client, is_final
 from clearstem.recipes import SEPARATE
+from tests.described import assert_described
 from tests.twin import Twin
 
 
@@ -28,6 +29,8 @@ def test_a_watcher_sees_the_whole_run(local_twin: Twin, song_file: Path) -> None
     assert [stage["status"] for stage in job["stages"]] == ["pending"] * 4
     with connect(socket_url(local_twin, f"/v1/wss/job/{job['job_id']}")) as socket:
         frames = [json.loads(frame) for frame in socket]  # the server closes after the last
+    for frame in frames:
+        assert_described(("job",), frame)
     percents = [frame["percent"] for frame in frames]
     assert percents == sorted(percents)
     assert frames[-1]["status"] == "completed" and percents[-1] == 100

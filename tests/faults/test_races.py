@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import pytest
 
+from bench.crowd import SUBMISSIONS, Waiting, queue_faults, submit_all
 from clearstem.drops import submit_drop
 from clearstem.errors import Contention, JobExists, JobIsOver
 from clearstem.facts import Failure, Location
@@ -185,19 +186,23 @@ def test_a_hundred_submissions_at_once_stand_in_one_queue(service):
 
 
 def test_three_hundred_submissions_of_five_owners_take_turns(service):
-    owners = ("ada", "bob", "cid", "dan", "eve")
-    table, rng = service.jobs, random.Random(4)
-    jobs = [a_job(f"job-{n}", owner=owners[n % 5]) for n in range(300)]
-    rng.shuffle(jobs)
-    stored = in_parallel(lambda job=job: table.create(job) for job in jobs)
-    queue = sorted(stored, key=lambda job: job.ticket)
-    assert in_parallel(lambda j=job: table.jobs_ahead(j) for job in queue) == list(range(300))
-    # In parallel the first ones may find the queue empty, each in a round of its own.
-    shares = [dict.fromkeys(owners, 0)]
-    for job in queue:
-        shares.append({**shares[-1], job.owner: shares[-1][job.owner] + 1})
-    spread = [max(seen.values()) - min(seen.values()) for seen in shares]
-    assert max(spread) <= 1 + len(owners)
+    table = service.jobs
+
+    def submit(owner: str, number: int) -> Job:
+        return table.create(a_job(f"job-{number}", owner=owner))
+
+    stored = [each.answer for each in submit_all(submit, seed=4, at_once=THREADS)]
+    assert len({job.job_id for job in stored}) == SUBMISSIONS
+    ahead = in_parallel(lambda j=job: table.jobs_ahead(j) for job in stored)
+    waiting = [
+        Waiting(job.owner, job.ticket, told) for job, told in zip(stored, ahead, strict=True)
+    ]
+    assert queue_faults(waiting) == []
+    first, second, *others = sorted(waiting, key=lambda job: job.ticket)
+    wrong = [replace(first, ahead=1), second, *others]
+    assert queue_faults(wrong) == [f"{first.owner}'s job 0 of the queue is told that 1 are ahead"]
+    starved = [replace(job, ticket=job.ticket + (job.owner == "ada") * 10**30) for job in waiting]
+    assert "an owner is 60 jobs ahead of another" in queue_faults(starved)
 
 
 def test_those_ahead_are_counted_exactly_as_the_front_of_the_queue_leaves(service):

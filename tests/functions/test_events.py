@@ -12,7 +12,7 @@ from clearstem.errors import JobNotFound
 from clearstem.jobs import JobState
 from clearstem.service import Service
 from functions import authorizer, drop, push, rest, settle, sweep, websocket
-from tests.fakes import EVENTS, Invocation, Sockets, recorded, serving_sockets
+from tests.fakes import EVENTS, Invocation, Sockets, recorded, serving_sockets, unpushed
 from tests.submitted import submit, wav
 
 JOB_ID = "3f1c2d4e-5a6b-4c7d-8e9f-0a1b2c3d4e5f"
@@ -312,8 +312,8 @@ def test_removed_items_and_other_items_are_nobodys_news(sockets: Sockets) -> Non
     assert sockets.frames == []
 
 
-def test_a_record_that_cannot_be_pushed_is_the_only_one_that_comes_again(
-    sockets: Sockets, deployed: Service
+def test_a_record_that_cannot_be_pushed_is_the_only_one_that_comes_again_and_is_told(
+    sockets: Sockets, deployed: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     submit(deployed, owner="alice", job_id=JOB_ID)
     event = recorded("stream_watch")
@@ -324,6 +324,7 @@ def test_a_record_that_cannot_be_pushed_is_the_only_one_that_comes_again(
     answer = call(push.handler, event)
     assert answer == {"batchItemFailures": [{"itemIdentifier": "999"}]}
     assert len(sockets.documents(CONNECTION_ID)) == 1
+    assert unpushed(caplog) == [(JOB_ID, "KeyError")]
 
 
 def dropped(service: Service, key: str, content: bytes, **metadata: str) -> dict[str, Any]:

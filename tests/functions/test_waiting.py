@@ -6,12 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 
 from clearstem.connections import Connection
 from clearstem.jobs import Job
 from clearstem.service import Service, utc_now
 from functions import push, sweep, wiring
-from tests.fakes import Invocation, Sockets, recorded, serving_sockets
+from tests.fakes import Invocation, Sockets, recorded, serving_sockets, unpushed
 from tests.submitted import advance, submit
 
 
@@ -144,3 +145,15 @@ def test_a_socket_that_closes_while_it_is_stirred_does_not_come_back(
     deployed.connections.stir(job.job_id, at=deployed.now())
     monkeypatch.undo()
     assert deployed.connections.watchers(job.job_id) == ()
+
+
+def test_a_push_that_fails_for_one_of_those_behind_tells_which(
+    deployed: Service, sockets: Sockets, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = (submit(deployed, owner="alice") for _ in range(2))
+    broken = Connection("broken", "alice", "klingon", second.job_id)
+    deployed.connections.watch(broken, job_id=second.job_id, at=deployed.now())
+    advance(deployed, first, fraction=0.1)
+    with pytest.raises(BatchProcessingError, match="All records failed"):
+        pushed(departure(first))
+    assert unpushed(caplog) == [(second.job_id, "KeyError")]

@@ -34,6 +34,7 @@ def test_only_what_tells_of_nobody_is_open_without_the_authorizer(template):
         "/config",
         "/docs",
         "/openapi.json",
+        "/asyncapi.json",
     }
     assert {m["AuthorizationType"] for m in methods.values()} == {"NONE", "CUSTOM"}
     assert methods["ANY", "/{proxy+}"]["AuthorizationType"] == "CUSTOM"

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clearstem.errors import TooManyRequests
-from clearstem.limits import RateLimits
+from clearstem.limits import OwnRates, RateLimits
+from clearstem.quotas import Quotas
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -115,3 +116,19 @@ def test_the_refusal_says_the_limit_and_the_wait(dynamodb):
     bucket.take("ada", at=START)
     with pytest.raises(TooManyRequests, match=r"more than 0\.5 requests a second; try again in 2"):
         bucket.take("ada", at=START)
+
+
+def test_an_own_rate_is_read_once_a_minute_and_then_anew(dynamodb):
+    quotas, clock = Quotas(dynamodb, "clearstem"), [0.0]
+    everybodys = limits(dynamodb, per_s=2.0, burst=5)
+    rates = OwnRates(quotas, monotonic=lambda: clock[0])
+    assert rates.known(everybodys, "ada") is None
+    assert rates.look_up(everybodys, "ada") == everybodys == rates.known(everybodys, "ada")
+    quotas.settle("ada", requests_per_s=7.5)
+    clock[0] = 59.0
+    assert rates.known(everybodys, "ada") == everybodys
+    clock[0] = 61.0
+    assert rates.known(everybodys, "ada") is None
+    own = rates.look_up(everybodys, "ada")
+    assert (own.per_s, own.burst) == (7.5, 5)
+    assert rates.known(everybodys, "bob") is None

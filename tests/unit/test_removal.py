@@ -8,13 +8,15 @@ import pytest
 
 from clearstem.errors import Conflict, IllegalTransition, JobNotFound
 from clearstem.facts import Failure, Location
-from clearstem.job_events import EventKind
+from clearstem.job_events import EventKind, JobEvent
 from clearstem.jobs import Job, JobState
 from clearstem.options import SeparateOptions
 from clearstem.recipes import SEPARATION, work_key
 from clearstem.removal import Removal
 from clearstem.retention import Receipt, RetentionTable
 from clearstem.service import Service
+from clearstem.webhook_deliveries import Delivery, Try
+from clearstem.webhooks import event_id_of
 from tests.submitted import advance, finish, submit, wav
 
 
@@ -214,3 +216,71 @@ def test_a_job_that_cannot_be_removed_keeps_no_other_from_it(service):
     with pytest.raises(ExceptionGroup, match="1 jobs could not be removed"):
         next(swept)
     assert service.jobs.get(stray.job_id).result is None
+
+
+def announced(service: Service, job: Job, *numbers: int) -> list[Delivery]:
+    """Deliveries of the job's events to one webhook, on their way."""
+    sent = []
+    for number in numbers:
+        event = JobEvent(number, EventKind.STARTED, service.now(), 1, 0.0)
+        made = Delivery(
+            event_id_of(event, job_id=job.job_id),
+            "hook",
+            job.owner,
+            job_id=job.job_id,
+            kind=event.kind,
+            body='{"data":{"file_name":"song.wav"}}',
+            created_at=event.at,
+            updated_at=event.at,
+        )
+        sent.append(service.deliveries.add(made))
+    return sent
+
+
+def ended(service: Service, delivery: Delivery) -> None:
+    told = delivery.told(Try(service.now(), 0.1, status=204), wait_s=0, schedule_s=(0.0,))
+    assert service.deliveries.replace(delivery, told)
+
+
+def left(service: Service) -> list[str]:
+    page = service.deliveries.page("hook", owner="local", limit=10)
+    return [delivery.event_id.rpartition("_")[2] for delivery in page.deliveries]
+
+
+def test_what_webhooks_were_sent_of_a_job_goes_with_it_and_the_receipt_tells(service):
+    job, other = done(service), done(service)
+    arrived, also, on_its_way = announced(service, job, 1, 2, 3)
+    ended(service, arrived)
+    ended(service, also)
+    announced(service, other, 4)
+    receipt = service.removal.delete(job.job_id)
+    assert (receipt.deliveries, receipt.deliveries_pending) == (2, 1)
+    assert left(service) == ["4", "3"]
+    assert items(service, job) == {"TOMBSTONE", "DUE#AFTERMATH", "TOLD#hook"}
+    # Its receiver is told to the end, and looked after until then.
+    assert list(later(service, timedelta(minutes=6)).sweep()) == [job.job_id]
+    assert left(service) == ["4", "3"]
+    ended(service, on_its_way)
+    assert list(later(service, timedelta(minutes=30)).sweep()) == [job.job_id]
+    assert left(service) == ["4"]
+    assert items(service, job) == {"TOMBSTONE"}
+    assert list(later(service, timedelta(hours=1)).sweep()) == []
+    assert service.removal.delete(job.job_id) == receipt
+
+
+def test_what_is_announced_after_the_deletion_goes_with_the_sweep(service):
+    job = done(service)
+    service.removal.delete(job.job_id)
+    (late,) = announced(service, job, 7)
+    ended(service, late)
+    assert list(later(service, timedelta(minutes=6)).sweep()) == [job.job_id]
+    assert left(service) == []
+
+
+def test_a_job_whose_results_alone_were_deleted_keeps_its_deliveries(service):
+    job = done(service)
+    (arrived,) = announced(service, job, 1)
+    ended(service, arrived)
+    assert service.removal.delete_results(job.job_id).deliveries == 0
+    list(later(service, timedelta(minutes=6)).sweep())
+    assert left(service) == ["1"]

@@ -318,8 +318,10 @@ def test_an_owner_has_ten_webhooks_at_most(world):
 def test_the_log_of_deliveries_is_paged_newest_first(world):
     world.endpoint()
     job = a_job()
-    for number in range(1, 6):
-        event = JobEvent(number, EventKind.STARTED, START + timedelta(seconds=number), 1, 0.0)
+    for number in range(8, 13):
+        # Two of them, 9 and 10, are of one change, and so of one time.
+        moment = START + timedelta(seconds=9 if number == 10 else number)
+        event = JobEvent(number, EventKind.STARTED, moment, 1, 0.0)
         world.announcer.announce(job, event, body="{}")
     numbers, cursor = [], None
     while True:
@@ -328,5 +330,43 @@ def test_the_log_of_deliveries_is_paged_newest_first(world):
         cursor = page.cursor
         if cursor is None:
             break
-    assert numbers == [5, 4, 3, 2, 1]
+    assert numbers == [12, 11, 10, 9, 8]
     assert world.deliveries.page("hook", owner="bob", limit=2).deliveries == ()
+
+
+def test_a_deleted_jobs_deliveries_go_when_they_are_over_and_no_other_jobs(world):
+    world.endpoint("quick")
+    world.endpoint("slow")
+    original = world.post
+
+    def post(url, body, headers):
+        original(url, body, headers)
+        return BAD if url.endswith("slow") else GOOD
+
+    world.courier = replace(world.courier, post=post)
+    other = a_job("11111111-1111-1111-1111-111111111111")
+    world.announce(other)
+    world.announce()
+    world.run(messages=4)
+    cleared = world.deliveries.clear(a_job().job_id)
+    assert (cleared.removed, cleared.pending) == (1, 1)
+    with pytest.raises(DeliveryNotFound):
+        world.delivery("quick")
+    world.always = GOOD
+    world.courier = replace(world.courier, post=original)
+    world.run()
+    assert world.delivery("slow").state is DeliveryState.DELIVERED
+    cleared = world.deliveries.clear(a_job().job_id)
+    assert (cleared.removed, cleared.pending) == (1, 0)
+    for name in ("quick", "slow"):
+        (left,) = world.deliveries.page(name, owner="ada", limit=9).deliveries
+        assert left.job_id == other.job_id
+
+
+def test_deliveries_to_a_webhook_that_is_gone_are_found_by_their_job(world):
+    world.endpoint()
+    world.announce()
+    world.run()
+    world.endpoints.delete("hook", owner="ada", at=START)
+    assert world.deliveries.clear(a_job().job_id).removed == 1
+    assert world.deliveries.clear(a_job().job_id).removed == 0
