@@ -342,7 +342,12 @@ def _disposed_name(header: str) -> str | None:
     """The file name of a Content-Disposition header (RFC 6266), of either spelling."""
     message = Message()
     message["Content-Disposition"] = header
-    return message.get_filename()
+    try:
+        return message.get_filename()
+    except (TypeError, ValueError, LookupError):
+        # What the standard library raises for continuations that do not count up, a NUL in
+        # the charset or an unknown one: the header tells no name, which is no failure.
+        return None
 
 
 def _limited(chunks: Iterator[bytes], *, max_bytes: int) -> Iterator[bytes]:

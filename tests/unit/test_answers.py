@@ -1,7 +1,7 @@
 """Headers that a hostile address answers with, read without harm."""
 
 import httpx
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clearstem.guarded import _announced, _disposed_name
@@ -21,6 +21,8 @@ VALUES = st.one_of(
 
 
 @given(VALUES)
+@example("; filename*0*=a; filename*=b")
+@example("; filename*=\x00'x'%ff")
 def test_any_disposition_gives_a_name_or_none(value):
     assert isinstance(_disposed_name(value), str | None)
 
