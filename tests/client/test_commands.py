@@ -27,7 +27,8 @@ def server(core: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with served(create_app(core)) as url:
         monkeypatch.setenv("CLEARSTEM_URL", url)
         monkeypatch.setenv("CLEARSTEM_KEY", core.accounts.create_key("ada", at=core.now())[0])
-        monkeypatch.setenv("COLUMNS", "300")
+        # COLUMNS would be read when the module is imported, which another test may have done.
+        monkeypatch.setattr(cli._console, "width", 300)
         yield
 
 
