@@ -281,6 +281,8 @@ def fetch_model(name: ModelName = models.HTDEMUCS.name) -> None:
             paths = _fetched(model, progress)
         for path in paths:
             _console.print(f"{path} has the right sha256")
+        if told := models.partly_known(model):
+            _console.print(told)
 
 
 @models_app.command("path")

@@ -23,7 +23,7 @@ from containers.audio.stream import (
     RecordingWriter,
     decode,
 )
-from containers.stages.networks import checkpoint, restart_points, wanted
+from containers.stages.networks import checkpoint, restart_points, wanted, weights_notes
 from containers.stages.originals import audio_format, keep_labels
 from containers.stages.shares import share
 from containers.workspace import Workspace
@@ -42,7 +42,7 @@ def run(space: Workspace, progress: Progress) -> StageResult:
     return StageResult(
         audio=audio_format(decoded),
         separation=_separation(report),
-        notes=decoded.warnings,
+        notes=(*decoded.warnings, *weights_notes(space)),
     )
 
 
