@@ -55,6 +55,8 @@ class OutputFormat(StrEnum):
     MP3 = "mp3"
     OGG = "ogg"
     M4A = "m4a"
+    OPUS = "opus"
+    AIFF = "aiff"
 
 
 Url = Annotated[

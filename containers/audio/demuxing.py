@@ -103,6 +103,18 @@ def tags_of(container: InputContainer, stream: AudioStream) -> dict[str, str]:
     return {key: value for key, value in found.items() if key in _TAGS and value.strip()}
 
 
+def tags_in(path: Path) -> dict[str, str]:
+    """The tags of a file, as `tags_of`.
+
+    Raises
+    ------
+    UnreadableAudio, NoAudio
+        If it holds no sound.
+    """
+    with open_media(path) as container:
+        return tags_of(container, audio_stream(container, path))
+
+
 def cover_of(container: InputContainer, path: Path) -> bytes | None:
     """The first attached picture as it is in the file; None where it has none of a sane size.
 

@@ -166,7 +166,9 @@ def normalize(
         raise ValueError(f"main track {main!r} is none of {', '.join(tracks)}")
     output = _Output(into, format, bit_depth, tags or {}, cover)
     with Recording.open(tracks[main]) as recording:
-        check_output(format, channels=recording.channels, bit_depth=bit_depth)
+        check_output(
+            format, channels=recording.channels, bit_depth=bit_depth, frames=recording.frames
+        )
         work = _Work(progress, frames=recording.frames)
     with ThreadPoolExecutor(workers or max(2, os.cpu_count() or 1)) as pool:
         sources = _measured(tracks, pool=pool, work=work, main=main)

@@ -37,11 +37,6 @@ _LAME_QUALITY = 3
 LAME_DELAY = 576
 """Frames that LAME puts before the sound; every decoder adds 529."""
 
-# What libsndfile can write as Vorbis comments, by its names.
-_VORBIS_TAGS = {
-    "title": "title", "artist": "artist", "album": "album", "date": "date", "genre": "genre",
-    "comment": "comment", "copyright": "copyright", "track": "tracknumber",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +55,7 @@ class Codec:
 
 
 class FfmpegSink:
-    """An open wav, flac or m4a file.
+    """An open file of one that FFmpeg writes: wav, aiff, flac, m4a, opus, video containers.
 
     Parameters
     ----------
@@ -230,11 +225,9 @@ class VorbisSink:
         The file to write; overwritten.
     source : Reader
         Tells rate and channels.
-    tags : mapping of str to str
-        Title, artist and the like.
     """
 
-    def __init__(self, path: Path, source: Reader, *, tags: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, source: Reader) -> None:
         self._order = list(VORBIS_ORDER.get(source.channels, range(source.channels)))
         self._file = soundfile.SoundFile(
             path,
@@ -245,9 +238,6 @@ class VorbisSink:
             subtype="VORBIS",
             compression_level=_VORBIS_COMPRESSION,
         )
-        for key, name in _VORBIS_TAGS.items():
-            if key in tags:
-                setattr(self._file, name, tags[key])
 
     def write(self, block: Floats) -> None:
         """Append a block of shape (channels, frames); it is not changed."""

@@ -34,7 +34,11 @@ def run(space: Workspace, progress: Progress) -> StageResult:
     path = space.scratch / "source.wav"
     decoded = decode(space.source(), path, progress=share(progress, 0.0, 0.1))
     # Said now, not after all the work: the last stage could not write it.
-    check_output(space.options(SeparateOptions).output_format, channels=decoded.format.channels)
+    check_output(
+        space.options(SeparateOptions).output_format,
+        channels=decoded.format.channels,
+        frames=decoded.format.frames,
+    )
     with Recording.open(path) as source:
         report = _separate(space, source, progress=share(progress, 0.1, 0.95))
     space.keep("source", path, frames=decoded.format.frames)
