@@ -15,9 +15,10 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clearstem.errors import AudioOutOfRange, InvalidOption
+from clearstem.errors import AudioOutOfRange, InvalidOption, NonFiniteOutput
 from containers.audio.compose import Reader
 from containers.audio.demuxing import tags_in
+from containers.audio.layouts import LAYOUTS
 from containers.audio.muxing import picture_size
 from containers.audio.ogg_comments import set_comments
 from containers.audio.resample import ResampledReader
@@ -32,7 +33,7 @@ _MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 
 _AAC_RATES_HZ = (*_MP3_RATES_HZ, 64_000, 88_200, 96_000)
 # Opus decodes at 48 kHz whatever went in (RFC 7845, section 5.1).
 _OPUS_RATES_HZ = (48_000,)
-# Chunk sizes of AIFF are signed in many readers; the rest is for its header, tags and cover.
+# Chunk sizes of AIFF are signed in many readers; the rest is for header and tags.
 _AIFF_BYTES = 2**31 - 2**25
 # One packet of 20 ms. FFmpeg's Matroska demuxer trims no padding of a sound that is shorter.
 _OPUS_LEAST_FRAMES = 960
@@ -52,7 +53,9 @@ class _Format:
 
 _FORMATS: Mapping[str, _Format] = {
     "wav": _Format(max_channels=8, bit_depths=(16, 24, 32), holds_cover=False),
-    "aiff": _Format(max_channels=8, bit_depths=(16, 24), most_bytes=_AIFF_BYTES),
+    "aiff": _Format(
+        max_channels=8, bit_depths=(16, 24), holds_cover=False, most_bytes=_AIFF_BYTES
+    ),
     "flac": _Format(max_channels=8, bit_depths=(16, 24)),
     "mp3": _Format(max_channels=2, rates_hz=_MP3_RATES_HZ),
     "ogg": _Format(max_channels=8),
@@ -80,6 +83,8 @@ _AAC_MUXERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "mkv": ("matroska", {}),
 }
 _DEFAULT_BIT_DEPTH = 24
+# What FFmpeg writes into the CHAN chunk for 7.1 says that the sides come first: none is better.
+_AIFF_LAYOUTS = (*LAYOUTS[:7], "8 channels")
 # Tags and cover come into these when the sound is in them (`containers.audio.ogg_comments`).
 _OGG = frozenset({"ogg", "opus"})
 
@@ -207,6 +212,15 @@ def encode(
     ------
     InvalidOption, AudioOutOfRange
         As by `check_output`.
+    NonFiniteOutput
+        If the recording holds NaN or infinite samples.
+
+    Notes
+    -----
+    Silence decodes to silence, a constant to itself but for the high-pass of LAME; one sample is a
+    file of one frame. What lies beyond full scale is kept by float WAV and clamped by integers,
+    never wrapped; lossy formats keep it as far as their decoders do. Of the formats only AIFF
+    cannot hold ten hours.
     """
     check_output(
         format, channels=recording.channels, bit_depth=bit_depth, frames=recording.frames
@@ -221,6 +235,9 @@ def encode(
         done = 0
         frames = max(source.frames, known.least_frames)
         for block in _blocks(source, frames):
+            if not np.isfinite(block).all():
+                at_s = done / source.rate_hz
+                raise NonFiniteOutput(f"{path.name}: NaN or infinite samples at {at_s:.1f} s")
             sink.write(block * np.float32(gain))
             done += block.shape[1]
             progress(done, frames)
@@ -317,9 +334,10 @@ def _codec(format: str, source: Reader, bit_depth: int | None) -> Codec:
     if format == "flac":
         return Codec("flac", "flac", sample_format, sample_format)
     if format == "aiff":
-        # Tags and cover in an ID3v2 chunk, as is usual in AIFF.
+        # Tags in an ID3v2 chunk, as is usual in AIFF.
         id3 = {"write_id3v2": "1"}
-        return Codec("aiff", f"pcm_s{bit_depth}be", sample_format, sample_format, 0, id3)
+        name = f"pcm_s{bit_depth}be"
+        return Codec("aiff", name, sample_format, sample_format, 0, id3, _AIFF_LAYOUTS)
     if format == "wmv":
         # ASF tells of no encoder's delay, so the sound must have none.
         return Codec("asf", "pcm_s16le", "s16", "s16")

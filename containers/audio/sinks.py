@@ -6,7 +6,7 @@ libraries with sample layouts, channel orders and traps of their own: they end h
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -44,6 +44,7 @@ class Codec:
     """How FFmpeg is told to write one format.
 
     `sample_format` is what it is given, `encoder_format` what the encoder takes: PyAV converts.
+    `layouts` are what it calls the orders of 1 to 8 channels.
     """
 
     muxer: str
@@ -52,6 +53,7 @@ class Codec:
     sample_format: Literal["s16", "s32", "flt"]
     bit_rate: int = 0
     muxer_options: Mapping[str, str] | None = None
+    layouts: Sequence[str] = LAYOUTS
 
 
 class FfmpegSink:
@@ -81,7 +83,7 @@ class FfmpegSink:
         cover: bytes | None,
     ) -> None:
         self._codec = codec
-        self._layout = LAYOUTS[source.channels - 1]
+        self._layout = codec.layouts[source.channels - 1]
         self._rate_hz = source.rate_hz
         self._position = 0
         self._file = open_output(path, codec.muxer, codec.muxer_options or {})

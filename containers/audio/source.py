@@ -95,9 +95,9 @@ class Source(Closing):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._container = open_media(path)
-        self.warnings: list[str] = []
         try:
-            self._stream = audio_stream(self._container, path)
+            self._stream, notes = audio_stream(self._container, path)
+            self.warnings = list(notes)
             self.tags = tags_of(self._container, self._stream)
             self.cover = cover_of(self._container, path)
         except BaseException:
