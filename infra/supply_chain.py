@@ -93,7 +93,11 @@ def _models() -> Iterator[dict[str, Any]]:
                 "name": f"{model.name}/{file.file_name}",
                 "version": file.sha256[:12],
                 # The schema has no room for the beginning of a sum, which stands in the version.
-                **({"hashes": [{"alg": "SHA-256", "content": file.sha256}]} if file.is_pinned else {}),
+                **(
+                    {"hashes": [{"alg": "SHA-256", "content": file.sha256}]}
+                    if file.is_pinned
+                    else {}
+                ),
                 "licenses": [{"license": {"name": model.licence}}],
             }
 

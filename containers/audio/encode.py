@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from clearstem.errors import AudioOutOfRange, InvalidOption, NonFiniteOutput
 from containers.audio.compose import Reader
 from containers.audio.demuxing import tags_in
-from containers.audio.layouts import LAYOUTS
+from containers.audio.layouts import LAYOUTS, LIBOPUS_ORDER
 from containers.audio.muxing import picture_size
 from containers.audio.ogg_comments import set_comments
 from containers.audio.resample import ResampledReader
@@ -53,9 +53,7 @@ class _Format:
 
 _FORMATS: Mapping[str, _Format] = {
     "wav": _Format(max_channels=8, bit_depths=(16, 24, 32), holds_cover=False),
-    "aiff": _Format(
-        max_channels=8, bit_depths=(16, 24), holds_cover=False, most_bytes=_AIFF_BYTES
-    ),
+    "aiff": _Format(max_channels=8, bit_depths=(16, 24), holds_cover=False, most_bytes=_AIFF_BYTES),
     "flac": _Format(max_channels=8, bit_depths=(16, 24)),
     "mp3": _Format(max_channels=2, rates_hz=_MP3_RATES_HZ),
     "ogg": _Format(max_channels=8),
@@ -222,9 +220,7 @@ def encode(
     never wrapped; lossy formats keep it as far as their decoders do. Of the formats only AIFF
     cannot hold ten hours.
     """
-    check_output(
-        format, channels=recording.channels, bit_depth=bit_depth, frames=recording.frames
-    )
+    check_output(format, channels=recording.channels, bit_depth=bit_depth, frames=recording.frames)
     known = _FORMATS[format]
     if known.bit_depths:
         bit_depth = bit_depth or min(_DEFAULT_BIT_DEPTH, max(known.bit_depths))
@@ -325,7 +321,8 @@ def _mp3_bit_rate(rate_hz: int) -> int:
 
 def _codec(format: str, source: Reader, bit_depth: int | None) -> Codec:
     if format in ("opus", "webm"):
-        return Codec(format, "libopus", "flt", "flt", 96_000 * source.channels)
+        rate = 96_000 * source.channels
+        return Codec(format, "libopus", "flt", "flt", rate, orders=LIBOPUS_ORDER)
     if format in _AAC_MUXERS:
         muxer, asked = _AAC_MUXERS[format]
         clock = {"movie_timescale": str(source.rate_hz)} if muxer != "matroska" else {}

@@ -108,9 +108,7 @@ class _Given:
 
     def number(self, place: int) -> ir.Value:
         """An integer argument."""
-        return self.context.cast(
-            self.builder, self.values[place], self.kinds[place], types.intp
-        )
+        return self.context.cast(self.builder, self.values[place], self.kinds[place], types.intp)
 
     def coefficient(self, place: int, at: int) -> ir.Value:
         """An element of an array argument, in both lanes."""

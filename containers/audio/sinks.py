@@ -7,7 +7,7 @@ libraries with sample layouts, channel orders and traps of their own: they end h
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -38,13 +38,13 @@ LAME_DELAY = 576
 """Frames that LAME puts before the sound; every decoder adds 529."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class Codec:
     """How FFmpeg is told to write one format.
 
     `sample_format` is what it is given, `encoder_format` what the encoder takes: PyAV converts.
-    `layouts` are what it calls the orders of 1 to 8 channels.
+    `layouts` are what it calls the orders of 1 to 8 channels, `orders` are ours of those counts
+    for which it wants another one.
     """
 
     muxer: str
@@ -54,6 +54,7 @@ class Codec:
     bit_rate: int = 0
     muxer_options: Mapping[str, str] | None = None
     layouts: Sequence[str] = LAYOUTS
+    orders: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
 
 class FfmpegSink:
@@ -84,6 +85,7 @@ class FfmpegSink:
     ) -> None:
         self._codec = codec
         self._layout = codec.layouts[source.channels - 1]
+        self._order = list(codec.orders.get(source.channels, ()))
         self._rate_hz = source.rate_hz
         self._position = 0
         self._file = open_output(path, codec.muxer, codec.muxer_options or {})
@@ -106,6 +108,8 @@ class FfmpegSink:
 
     def write(self, block: Floats) -> None:
         """Append a block of shape (channels, frames); it is not changed."""
+        if self._order:
+            block = block[self._order]
         samples = _samples(block, self._codec)
         frame = av.AudioFrame.from_ndarray(
             samples, format=self._codec.sample_format, layout=self._layout

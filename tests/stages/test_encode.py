@@ -109,7 +109,7 @@ def test_a_rate_that_a_format_lacks_is_converted_and_reported(tmp_path, format, 
         )
 
 
-@pytest.mark.parametrize("format", ["wav", "flac", "aiff", "ogg", "m4a", "opus"])
+@pytest.mark.parametrize("format", ["wav", "flac", "aiff", "ogg", "m4a", "opus", "webm"])
 @pytest.mark.parametrize("channels", [3, 4, 5, 6, 7, 8])
 def test_surround_channels_stay_in_their_places(tmp_path, format, channels):
     samples = silence(44_100, channels=channels)
@@ -270,7 +270,9 @@ def png(extra_bytes):
     """A picture of 2 x 1, and so many bytes behind what is shown of it."""
 
     def chunk(name, body):
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
 
     head = struct.pack(">IIBBBBB", 2, 1, 8, 2, 0, 0, 0)
     shown = zlib.compress(bytes(7))

@@ -40,9 +40,7 @@ LOSSLESS = [
 
 
 def decoded(folder, samples, muxer, encoder, rate_hz):
-    path = write_with_ffmpeg(
-        folder / "in", samples, muxer=muxer, encoder=encoder, rate_hz=rate_hz
-    )
+    path = write_with_ffmpeg(folder / "in", samples, muxer=muxer, encoder=encoder, rate_hz=rate_hz)
     told = decode(path, folder / "out.wav")
     assert told.warnings == ()
     return samples_of(folder / "out.wav"), told.format

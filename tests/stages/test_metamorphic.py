@@ -57,16 +57,12 @@ def test_a_streamed_conversion_equals_soxr_s_of_the_whole(from_hz, to_hz, frames
     # soxr rounds the length, we cover the time: a frame more at the most.
     assert 0 <= reader.frames - expected.shape[1] <= 1
     assert reader.frames == resampled_frames(frames, from_hz=from_hz, to_hz=to_hz)
-    np.testing.assert_allclose(
-        found[:, : expected.shape[1]], expected, rtol=0, atol=ROUNDING
-    )
+    np.testing.assert_allclose(found[:, : expected.shape[1]], expected, rtol=0, atol=ROUNDING)
 
 
 def converted(samples, cuts=()):
     frames = resampled_frames(samples.shape[1], from_hz=48_000, to_hz=RATE_HZ)
-    resampler = BlockResampler(
-        from_hz=48_000, to_hz=RATE_HZ, channels=len(samples), frames=frames
-    )
+    resampler = BlockResampler(from_hz=48_000, to_hz=RATE_HZ, channels=len(samples), frames=frames)
     places = [0, *sorted(set(cuts)), samples.shape[1]]
     parts = [
         resampler.convert(samples[:, a:b], last=b == samples.shape[1])
@@ -195,9 +191,7 @@ def test_recordings_far_enough_apart_are_decomposed_as_each_by_itself():
     ):
         inner = slice(0, first.shape[1] - reach)
         np.testing.assert_allclose(whole[:, inner], one[:, inner], rtol=0, atol=ROUNDING)
-        np.testing.assert_allclose(
-            whole[:, at + reach :], other[:, reach:], rtol=0, atol=ROUNDING
-        )
+        np.testing.assert_allclose(whole[:, at + reach :], other[:, reach:], rtol=0, atol=ROUNDING)
 
 
 # What streams a recording through a separation network.
