@@ -58,7 +58,7 @@ _NOTES = """
   either side; loading numba's compiled code is one.
 - `truepeak`: both peers always measure loudness, so their time without the peak is taken off.
 - `decode`: ours writes a scratch file, checks every sample and finds the exact length; the
-  peers keep everything in memory. Each codec runs in one thread; ours writes in a second one.
+  peers keep everything in memory. Everything runs in one thread on either side.
 - `encode`: nine tracks. Ours encodes as many at a time as there are processors, from scratch
   files; the peers one after the other, from memory. Same bit rate, depth and quality setting.
 - `job`: ours are four processes that move everything through storage, the peer is one process

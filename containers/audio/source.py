@@ -250,8 +250,9 @@ class Source(Closing):
                 continue
             for frame in frames:
                 self._check(frame)
-                yield from self._silence(gap, like=frame)
-                gap = 0
+                if gap:
+                    yield from self._silence(gap, like=frame)
+                    gap = 0
                 if self._gaps is not None:
                     pause = self._gaps.before(frame, position=self._position)
                     yield from self._silence(pause, like=frame)
