@@ -72,7 +72,9 @@ def test_each_stem_and_the_source_can_be_decomposed_with_any_kernel_and_margin(
             versions={},
         )
         decomposition.run(space, lambda *_: None)
-        for name, part in zip(("harmonic", "percussive"), expected(paths, chosen, **asked)):
+        for name, part in zip(
+            ("harmonic", "percussive"), expected(paths, chosen, **asked), strict=True
+        ):
             np.testing.assert_array_equal(samples_of(folder / f"{name}.wav"), part)
 
 
