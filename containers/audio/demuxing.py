@@ -35,6 +35,9 @@ _WAV_OPTIONS = {
 }
 _WAV_HEADS = (b"RIFF", b"RF64", b"BW64", b"riff")
 
+# Kinds that FFmpeg passes on by the name that a format has for them.
+_OTHER_NAMES = {"year": "date", "tsrc": "isrc", "tbpm": "bpm"}
+
 # How FFmpeg describes an order that has no name: "4 channels (FL+FR+LFE+BC)".
 _UNNAMED = " channels ("
 
@@ -122,8 +125,9 @@ def tags_of(container: InputContainer, stream: AudioStream) -> dict[str, str]:
     Ogg keeps them at the stream, everything else at the container.
     """
     found = {key.lower(): value for key, value in (stream.metadata | container.metadata).items()}
-    if "year" in found:
-        found.setdefault("date", found["year"])
+    for other, key in _OTHER_NAMES.items():
+        if other in found:
+            found.setdefault(key, found[other])
     return {key: value for key, value in found.items() if key in _TAGS and value.strip()}
 
 

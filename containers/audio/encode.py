@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from clearstem.errors import AudioOutOfRange, InvalidOption, NonFiniteOutput
 from containers.audio.compose import Reader
 from containers.audio.demuxing import tags_in
+from containers.audio.id3_chunk import append_tag
 from containers.audio.layouts import LAYOUTS, LIBOPUS_ORDER
 from containers.audio.muxing import picture_size
 from containers.audio.ogg_comments import set_comments
@@ -52,8 +53,8 @@ class _Format:
 
 
 _FORMATS: Mapping[str, _Format] = {
-    "wav": _Format(max_channels=8, bit_depths=(16, 24, 32), holds_cover=False),
-    "aiff": _Format(max_channels=8, bit_depths=(16, 24), holds_cover=False, most_bytes=_AIFF_BYTES),
+    "wav": _Format(max_channels=8, bit_depths=(16, 24, 32)),
+    "aiff": _Format(max_channels=8, bit_depths=(16, 24), most_bytes=_AIFF_BYTES),
     "flac": _Format(max_channels=8, bit_depths=(16, 24)),
     "mp3": _Format(max_channels=2, rates_hz=_MP3_RATES_HZ),
     "ogg": _Format(max_channels=8),
@@ -85,6 +86,8 @@ _DEFAULT_BIT_DEPTH = 24
 _AIFF_LAYOUTS = (*LAYOUTS[:7], "8 channels")
 # Tags and cover come into these when the sound is in them (`containers.audio.ogg_comments`).
 _OGG = frozenset({"ogg", "opus"})
+# In these a tag of their own stands behind the sound (`containers.audio.id3_chunk`).
+_CHUNKED = frozenset({"wav", "aiff"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +246,9 @@ def encode(
         set_length(path, frames, delay=LAME_DELAY)
     if format in _OGG:
         set_comments(path, tags=tags or {}, cover=kept_cover)
+    if format in _CHUNKED and (tags or kept_cover):
+        held = append_tag(path, tags=tags or {}, cover=kept_cover)
+        kept_cover = kept_cover if held else None
     conversions = [
         *_sound_conversions(recording, source, frames, format),
         *_label_conversions(path, format, tags or {}, cover, kept_cover),
@@ -265,8 +271,7 @@ def _label_conversions(
     path: Path, format: str, tags: Mapping[str, str], cover: bytes | None, kept: bytes | None
 ) -> Iterator[str]:
     if cover and not kept:
-        holds = _FORMATS[format].holds_cover
-        why = "it is no picture" if holds else f"our {format} files hold none"
+        why = f"our {format} files hold none" if picture_size(cover) else "it is no picture"
         yield f"cover art left out: {why}"
     # Asked of the file itself: which kinds a format has room for is its muxer's to know.
     found = tags_in(path) if tags else {}
@@ -307,8 +312,10 @@ def _open_sink(
         bit_rate = _mp3_bit_rate(source.rate_hz)
         return LameSink(path, source, bit_rate=bit_rate, tags=tags, cover=cover)
     codec = _codec(format, source, bit_depth)
+    if format in _OGG | _CHUNKED:
+        cover = None
     if format in _OGG:
-        tags, cover = {}, None
+        tags = {}
     return FfmpegSink(path, source, codec=codec, tags=tags, cover=cover)
 
 
@@ -331,10 +338,8 @@ def _codec(format: str, source: Reader, bit_depth: int | None) -> Codec:
     if format == "flac":
         return Codec("flac", "flac", sample_format, sample_format)
     if format == "aiff":
-        # Tags in an ID3v2 chunk, as is usual in AIFF.
-        id3 = {"write_id3v2": "1"}
         name = f"pcm_s{bit_depth}be"
-        return Codec("aiff", name, sample_format, sample_format, 0, id3, _AIFF_LAYOUTS)
+        return Codec("aiff", name, sample_format, sample_format, layouts=_AIFF_LAYOUTS)
     if format == "wmv":
         # ASF tells of no encoder's delay, so the sound must have none.
         return Codec("asf", "pcm_s16le", "s16", "s16")
