@@ -1,4 +1,4 @@
-"""Time and peak memory of every stage over recordings of 1, 3, 10 and 60 minutes.
+"""Time and peak memory of every stage of both recipes over recordings of 1, 3, 10 and 60 minutes.
 
 ``python -m bench.scaling [--short]`` (without the 60 minutes) prints a table and writes
 docs/scaling.md and docs/scaling.svg. The growth exponent is the slope of the straight line
@@ -19,7 +19,9 @@ _DOCS = Path(__file__).parents[1] / "docs"
 # Time grows with the length and no faster; the rest is start-up, which lowers the slope.
 _GOAL_EXPONENT = 1.1
 _GOAL_MB = 1500.0
-_COLOURS = ("#1b6ca8", "#c8553d", "#588157", "#7b2d8b")
+_COLOURS = ("#1b6ca8", "#c8553d", "#588157", "#7b2d8b", "#b8860b", "#2a9d8f", "#6c757d")
+# The legend's columns.
+_COLUMNS = 4
 
 
 def measure(*, minutes: tuple[int, ...] = MINUTES) -> list[Outcome]:
@@ -56,8 +58,9 @@ def measure(*, minutes: tuple[int, ...] = MINUTES) -> list[Outcome]:
 
 _HEAD = """# How time and memory grow
 
-Written by `python -m bench.scaling`: the four stages, each a process of its own, on our own
-song repeated to each length, with the spectral engine, into FLAC. Seconds, and the largest
+Written by `python -m bench.scaling`: the stages of both recipes, each a process of its own, in
+stereo at 44.1 kHz, with the engines that need no weights, into FLAC. `separate` works on our own
+song, `denoise` on tones with pauses in hiss, repeated to each length. Seconds, and the largest
 resident set in MB, start-up included. The exponent is the slope in the log-log plot.
 
 ![time and memory over length](scaling.svg)
@@ -96,14 +99,15 @@ def _plot(series: Series, minutes: tuple[int, ...]) -> str:
         for which, title in enumerate(("seconds", "peak MB"))
     ]
     legend = [
-        f'<text x="{60 + 190 * n}" y="330" fill="{colour}">{stage}</text>'
+        f'<text x="{60 + 190 * (n % _COLUMNS)}" y="{330 + 16 * (n // _COLUMNS)}" '
+        f'fill="{colour}">{stage}</text>'
         for n, (stage, colour) in enumerate(zip(series, _COLOURS, strict=False))
     ]
     body = "\n".join([*panels, *legend])
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" width="840" height="345" '
+        '<svg xmlns="http://www.w3.org/2000/svg" width="840" height="361" '
         'font-family="sans-serif" font-size="11">\n'
-        f'<rect width="840" height="345" fill="white"/>\n{body}\n</svg>\n'
+        f'<rect width="840" height="361" fill="white"/>\n{body}\n</svg>\n'
     )
 
 

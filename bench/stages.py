@@ -7,11 +7,10 @@ from pathlib import Path
 
 from bench.fresh import Fresh, run_fresh
 from bench.measure import note
+from clearstem.denoisers import engine_for
 from clearstem.facts import Location, Source
 from clearstem.jobs import queued_job
-from clearstem.models import choose_engine
-from clearstem.options import SeparateOptions
-from clearstem.recipes import SEPARATE
+from clearstem.options import Options
 from clearstem.service import Service
 from clearstem.twin import running_twin, twin
 
@@ -50,7 +49,7 @@ def storage(folder: Path, *, models: Path, **settings: str) -> Iterator[Service]
         os.environ.update(before)
 
 
-def run_stages(service: Service, path: Path, *, options: SeparateOptions) -> dict[str, Fresh]:
+def run_stages(service: Service, path: Path, *, options: Options) -> dict[str, Fresh]:
     """Each stage of a job over one file, in order; the job's execution is never started.
 
     Raises
@@ -60,16 +59,16 @@ def run_stages(service: Service, path: Path, *, options: SeparateOptions) -> dic
     """
     job_id = _unstarted_job(service, path, options)
     found = {}
-    for spec in SEPARATE.stages:
+    for spec in options.recipe.stages:
         found[spec.name] = done = run_fresh(_STAGE, spec.name, "--job-id", job_id)
         note(f"{spec.name}: {done.wall_s:.1f} s, peak {done.peak_rss_mb:.0f} MB")
-    made = service.jobs.get(job_id).separation
-    note(f"separated by {made.backend if made else 'nothing'}")
+    if made := service.jobs.get(job_id).separation:
+        note(f"separated by {made.backend}")
     note(f"written to storage: {_stored_mb(service, job_id):.0f} MB")
     return found
 
 
-def _unstarted_job(service: Service, path: Path, options: SeparateOptions) -> str:
+def _unstarted_job(service: Service, path: Path, options: Options) -> str:
     settings, job_id, format = service.settings, service.new_id(), path.suffix.removeprefix(".")
     location = Location(settings.uploads_bucket, f"uploads/bench/{job_id}/source.{format}")
     service.store.put_file(path, to=location, content_type=f"audio/{format}")
@@ -77,11 +76,11 @@ def _unstarted_job(service: Service, path: Path, options: SeparateOptions) -> st
         queued_job(
             job_id=job_id,
             owner="bench",
-            recipe=SEPARATE,
+            recipe=options.recipe,
             source=Source(location, path.name, format, path.stat().st_size),
             destination=Location(settings.tracks_bucket, f"jobs/{job_id}/"),
             options=options,
-            engine=choose_engine(options.engine, settings=settings),
+            engine=engine_for(options, settings=settings),
             at=service.now(),
         )
     )

@@ -55,6 +55,8 @@ class OutputFormat(StrEnum):
     MP3 = "mp3"
     OGG = "ogg"
     M4A = "m4a"
+    OPUS = "opus"
+    AIFF = "aiff"
 
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the tracks.")]
@@ -282,8 +284,11 @@ def fetch_model(name: ModelName = models.HTDEMUCS.name) -> None:
         _console.print(f"{model.name}: {model.licence}")
         with download_bar(_console, model.name) as progress:
             paths = _fetched(model, progress)
-        for path in paths:
-            _console.print(f"{path} has the right sha256")
+        for path, file in zip(paths, model.files, strict=True):
+            right = "the right sha256" if file.is_pinned else f"a sha256 that begins {file.sha256}"
+            _console.print(f"{path} has {right}")
+        if told := models.partly_known(model):
+            _console.print(told)
 
 
 @models_app.command("path")

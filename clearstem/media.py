@@ -48,6 +48,8 @@ _CONTENT_TYPES: Final = {
     "flac": "audio/flac",
     "ogg": "audio/ogg",
     "m4a": "audio/mp4",
+    "opus": "audio/opus",
+    "aiff": "audio/aiff",
     "zip": "application/zip",
     "json": "application/json",
     "mp4": "video/mp4",
@@ -66,8 +68,7 @@ _FURTHER_TYPES: Final = {
     **dict.fromkeys(("application/ogg", "audio/x-ogg", "audio/vorbis"), "ogg"),
     **dict.fromkeys(("audio/m4a", "audio/x-m4a"), "m4a"),
     **dict.fromkeys(("audio/aac", "audio/aacp", "audio/x-aac"), "aac"),
-    "audio/opus": "opus",
-    **dict.fromkeys(("audio/aiff", "audio/x-aiff"), "aiff"),
+    "audio/x-aiff": "aiff",
     **dict.fromkeys(("audio/amr", "audio/amr-wb"), "amr"),
     "audio/x-ms-wma": "wma",
     "audio/webm": "webm",
@@ -80,7 +81,7 @@ _FURTHER_TYPES: Final = {
 
 # What the separation recipe reads and writes.
 SEPARATE_INPUTS: Final = ("wav", "mp3", "flac", "ogg")
-SEPARATE_OUTPUTS: Final = ("wav", "flac", "mp3", "ogg", "m4a")
+SEPARATE_OUTPUTS: Final = ("wav", "flac", "mp3", "ogg", "m4a", "opus", "aiff")
 
 # What the denoise recipe reads and writes. Whether there are pictures in a file
 # only its content says: these are the names that promise some.
@@ -96,9 +97,8 @@ DENOISE_OUTPUTS: Final = (*SEPARATE_OUTPUTS, *VIDEO_OUTPUTS)
 # What a recording becomes whose own format is read but not written: nothing is
 # lost that was there, and whatever plays the source plays this.
 _SUBSTITUTES: Final = {
-    **dict.fromkeys(("aiff", "amr"), "wav"),
+    "amr": "wav",
     **dict.fromkeys(("aac", "wma"), "m4a"),
-    "opus": "ogg",
     "asf": "wmv",
     # Matroska takes nearly every kind of picture.
     **dict.fromkeys(("avi", "flv", "mpeg", "mpg"), "mkv"),

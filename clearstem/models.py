@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES: Final = 1 << 20
 
+# Digits of a whole sha256, and the fewest that are compared: as many as Demucs puts into the
+# names of its files and looks at itself.
+_WHOLE_DIGITS: Final = 64
+_LEAST_DIGITS: Final = 8
+_HEX: Final = frozenset("0123456789abcdef")
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
@@ -36,15 +42,34 @@ class ModelFile:
     url : str
         Where its publisher keeps it.
     sha256 : str
-        Of the whole file; nothing else is ever loaded.
+        Of the whole file; nothing else is ever loaded. Where its publisher tells only how it
+        begins, that: at least 8 hexadecimal digits.
     size_bytes : int
-        Of the whole file.
+        Of the whole file, for whoever waits for it.
+
+    Raises
+    ------
+    ValueError
+        If `sha256` is neither.
     """
 
     file_name: str
     url: str
     sha256: str
     size_bytes: int
+
+    def __post_init__(self) -> None:
+        digits = self.sha256.lower()
+        if not (_LEAST_DIGITS <= len(digits) <= _WHOLE_DIGITS and _HEX.issuperset(digits)):
+            raise ValueError(
+                f"{self.file_name}: sha256 {self.sha256!r} must be {_LEAST_DIGITS} to "
+                f"{_WHOLE_DIGITS} hexadecimal digits"
+            )
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether all of its sha256 is known, not only how it begins."""
+        return len(self.sha256) == _WHOLE_DIGITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +94,8 @@ class Model:
     Raises
     ------
     ValueError
-        If it names neither a file nor parts, both, or not a row of weights for each part.
+        If it names neither a file nor parts, both, or not a row of weights for each part, or
+        if a sha256 is none.
     """
 
     name: str
@@ -88,7 +114,9 @@ class Model:
                 f"weights and file_name {self.file_name!r}: must be one file, or parts with a "
                 "row of weights each"
             )
-        if self.parts:
+        if not self.parts:
+            ModelFile(self.file_name, self.url, self.sha256, self.size_bytes)
+        else:
             told = [f"{part.sha256} {weights}" for part, weights in self._weighted()]
             object.__setattr__(self, "sha256", hashlib.sha256("\n".join(told).encode()).hexdigest())
             object.__setattr__(self, "size_bytes", sum(part.size_bytes for part in self.parts))
@@ -114,7 +142,30 @@ HTDEMUCS: Final = Model(
     ),
 )
 
-MODELS: Final = {HTDEMUCS.name: HTDEMUCS}
+# Of its four files the publisher tells the first 8 digits of each sum, in the name; their sizes
+# are taken from the one beside them, which holds as many weights. The bag is the one of
+# demucs's htdemucs_ft.yaml: each network gives the stem that it was tuned for.
+HTDEMUCS_FT: Final = Model(
+    name="htdemucs_ft",
+    parts=tuple(
+        ModelFile(
+            file_name=f"{signature}-{digits}.th",
+            url=f"https://dl.fbaipublicfiles.com/demucs/hybrid_transformer/{signature}-{digits}.th",
+            sha256=digits,
+            size_bytes=HTDEMUCS.size_bytes,
+        )
+        for signature, digits in (
+            ("f7e0c4bc", "ba3fe64a"),
+            ("d12395a8", "e57c48e6"),
+            ("92cfc3b6", "ef3bcb9c"),
+            ("04573f0d", "f3cf25b2"),
+        )
+    ),
+    weights=tuple(tuple(float(stem == net) for stem in range(4)) for net in range(4)),
+    licence=HTDEMUCS.licence,
+)
+
+MODELS: Final = {model.name: model for model in (HTDEMUCS, HTDEMUCS_FT)}
 
 # The preview engine has no weights; its version stands where a model's name does.
 SPECTRAL_MODEL: Final = "spectral-1"
@@ -159,8 +210,29 @@ def is_here(model: Published, *, models_dir: Path) -> bool:
     return all(weights_path(file, models_dir=models_dir).is_file() for file in model.files)
 
 
+def has_sum(found: str, *, pinned: str) -> bool:
+    """Whether a file's whole sha256 is the pinned one, or begins as much of it as is known.
+
+    Eight digits tell a file that was cut off or confused with another; they do not withstand
+    someone who makes a file to match them. What loads weights never runs code of theirs, so such
+    a file could sound wrong and do nothing else.
+    """
+    return len(pinned) >= _LEAST_DIGITS and found.startswith(pinned.lower())
+
+
+def partly_known(model: Published) -> str | None:
+    """What to tell of a model of whose files only the beginning of a sum is known, else None."""
+    names = [file.file_name for file in model.files if not file.is_pinned]
+    if not names:
+        return None
+    return (
+        f"{model.name}: of {', '.join(names)} only the first digits of the sha256 are published; "
+        "those were compared"
+    )
+
+
 def check_weights(path: Path, *, sha256: str) -> None:
-    """Read the file once and compare its sha256.
+    """Read the file once and compare its sha256, or how it begins where no more is known.
 
     Raises
     ------
@@ -171,7 +243,7 @@ def check_weights(path: Path, *, sha256: str) -> None:
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
-    if digest.hexdigest() != sha256:
+    if not has_sum(digest.hexdigest(), pinned=sha256):
         raise WrongChecksum(f"{path.name} has sha256 {digest.hexdigest()}, not {sha256}")
 
 
@@ -180,9 +252,7 @@ def known_models(models_dir: Path | None) -> Mapping[str, Model]:
 
     Own checkpoints of the Demucs family are listed in ``models.json`` there: a
     list of objects with the attributes of `Model`. They are pinned by their
-    sha256 like any other. A bag such as htdemucs_ft is listed with its parts
-    and weights; none is published here, as the full sums of its parts are not
-    known to us.
+    sha256 like any other; a bag is listed with its parts and weights.
 
     Raises
     ------

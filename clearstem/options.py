@@ -72,7 +72,7 @@ class SeparateOptions:
     engine : EngineChoice
         ``auto`` is settled when the job is submitted; the job says how.
     output_format : str
-        Extension of the tracks: wav (24 bit), flac (24 bit), mp3, ogg, m4a.
+        Extension of the tracks: wav, flac, aiff (24 bits each), mp3, ogg, m4a, opus (48 kHz).
     target_lufs : float
         Integrated loudness of the main track (BS.1770-4), -40 to -5 LUFS.
     ceiling_dbtp : float

@@ -92,7 +92,12 @@ def _models() -> Iterator[dict[str, Any]]:
                 "type": "machine-learning-model",
                 "name": f"{model.name}/{file.file_name}",
                 "version": file.sha256[:12],
-                "hashes": [{"alg": "SHA-256", "content": file.sha256}],
+                # The schema has no room for the beginning of a sum, which stands in the version.
+                **(
+                    {"hashes": [{"alg": "SHA-256", "content": file.sha256}]}
+                    if file.is_pinned
+                    else {}
+                ),
                 "licenses": [{"license": {"name": model.licence}}],
             }
 

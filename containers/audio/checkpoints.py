@@ -1,11 +1,11 @@
 """Loading a separation network from a file that is known to the byte.
 
 A checkpoint is data from elsewhere. It is read once, its sha256 is compared with the pinned
-one, and what is loaded is the bytes that were compared. Neither of the two formats may name
-code of its own choice: a pickle is read by torch's restricted reader, and the class named in
-a safetensors file's metadata is looked up in a fixed list (``demucs.hf`` would import and
-call whatever it says). Nothing here opens a connection, and ``demucs.pretrained``, which
-does, is not used.
+one, and what is loaded is the bytes that were compared. Of some files only the beginning of
+that sum is known (`clearstem.models.has_sum`). Neither of the two formats may name code of its
+own choice: a pickle is read by torch's restricted reader, and the class named in a safetensors
+file's metadata is looked up in a fixed list (``demucs.hf`` would import and call whatever it
+says). Nothing here opens a connection, and ``demucs.pretrained``, which does, is not used.
 """
 
 import hashlib
@@ -30,6 +30,7 @@ from clearstem.errors import (
     UnusableCheckpoint,
     WrongChecksum,
 )
+from clearstem.models import has_sum
 
 _CLASSES = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in (HTDemucs, HDemucs, Demucs)}
 
@@ -43,7 +44,8 @@ def load_checkpoint(path: Path | None, *, sha256: str, model: str = "htdemucs") 
         A ``.safetensors`` file with the metadata of ``demucs.hf`` (demucs 4.1) or a ``.th``
         package of ``demucs.states``; None where no file is configured.
     sha256
-        The pinned checksum of the whole file, 64 hexadecimal digits.
+        The pinned checksum of the whole file: 64 hexadecimal digits, or as many of the first,
+        8 at least, as its publisher tells.
     model
         Its name, for messages.
 
@@ -89,7 +91,7 @@ def _verified(path: Path | None, sha256: str, model: str) -> bytes:
         msg = f"no weights of {model}: looked for the file {path}; {remedy}"
         raise MissingWeights(msg) from exc
     found = hashlib.sha256(content).hexdigest()
-    if found != sha256.lower():
+    if not has_sum(found, pinned=sha256):
         msg = f"{path}: sha256 is {found}, pinned is {sha256.lower()}; {remedy}"
         raise WrongChecksum(msg)
     return content

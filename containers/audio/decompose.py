@@ -23,6 +23,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from clearstem.errors import AudioOutOfRange
 from containers.audio.compose import Reader, Writer
 from containers.audio.median import (
     Floats,
@@ -112,6 +113,14 @@ def decompose(
     ------
     ValueError
         For an option outside its range; the message gives value and range.
+    AudioOutOfRange
+        If `source` holds samples that are NaN or infinite.
+
+    Notes
+    -----
+    Silence gives silence; a constant is harmonic; one sample is a recording like any other, as is
+    what was clipped or lies beyond full scale: nothing is clipped here. Ten hours take the memory
+    of ten minutes.
     """
     plan = _checked(_Plan(frame_count(source.frames, n_fft=N_FFT), kernel, margin, power), block)
     threads = min(_MAX_THREADS, os.cpu_count() or 1)
@@ -151,6 +160,9 @@ def _blocks(source: Reader, plan: _Plan, block: int) -> Iterator[_Block]:
         begin, end = max(0, first - reach), min(plan.total, last + reach)
         start = begin * HOP - N_FFT // 2
         samples = source.read(start, (end - 1) * HOP + N_FFT // 2)
+        if not np.isfinite(samples).all():
+            msg = f"NaN or infinite samples after {max(0, start) / source.rate_hz:.1f} s"
+            raise AudioOutOfRange(msg)
         yield _Block(first, last, begin, end, samples)
 
 

@@ -15,6 +15,7 @@ from av.container import InputContainer
 
 from clearstem.errors import NoAudio, UnreadableAudio
 from containers.audio.headers import described, looks_like_mp3
+from containers.audio.layouts import LAYOUTS
 
 # Demuxers for what the dialects accept and nothing more: the playlist formats (hls, concat)
 # would let a file name other files and hosts, which FFmpeg would then open for its sender.
@@ -33,6 +34,12 @@ _WAV_OPTIONS = {
     "max_probe_packets": "4",
 }
 _WAV_HEADS = (b"RIFF", b"RF64", b"BW64", b"riff")
+
+# Kinds that FFmpeg passes on by the name that a format has for them.
+_OTHER_NAMES = {"year": "date", "tsrc": "isrc", "tbpm": "bpm"}
+
+# How FFmpeg describes an order that has no name: "4 channels (FL+FR+LFE+BC)".
+_UNNAMED = " channels ("
 
 _COVER_LIMIT_BYTES = 16 * 1024 * 1024
 
@@ -64,8 +71,10 @@ def open_media(path: Path) -> InputContainer:
     raise UnreadableAudio(f"{path.name} is {described(head)}, not audio in a known format")
 
 
-def audio_stream(container: InputContainer, path: Path) -> AudioStream:
-    """The stream to decode: what FFmpeg takes for the main one.
+def audio_stream(container: InputContainer, path: Path) -> tuple[AudioStream, tuple[str, ...]]:
+    """The stream to decode: what FFmpeg takes for the main one, and what to tell of it.
+
+    To be asked once of a container, before anything else looks at its channels.
 
     Raises
     ------
@@ -83,13 +92,31 @@ def audio_stream(container: InputContainer, path: Path) -> AudioStream:
     codec = cast(AudioCodecContext | None, best.codec_context)
     if codec is None:
         raise UnreadableAudio(f"{path.name}: there is no decoder for the sound in it")
-    if codec.channels and codec.sample_rate:
-        return best
+    channels, notes = _settled_channels(codec)
+    if channels and codec.sample_rate:
+        return best, notes
     if container.format.name == "wav":
         raise NoAudio(
-            f"{path.name}: the header declares {codec.channels} channels at {codec.sample_rate} Hz"
+            f"{path.name}: the header declares {channels} channels at {codec.sample_rate} Hz"
         )
     raise UnreadableAudio(f"{path.name}: taken for {container.format.name}, but no frame decodes")
+
+
+def _settled_channels(codec: AudioCodecContext) -> tuple[int, tuple[str, ...]]:
+    """How many channels there are; their order becomes the usual one of as many.
+
+    An order of a file's own (a CHAN chunk, a channel map) lies in memory of its own. Whatever
+    looks at a layout in PyAV 18 borrows that and frees it, each frame that is decoded too, which
+    ends the process. So it is looked at once, and what is left in its place owns no memory.
+    """
+    layout = codec.layout
+    count, name = layout.nb_channels, layout.name
+    if _UNNAMED not in name or not count:
+        return count, ()
+    del layout
+    codec.layout = LAYOUTS[count - 1] if count <= len(LAYOUTS) else f"{count} channels"
+    order = name.partition(_UNNAMED)[2].removesuffix(")")
+    return count, (f"source's channels are in an order of its own, which was kept: {order}",)
 
 
 def tags_of(container: InputContainer, stream: AudioStream) -> dict[str, str]:
@@ -98,9 +125,23 @@ def tags_of(container: InputContainer, stream: AudioStream) -> dict[str, str]:
     Ogg keeps them at the stream, everything else at the container.
     """
     found = {key.lower(): value for key, value in (stream.metadata | container.metadata).items()}
-    if "year" in found:
-        found.setdefault("date", found["year"])
+    for other, key in _OTHER_NAMES.items():
+        if other in found:
+            found.setdefault(key, found[other])
     return {key: value for key, value in found.items() if key in _TAGS and value.strip()}
+
+
+def tags_in(path: Path) -> dict[str, str]:
+    """The tags of a file, as `tags_of`.
+
+    Raises
+    ------
+    UnreadableAudio, NoAudio
+        If it holds no sound.
+    """
+    with open_media(path) as container:
+        stream, _ = audio_stream(container, path)
+        return tags_of(container, stream)
 
 
 def cover_of(container: InputContainer, path: Path) -> bytes | None:

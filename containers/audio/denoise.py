@@ -154,6 +154,13 @@ def denoise(
         If `neural` is asked for and its files are not there or not to be used.
     NonFiniteOutput
         If the network answers with samples that are NaN or infinite.
+
+    Notes
+    -----
+    Digital silence and clean recordings are passed on as they are; so is one sample. A constant
+    has no pauses and counts as noise. Clipped sound is like any other, and nothing is clipped
+    here. What is kept of a recording is a level for each fifth of a second: ten hours of mono at
+    8 kHz took 391 MB.
     """
     if engine not in get_args(EngineName):
         msg = f"engine {engine!r}: must be {' or '.join(get_args(EngineName))}"

@@ -1,4 +1,4 @@
-"""Tracks as the files that users get: wav, flac, mp3, ogg and m4a, written block by block.
+"""Tracks as the files that users get: wav, aiff, flac, mp3, ogg, opus and m4a, block by block.
 
 The containers of video are here too, with sound alone: whoever wants pictures beside it copies
 both streams into one file (`containers.audio.remux`).
@@ -15,9 +15,13 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clearstem.errors import AudioOutOfRange, InvalidOption
+from clearstem.errors import AudioOutOfRange, InvalidOption, NonFiniteOutput
 from containers.audio.compose import Reader
+from containers.audio.demuxing import tags_in
+from containers.audio.id3_chunk import append_tag
+from containers.audio.layouts import LAYOUTS, LIBOPUS_ORDER
 from containers.audio.muxing import picture_size
+from containers.audio.ogg_comments import set_comments
 from containers.audio.resample import ResampledReader
 from containers.audio.sinks import LAME_DELAY, Codec, FfmpegSink, LameSink, VorbisSink
 from containers.audio.stream import BLOCK_FRAMES, Progress, ignore
@@ -30,6 +34,8 @@ _MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 
 _AAC_RATES_HZ = (*_MP3_RATES_HZ, 64_000, 88_200, 96_000)
 # Opus decodes at 48 kHz whatever went in (RFC 7845, section 5.1).
 _OPUS_RATES_HZ = (48_000,)
+# Chunk sizes of AIFF are signed in many readers; the rest is for header and tags.
+_AIFF_BYTES = 2**31 - 2**25
 # One packet of 20 ms. FFmpeg's Matroska demuxer trims no padding of a sound that is shorter.
 _OPUS_LEAST_FRAMES = 960
 
@@ -43,13 +49,16 @@ class _Format:
     rates_hz: tuple[int, ...] = ()
     holds_cover: bool = True
     least_frames: int = 1
+    most_bytes: int | None = None
 
 
 _FORMATS: Mapping[str, _Format] = {
-    "wav": _Format(max_channels=8, bit_depths=(16, 24, 32), holds_cover=False),
+    "wav": _Format(max_channels=8, bit_depths=(16, 24, 32)),
+    "aiff": _Format(max_channels=8, bit_depths=(16, 24), most_bytes=_AIFF_BYTES),
     "flac": _Format(max_channels=8, bit_depths=(16, 24)),
     "mp3": _Format(max_channels=2, rates_hz=_MP3_RATES_HZ),
-    "ogg": _Format(max_channels=8, holds_cover=False),
+    "ogg": _Format(max_channels=8),
+    "opus": _Format(max_channels=8, rates_hz=_OPUS_RATES_HZ),
     "m4a": _Format(max_channels=8, rates_hz=_AAC_RATES_HZ),
     "mp4": _Format(max_channels=8, rates_hz=_AAC_RATES_HZ),
     "m4v": _Format(max_channels=8, rates_hz=_AAC_RATES_HZ),
@@ -73,6 +82,12 @@ _AAC_MUXERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "mkv": ("matroska", {}),
 }
 _DEFAULT_BIT_DEPTH = 24
+# What FFmpeg writes into the CHAN chunk for 7.1 says that the sides come first: none is better.
+_AIFF_LAYOUTS = (*LAYOUTS[:7], "8 channels")
+# Tags and cover come into these when the sound is in them (`containers.audio.ogg_comments`).
+_OGG = frozenset({"ogg", "opus"})
+# In these a tag of their own stands behind the sound (`containers.audio.id3_chunk`).
+_CHUNKED = frozenset({"wav", "aiff"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +99,14 @@ class Encoded:
     path : Path
         The file.
     format : str
-        ``wav``, ``flac``, ``mp3``, ``ogg``, ``m4a``, ``mp4``, ``m4v``, ``mov``, ``mkv``,
-        ``webm`` or ``wmv``.
+        ``wav``, ``aiff``, ``flac``, ``mp3``, ``ogg``, ``opus``, ``m4a``, ``mp4``, ``m4v``,
+        ``mov``, ``mkv``, ``webm`` or ``wmv``.
     rate_hz, channels, frames : int
         What it decodes to.
     bit_depth : int or None
         16, 24 or 32 (floating point); None for lossy formats.
     conversions : tuple of str
-        What could not be kept, fit to be shown: sample rate, cover art.
+        What could not be kept, fit to be shown: sample rate, cover art, tags.
     """
 
     path: Path
@@ -111,7 +126,9 @@ class _Sink(Protocol):
     def close(self) -> None: ...
 
 
-def check_output(format: str, *, channels: int, bit_depth: int | None = None) -> None:
+def check_output(
+    format: str, *, channels: int, bit_depth: int | None = None, frames: int | None = None
+) -> None:
     """Refuse what `encode` could not write, before any work is put into it.
 
     Parameters
@@ -122,14 +139,16 @@ def check_output(format: str, *, channels: int, bit_depth: int | None = None) ->
         Of the recording.
     bit_depth : int or None
         As for `encode`.
+    frames : int or None
+        Length of the recording, where it is known already.
 
     Raises
     ------
     InvalidOption
         If there is no such format, or it has no such bit depth.
     AudioOutOfRange
-        If the format holds fewer channels. There is no silent downmix: it would change the
-        balance of what was separated.
+        If the format holds fewer channels, or no file of that length. There is no silent
+        downmix: it would change the balance of what was separated.
     """
     known = _FORMATS.get(format)
     if known is None:
@@ -143,6 +162,12 @@ def check_output(format: str, *, channels: int, bit_depth: int | None = None) ->
     if bit_depth is not None and bit_depth not in known.bit_depths:
         accepted = ", ".join(map(str, known.bit_depths)) or "none: it is lossy"
         raise InvalidOption(f"{format} with {bit_depth} bits; accepted: {accepted}")
+    size = (frames or 0) * channels * (bit_depth or _DEFAULT_BIT_DEPTH) // 8
+    if known.most_bytes is not None and size > known.most_bytes:
+        raise AudioOutOfRange(
+            f"{format} holds {known.most_bytes / 2**30:.2f} GiB, the recording takes "
+            f"{size / 2**30:.2f} GiB; wav and flac hold it"
+        )
 
 
 def encode(
@@ -169,13 +194,14 @@ def encode(
     path : Path
         The file to write; overwritten.
     format : str
-        ``wav`` (RF64 where it passes 4 GiB), ``flac``, ``mp3`` (320 kbit/s, or the most that
-        the rate allows), ``ogg`` (Vorbis, quality 8), ``m4a``, ``mp4``, ``m4v``, ``mov``, ``mkv``
-        (AAC, 128 kbit/s a channel), ``webm`` (Opus, 96 kbit/s a channel) or ``wmv`` (16 bits).
+        ``wav`` (RF64 where it passes 4 GiB), ``aiff`` (up to 2 GiB), ``flac``, ``mp3`` (320
+        kbit/s, or the most that the rate allows), ``ogg`` (Vorbis, quality 8), ``m4a``, ``mp4``,
+        ``m4v``, ``mov``, ``mkv`` (AAC, 128 kbit/s a channel), ``opus``, ``webm`` (Opus, 96 kbit/s
+        a channel) or ``wmv`` (16 bits).
     gain : float
         Linear factor on every sample.
     bit_depth : int or None
-        wav: 16, 24 or 32 (floating point); flac: 16 or 24; None is 24 bits. Lossy: None.
+        wav: 16, 24 or 32 (floating point); aiff, flac: 16 or 24; None is 24 bits. Lossy: None.
     tags : mapping of str to str
         Title, artist and the like, as `decode` gives them.
     cover : bytes or None
@@ -187,8 +213,17 @@ def encode(
     ------
     InvalidOption, AudioOutOfRange
         As by `check_output`.
+    NonFiniteOutput
+        If the recording holds NaN or infinite samples.
+
+    Notes
+    -----
+    Silence decodes to silence, a constant to itself but for the high-pass of LAME; one sample is a
+    file of one frame. What lies beyond full scale is kept by float WAV and clamped by integers,
+    never wrapped; lossy formats keep it as far as their decoders do. Of the formats only AIFF
+    cannot hold ten hours.
     """
-    check_output(format, channels=recording.channels, bit_depth=bit_depth)
+    check_output(format, channels=recording.channels, bit_depth=bit_depth, frames=recording.frames)
     known = _FORMATS[format]
     if known.bit_depths:
         bit_depth = bit_depth or min(_DEFAULT_BIT_DEPTH, max(known.bit_depths))
@@ -199,6 +234,9 @@ def encode(
         done = 0
         frames = max(source.frames, known.least_frames)
         for block in _blocks(source, frames):
+            if not np.isfinite(block).all():
+                at_s = done / source.rate_hz
+                raise NonFiniteOutput(f"{path.name}: NaN or infinite samples at {at_s:.1f} s")
             sink.write(block * np.float32(gain))
             done += block.shape[1]
             progress(done, frames)
@@ -206,19 +244,40 @@ def encode(
         sink.close()
     if format == "mp3":
         set_length(path, frames, delay=LAME_DELAY)
-    conversions = []
-    if frames > source.frames:
-        conversions.append(f"{source.frames} frames filled up with silence to {frames}")
-    if source.rate_hz != recording.rate_hz:
-        conversions.append(
-            f"{recording.rate_hz} Hz converted to {source.rate_hz} Hz: {format} has no such rate"
-        )
-    if cover and not kept_cover:
-        why = "it is no picture" if known.holds_cover else f"our {format} files hold none"
-        conversions.append(f"cover art left out: {why}")
+    if format in _OGG:
+        set_comments(path, tags=tags or {}, cover=kept_cover)
+    if format in _CHUNKED and (tags or kept_cover):
+        held = append_tag(path, tags=tags or {}, cover=kept_cover)
+        kept_cover = kept_cover if held else None
+    conversions = [
+        *_sound_conversions(recording, source, frames, format),
+        *_label_conversions(path, format, tags or {}, cover, kept_cover),
+    ]
     return Encoded(
         path, format, source.rate_hz, source.channels, frames, bit_depth, tuple(conversions)
     )
+
+
+def _sound_conversions(
+    recording: Reader, source: Reader, frames: int, format: str
+) -> Iterator[str]:
+    if frames > source.frames:
+        yield f"{source.frames} frames filled up with silence to {frames}"
+    if source.rate_hz != recording.rate_hz:
+        yield f"{recording.rate_hz} Hz converted to {source.rate_hz} Hz: {format} has no such rate"
+
+
+def _label_conversions(
+    path: Path, format: str, tags: Mapping[str, str], cover: bytes | None, kept: bytes | None
+) -> Iterator[str]:
+    if cover and not kept:
+        why = f"our {format} files hold none" if picture_size(cover) else "it is no picture"
+        yield f"cover art left out: {why}"
+    # Asked of the file itself: which kinds a format has room for is its muxer's to know.
+    found = tags_in(path) if tags else {}
+    lost = sorted(key for key, value in tags.items() if value.strip() and key not in found)
+    if lost:
+        yield f"tags left out: {', '.join(lost)}; our {format} files hold none such"
 
 
 def _at_known_rate(recording: Reader, known: _Format) -> Reader:
@@ -248,11 +307,16 @@ def _open_sink(
     cover: bytes | None,
 ) -> _Sink:
     if format == "ogg":
-        return VorbisSink(path, source, tags=tags)
+        return VorbisSink(path, source)
     if format == "mp3":
         bit_rate = _mp3_bit_rate(source.rate_hz)
         return LameSink(path, source, bit_rate=bit_rate, tags=tags, cover=cover)
-    return FfmpegSink(path, source, codec=_codec(format, source, bit_depth), tags=tags, cover=cover)
+    codec = _codec(format, source, bit_depth)
+    if format in _OGG | _CHUNKED:
+        cover = None
+    if format in _OGG:
+        tags = {}
+    return FfmpegSink(path, source, codec=codec, tags=tags, cover=cover)
 
 
 def _mp3_bit_rate(rate_hz: int) -> int:
@@ -263,8 +327,9 @@ def _mp3_bit_rate(rate_hz: int) -> int:
 
 
 def _codec(format: str, source: Reader, bit_depth: int | None) -> Codec:
-    if format == "webm":
-        return Codec("webm", "libopus", "flt", "flt", 96_000 * source.channels)
+    if format in ("opus", "webm"):
+        rate = 96_000 * source.channels
+        return Codec(format, "libopus", "flt", "flt", rate, orders=LIBOPUS_ORDER)
     if format in _AAC_MUXERS:
         muxer, asked = _AAC_MUXERS[format]
         clock = {"movie_timescale": str(source.rate_hz)} if muxer != "matroska" else {}
@@ -272,6 +337,9 @@ def _codec(format: str, source: Reader, bit_depth: int | None) -> Codec:
     sample_format: Literal["s16", "s32"] = "s16" if bit_depth == 16 else "s32"
     if format == "flac":
         return Codec("flac", "flac", sample_format, sample_format)
+    if format == "aiff":
+        name = f"pcm_s{bit_depth}be"
+        return Codec("aiff", name, sample_format, sample_format, layouts=_AIFF_LAYOUTS)
     if format == "wmv":
         # ASF tells of no encoder's delay, so the sound must have none.
         return Codec("asf", "pcm_s16le", "s16", "s16")

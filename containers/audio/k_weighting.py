@@ -8,6 +8,7 @@ one filter is then the only thing that is waited for.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 _SILENT = 1e-30
 
 _LANES = 2
+_PAIR = ir.VectorType(ir.DoubleType(), _LANES)
 # Values of state per channel: two for each filter in direct form II transposed.
 STATES = 4
 
@@ -90,6 +92,44 @@ def _emit_biquad(
     return out
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """The arguments of an intrinsic as LLVM values."""
+
+    context: Any
+    builder: ir.IRBuilder
+    kinds: Any
+    values: Any
+
+    def data(self, place: int) -> ir.Value:
+        """Where an array argument begins."""
+        array = self.context.make_array(self.kinds[place])
+        return array(self.context, self.builder, self.values[place]).data
+
+    def number(self, place: int) -> ir.Value:
+        """An integer argument."""
+        return self.context.cast(self.builder, self.values[place], self.kinds[place], types.intp)
+
+    def coefficient(self, place: int, at: int) -> ir.Value:
+        """An element of an array argument, in both lanes."""
+        value = self.builder.load(self.builder.gep(self.data(place), [_index(at)]))
+        return _both(self.builder, value, value)
+
+    def pair(self, place: int, row: int) -> ir.Value:
+        """Where a row of an array argument of two columns lies."""
+        address = self.builder.gep(self.data(place), [_index(_LANES * row)])
+        return self.builder.bitcast(address, _PAIR.as_pointer())
+
+
+def _index(value: int) -> ir.Constant:
+    return ir.Constant(ir.IntType(64), value)
+
+
+def _both(builder: ir.IRBuilder, low: ir.Value, high: ir.Value) -> ir.Value:
+    packed = builder.insert_element(ir.Constant(_PAIR, ir.Undefined), low, _index(0))
+    return builder.insert_element(packed, high, _index(1))
+
+
 def _filter_pair_code(
     _typing: Any,
     samples: Any,
@@ -111,47 +151,32 @@ def _filter_pair_code(
     signature = types.void(samples, first, second, step, start, stop, coefficients, state, sums)
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        pair = ir.VectorType(ir.DoubleType(), _LANES)
-
-        def data(place: int) -> ir.Value:
-            return context.make_array(signature.args[place])(context, builder, args[place]).data
-
-        def index(value: int) -> ir.Constant:
-            return ir.Constant(ir.IntType(64), value)
-
-        def both(low: ir.Value, high: ir.Value) -> ir.Value:
-            packed = builder.insert_element(ir.Constant(pair, ir.Undefined), low, index(0))
-            return builder.insert_element(packed, high, index(1))
-
-        def coefficient(place: int) -> ir.Value:
-            value = builder.load(builder.gep(data(6), [index(place)]))
-            return both(value, value)
-
-        def place_of(array: int, row: int) -> ir.Value:
-            address = builder.gep(data(array), [index(_LANES * row)])
-            return builder.bitcast(address, pair.as_pointer())
-
-        filters = [[coefficient(5 * n + k) for k in range(5)] for n in range(2)]
-        homes = [*(place_of(7, row) for row in range(STATES)), place_of(8, 0)]
+        given = _Given(context, builder, signature.args, args)
+        filters = [[given.coefficient(6, 5 * n + k) for k in range(5)] for n in range(2)]
+        homes = [*(given.pair(7, row) for row in range(STATES)), given.pair(8, 0)]
         # LLVM turns these into registers.
         held = [_variable(builder, builder.load(home, align=8)) for home in homes]
-        low, high, pace, begin, end = (
-            context.cast(builder, args[n], signature.args[n], types.intp) for n in range(1, 6)
-        )
-        channels = [builder.gep(data(0), [offset]) for offset in (low, high)]
-        with cgutils.for_range(builder, end, start=begin) as loop:
-            at = builder.mul(loop.index, pace)
-            read = [builder.load(builder.gep(channel, [at])) for channel in channels]
-            value = both(*(builder.fpext(sample, ir.DoubleType()) for sample in read))
-            for n, coefficients in enumerate(filters):
-                value = _emit_biquad(builder, coefficients, held[2 * n : 2 * n + 2], value)
-            energy = builder.fmul(value, value, flags=_FUSED)
-            builder.store(builder.fadd(energy, builder.load(held[-1]), flags=_FUSED), held[-1])
+        _emit_frames(given, filters, held)
         for home, last in zip(homes, held, strict=True):
             builder.store(builder.load(last), home, align=8)
         return context.get_dummy_value()
 
     return signature, emit
+
+
+def _emit_frames(given: _Given, filters: list[list[ir.Value]], held: list[ir.Value]) -> None:
+    """The loop over the frames; `held` are the filters' states, then the sum of squares."""
+    builder = given.builder
+    low, high, pace, begin, end = (given.number(place) for place in range(1, 6))
+    channels = [builder.gep(given.data(0), [offset]) for offset in (low, high)]
+    with cgutils.for_range(builder, end, start=begin) as loop:
+        at = builder.mul(loop.index, pace)
+        read = [builder.load(builder.gep(channel, [at])) for channel in channels]
+        value = _both(builder, *(builder.fpext(sample, ir.DoubleType()) for sample in read))
+        for n, coefficients in enumerate(filters):
+            value = _emit_biquad(builder, coefficients, held[2 * n : 2 * n + 2], value)
+        energy = builder.fmul(value, value, flags=_FUSED)
+        builder.store(builder.fadd(energy, builder.load(held[-1]), flags=_FUSED), held[-1])
 
 
 # Any: inside compiled functions it is called without its first parameter.

@@ -14,3 +14,7 @@ VORBIS_ORDER: Mapping[int, tuple[int, ...]] = {
 }
 """For each Vorbis channel its place in that order, where the two differ (Vorbis I
 specification, section 4.3.9)."""
+
+LIBOPUS_ORDER: Mapping[int, tuple[int, ...]] = {5: (0, 1, 4, 2, 3), 7: (0, 1, 4, 3, 5, 2, 6)}
+"""In which order FFmpeg 8's libopus has to be given our channels so that they end up where they
+belong: of these two layouts it confuses three, as libopus's own decoder shows."""

@@ -68,6 +68,12 @@ class LimitedReader(ForwardReader):
     ceiling_dbtp : float
         Highest true peak to let through.
 
+    Notes
+    -----
+    Silence stays silence; a constant or a single sample above the ceiling is turned down to it.
+    Samples that are NaN or infinite are not looked for: what is measured has none. Positions are
+    counted without bound and nothing is kept of what was read, so ten hours are like ten seconds.
+
     Attributes
     ----------
     reduction_db : float

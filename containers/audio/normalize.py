@@ -161,13 +161,15 @@ def normalize(
         If tracks differ in length, or a file decodes to another length than was encoded.
     CeilingNotHeld
         If files still pass the ceiling after the last round.
+
+    Notes
+    -----
+    A recording of one sample, or shorter than 0.4 s, keeps its level under the ceiling. A constant
+    is as loud as its beginning, and its ceiling holds. What was clipped stays so; what lies beyond
+    full scale comes under the ceiling. Ten hours take the memory of ten minutes and 60 MB a track.
     """
-    if main not in tracks:
-        raise ValueError(f"main track {main!r} is none of {', '.join(tracks)}")
     output = _Output(into, format, bit_depth, tags or {}, cover)
-    with Recording.open(tracks[main]) as recording:
-        check_output(format, channels=recording.channels, bit_depth=bit_depth)
-        work = _Work(progress, frames=recording.frames)
+    work = _Work(progress, frames=_checked_frames(tracks, output, main=main))
     with ThreadPoolExecutor(workers or max(2, os.cpu_count() or 1)) as pool:
         sources = _measured(tracks, pool=pool, work=work, main=main)
         gains = Gains(
@@ -194,6 +196,16 @@ def normalize(
         tracks=files,
         conversions=rendering.conversions(),
     )
+
+
+def _checked_frames(tracks: Mapping[str, Path], output: "_Output", *, main: str) -> int:
+    """The main track's length; refuses what could not be written."""
+    if main not in tracks:
+        raise ValueError(f"main track {main!r} is none of {', '.join(tracks)}")
+    with Recording.open(tracks[main]) as recording:
+        form = {"channels": recording.channels, "frames": recording.frames}
+        check_output(output.format, bit_depth=output.bit_depth, **form)
+        return recording.frames
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,13 @@ def separate(
         If the device, backend or precision asked for is not there.
     NonFiniteOutput
         If the network answers with samples that are NaN or infinite.
+
+    Notes
+    -----
+    Silence gives silence, channel group by channel group. One sample is a recording like any
+    other, and so is a constant, which the preview gives to the bass. Clipped sound is separated
+    as it is, and stems may pass full scale: nothing is clipped here. Memory does not grow with
+    the length; ten hours differ from ten minutes in nothing else.
     """
     if set(writers) != set(STEMS):
         msg = f"writers for {', '.join(sorted(writers))}: must be {', '.join(STEMS)}"

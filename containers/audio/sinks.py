@@ -6,8 +6,8 @@ libraries with sample layouts, channel orders and traps of their own: they end h
 """
 
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -37,18 +37,14 @@ _LAME_QUALITY = 3
 LAME_DELAY = 576
 """Frames that LAME puts before the sound; every decoder adds 529."""
 
-# What libsndfile can write as Vorbis comments, by its names.
-_VORBIS_TAGS = {
-    "title": "title", "artist": "artist", "album": "album", "date": "date", "genre": "genre",
-    "comment": "comment", "copyright": "copyright", "track": "tracknumber",
-}  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True)
 class Codec:
     """How FFmpeg is told to write one format.
 
     `sample_format` is what it is given, `encoder_format` what the encoder takes: PyAV converts.
+    `layouts` are what it calls the orders of 1 to 8 channels, `orders` are ours of those counts
+    for which it wants another one.
     """
 
     muxer: str
@@ -57,10 +53,12 @@ class Codec:
     sample_format: Literal["s16", "s32", "flt"]
     bit_rate: int = 0
     muxer_options: Mapping[str, str] | None = None
+    layouts: Sequence[str] = LAYOUTS
+    orders: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
 
 class FfmpegSink:
-    """An open wav, flac or m4a file.
+    """An open file of one that FFmpeg writes: wav, aiff, flac, m4a, opus, video containers.
 
     Parameters
     ----------
@@ -86,7 +84,8 @@ class FfmpegSink:
         cover: bytes | None,
     ) -> None:
         self._codec = codec
-        self._layout = LAYOUTS[source.channels - 1]
+        self._layout = codec.layouts[source.channels - 1]
+        self._order = list(codec.orders.get(source.channels, ()))
         self._rate_hz = source.rate_hz
         self._position = 0
         self._file = open_output(path, codec.muxer, codec.muxer_options or {})
@@ -109,6 +108,8 @@ class FfmpegSink:
 
     def write(self, block: Floats) -> None:
         """Append a block of shape (channels, frames); it is not changed."""
+        if self._order:
+            block = block[self._order]
         samples = _samples(block, self._codec)
         frame = av.AudioFrame.from_ndarray(
             samples, format=self._codec.sample_format, layout=self._layout
@@ -230,11 +231,9 @@ class VorbisSink:
         The file to write; overwritten.
     source : Reader
         Tells rate and channels.
-    tags : mapping of str to str
-        Title, artist and the like.
     """
 
-    def __init__(self, path: Path, source: Reader, *, tags: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, source: Reader) -> None:
         self._order = list(VORBIS_ORDER.get(source.channels, range(source.channels)))
         self._file = soundfile.SoundFile(
             path,
@@ -245,9 +244,6 @@ class VorbisSink:
             subtype="VORBIS",
             compression_level=_VORBIS_COMPRESSION,
         )
-        for key, name in _VORBIS_TAGS.items():
-            if key in tags:
-                setattr(self._file, name, tags[key])
 
     def write(self, block: Floats) -> None:
         """Append a block of shape (channels, frames); it is not changed."""

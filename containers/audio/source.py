@@ -95,9 +95,9 @@ class Source(Closing):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._container = open_media(path)
-        self.warnings: list[str] = []
         try:
-            self._stream = audio_stream(self._container, path)
+            self._stream, notes = audio_stream(self._container, path)
+            self.warnings = list(notes)
             self.tags = tags_of(self._container, self._stream)
             self.cover = cover_of(self._container, path)
         except BaseException:
@@ -250,8 +250,9 @@ class Source(Closing):
                 continue
             for frame in frames:
                 self._check(frame)
-                yield from self._silence(gap, like=frame)
-                gap = 0
+                if gap:
+                    yield from self._silence(gap, like=frame)
+                    gap = 0
                 if self._gaps is not None:
                     pause = self._gaps.before(frame, position=self._position)
                     yield from self._silence(pause, like=frame)

@@ -55,6 +55,12 @@ class TruePeakMeter:
     channels : int
         Channels of every block, at least 1.
 
+    Notes
+    -----
+    A constant peaks at its level, and by up to 1.1 dB more where it begins and ends at once. One
+    sample is not exceeded between the samples. Clipped sound peaks beyond full scale, as it will
+    when it is heard. Nothing is kept but the last 11 frames, whatever the length.
+
     References
     ----------
     Recommendation ITU-R BS.1770-4 (10/2015), annex 2.

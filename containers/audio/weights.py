@@ -18,7 +18,7 @@ class Checkpoint:
     path
         Its file, ``.safetensors`` or ``.th``.
     sha256
-        The checksum that the file must have.
+        The checksum that the file must have, or as many of its first digits as are known.
     """
 
     model: str

@@ -26,7 +26,7 @@ from containers.stages.shares import share
 from containers.workspace import Workspace
 
 # Formats of integers, and the depths they are written with.
-_DEPTHS: Final = {"wav": (16, 24, 32), "flac": (16, 24)}
+_DEPTHS: Final = {"wav": (16, 24, 32), "flac": (16, 24), "aiff": (16, 24)}
 
 
 class _Remote(Protocol):

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from clearstem.errors import MissingWeights, WrongChecksum
-from clearstem.models import MODELS, known_models, missing_weights, weights_path
+from clearstem.models import MODELS, known_models, missing_weights, partly_known, weights_path
 from clearstem.recipes import EngineName
 from containers.audio.stream import Recording
 from containers.audio.weights import Bag, Checkpoint
@@ -48,6 +48,13 @@ def checkpoint(space: Workspace) -> Checkpoint | Bag | None:
         for part in model.parts
     )
     return Bag(model.name, parts, model.weights, model.sha256)
+
+
+def weights_notes(space: Workspace) -> tuple[str, ...]:
+    """What the job's record has to say about how well its weights are known."""
+    model = known_models(space.settings.models_dir).get(space.job.engine.model)
+    told = partly_known(model) if model and space.job.engine.name in _SEPARATING else None
+    return (told,) if told else ()
 
 
 def wanted(space: Workspace) -> "Wanted | None":

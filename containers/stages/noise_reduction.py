@@ -20,7 +20,7 @@ from containers.audio.compose import Reader, Writer
 from containers.audio.denoise import DenoiseReport, Model, ModelFile, ModelName, denoise
 from containers.audio.separate import separate
 from containers.audio.stream import Progress, Recording, RecordingWriter
-from containers.stages.networks import checkpoint, restart_points, wanted
+from containers.stages.networks import checkpoint, restart_points, wanted, weights_notes
 from containers.stages.shares import share
 from containers.workspace import Workspace
 
@@ -115,7 +115,7 @@ def _keep_voice(
         strength=strength,
         versions=report.versions,
     )
-    return StageResult(denoising=denoising)
+    return StageResult(denoising=denoising, notes=weights_notes(space))
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ from containers.audio.stream import (
     RecordingWriter,
     decode,
 )
-from containers.stages.networks import checkpoint, restart_points, wanted
+from containers.stages.networks import checkpoint, restart_points, wanted, weights_notes
 from containers.stages.originals import audio_format, keep_labels
 from containers.stages.shares import share
 from containers.workspace import Workspace
@@ -34,7 +34,11 @@ def run(space: Workspace, progress: Progress) -> StageResult:
     path = space.scratch / "source.wav"
     decoded = decode(space.source(), path, progress=share(progress, 0.0, 0.1))
     # Said now, not after all the work: the last stage could not write it.
-    check_output(space.options(SeparateOptions).output_format, channels=decoded.format.channels)
+    check_output(
+        space.options(SeparateOptions).output_format,
+        channels=decoded.format.channels,
+        frames=decoded.format.frames,
+    )
     with Recording.open(path) as source:
         report = _separate(space, source, progress=share(progress, 0.1, 0.95))
     space.keep("source", path, frames=decoded.format.frames)
@@ -42,7 +46,7 @@ def run(space: Workspace, progress: Progress) -> StageResult:
     return StageResult(
         audio=audio_format(decoded),
         separation=_separation(report),
-        notes=decoded.warnings,
+        notes=(*decoded.warnings, *weights_notes(space)),
     )
 
 

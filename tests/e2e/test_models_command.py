@@ -68,6 +68,19 @@ def test_weights_are_fetched_checked_and_listed(tmp_path: Path, publisher: str) 
     assert "yes" in row
 
 
+def test_weights_that_are_known_in_part_are_fetched_and_that_is_told(
+    tmp_path: Path, publisher: str
+) -> None:
+    folder = tmp_path / "models"
+    digits = hashlib.sha256(WEIGHTS).hexdigest()[:8]
+    listing(folder, url=publisher, sha256=digits)
+    done = models(folder, "fetch", "net")
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    assert f"has a sha256 that begins {digits}" in told
+    assert "of net.th only the first digits of the sha256 are published" in told
+
+
 def test_other_bytes_than_the_pinned_are_not_kept(tmp_path: Path, publisher: str) -> None:
     folder = tmp_path / "models"
     listing(folder, url=publisher, sha256="0" * 64)
@@ -118,7 +131,7 @@ def test_denoisers_are_listed_and_looked_for_like_separators(tmp_path: Path) -> 
     for path in told:
         Path(path).write_bytes(b"")
     rows = {line.split()[1]: line.split()[3] for line in _rows(models(tmp_path, "list").stdout)}
-    assert rows == {"dtln": "yes", "gtcrn": "no", "htdemucs": "no"}
+    assert rows == {"dtln": "yes", "gtcrn": "no", "htdemucs": "no", "htdemucs_ft": "no"}
 
 
 def _rows(table: str) -> list[str]:

@@ -11,8 +11,9 @@ import torch
 from clearstem.errors import EngineUnavailable
 from containers.audio import card
 from containers.audio.demucs_engine import demucs_stems
-from containers.audio.network import stereo_network
+from containers.audio.network import _on_card, stereo_network
 from tests.stages.memory import Sound, noise, song
+from tests.stages.simulated_card import Card
 from tests.stages.tiny_checkpoint import tiny_model
 
 GIB = 1 << 30
@@ -108,6 +109,68 @@ def test_half_precision_is_refused_on_a_cpu_and_bf16_is_not_fp32():
     off = np.square(answers[1] - answers[0]).sum() / np.square(answers[0]).sum()
     # Eight bits of mantissa: not nothing, and not noise.
     assert 1e-12 < off < 0.1
+
+
+def through_a_simulated_card(monkeypatch, segments, forward, **memory):
+    simulated = Card(**memory)
+    monkeypatch.setattr(card, "torch", simulated)
+    stream = card.batched_on(torch.device("cpu"), simulated.running(forward))
+    return np.stack(list(stream(iter(segments)))), simulated
+
+
+def stretched(batch):
+    return torch.stack([batch, 2 * batch, -batch, batch + 1], dim=1)
+
+
+def test_a_card_s_streams_wait_for_each_other_wherever_one_reads_another_s(monkeypatch):
+    segments = list(noise(22, 900).reshape(11, 2, 900))
+    found, simulated = through_a_simulated_card(
+        monkeypatch, segments, stretched, free_bytes=10 * GIB, segment_bytes=2 * GIB
+    )
+    # Nothing is done there before it is waited for, so a missing wait is poison in here.
+    np.testing.assert_array_equal(found, stretched(torch.from_numpy(np.stack(segments))).numpy())
+    # The first alone, to be measured; then as many as fit 0.7 of what is free.
+    assert simulated.batches == [1, 3, 3, 3, 1]
+    # In, and out again: memory that one stream made and another one read.
+    assert len(simulated.crossings) == 2 * 4
+    assert all(reader in memory.recorded for memory, reader in simulated.crossings)
+    assert len({memory.made_on.name for memory, _ in simulated.crossings}) == 2
+
+
+def test_a_card_with_room_for_one_segment_runs_one_at_a_time(monkeypatch):
+    segments = list(noise(6, 50).reshape(3, 2, 50))
+    found, simulated = through_a_simulated_card(
+        monkeypatch, segments, stretched, free_bytes=GIB, segment_bytes=4 * GIB
+    )
+    assert simulated.batches == [1, 1, 1]
+    np.testing.assert_array_equal(found[:, 0], np.stack(segments))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_a_card_runs_is_the_network_under_its_autocast(monkeypatch, precision):
+    model = tiny_model(segment=Fraction(1))
+    cpu = torch.device("cpu")
+    one_by_one = stereo_network(model, device=cpu, precision=precision)
+    simulated = Card(free_bytes=4 * GIB, segment_bytes=GIB)
+    queued = card.batched_on
+    # The simulation has to know what is run on it.
+    monkeypatch.setattr(
+        card, "batched_on", lambda device, forward: queued(device, simulated.running(forward))
+    )
+    on_card = _on_card(one_by_one, model, cpu, precision)
+    monkeypatch.setattr(card, "torch", simulated)
+    assert on_card.ahead == card.SEGMENTS_AHEAD
+    sound = Sound(noise(2, 4 * 44_100))
+    expected = np.concatenate(list(demucs_stems(sound, one_by_one)), axis=2)
+    found = np.concatenate(list(demucs_stems(sound, on_card)), axis=2)
+    assert max(simulated.batches) == 2
+    # Batches add up in another order: in eight bits of mantissa that is a percent.
+    within = {"fp32": 1e-5, "bf16": 0.03}[precision]
+    assert np.std(found - expected) < within * np.std(expected)
+    if precision == "bf16":
+        exact = stereo_network(model, device=cpu)
+        plain = np.concatenate(list(demucs_stems(sound, exact)), axis=2)
+        assert np.std(found - plain) > 1e-4 * np.std(plain)
 
 
 @pytest.mark.gpu

@@ -30,7 +30,8 @@ def finished(service, job):
 
 
 @pytest.mark.parametrize(
-    "extension", ["wav", "flac", "mp3", "ogg", "m4a", "mp4", "mov", "m4v", "mkv", "webm", "wmv"]
+    "extension",
+    ["wav", "flac", "aiff", "mp3", "ogg", "opus", "m4a", "mp4", "mov", "m4v", "mkv", "webm", "wmv"],
 )
 def test_every_extension_that_may_be_asked_for_is_written(service, tmp_path, extension):
     samples = noise(RATE_HZ, channels=2, peak=0.2)
@@ -49,7 +50,14 @@ def test_every_extension_that_may_be_asked_for_is_written(service, tmp_path, ext
 
 @pytest.mark.parametrize(
     ("subtype", "name"),
-    [("PCM_16", "a.wav"), ("PCM_24", "a.wav"), ("FLOAT", "a.wav"), ("PCM_16", "a.flac")],
+    [
+        ("PCM_16", "a.wav"),
+        ("PCM_24", "a.wav"),
+        ("FLOAT", "a.wav"),
+        ("PCM_16", "a.flac"),
+        ("PCM_16", "a.aiff"),
+        ("PCM_24", "a.aiff"),
+    ],
 )
 def test_the_depth_of_the_samples_is_the_source_s(service, tmp_path, subtype, name):
     path = wav(tmp_path / name, noise(8_000), subtype=subtype)

@@ -261,5 +261,7 @@ def test_the_true_peak_of_a_chirp_is_that_of_a_much_finer_grid():
 def test_a_meter_refuses_what_it_has_no_weights_for():
     with pytest.raises(ValueError, match="9 channels; a meter takes 1 to 8"):
         Meter(rate_hz=48_000, channels=9)
+    with pytest.raises(ValueError, match="2000 Hz; a meter takes 4000 Hz and more"):
+        Meter(rate_hz=2_000, channels=1)
     with pytest.raises(ValueError, match=r"this meter takes \(2, frames\)"):
         Meter(rate_hz=48_000, channels=2).push(silence(2, channels=100))

@@ -87,7 +87,7 @@ def test_any_track_can_hold_the_gain_back(tmp_path):
     assert max(track.true_peak_dbtp for track in result.tracks.values()) <= -1
 
 
-@pytest.mark.parametrize("format", ["mp3", "ogg", "m4a"])
+@pytest.mark.parametrize("format", ["mp3", "ogg", "m4a", "opus"])
 def test_what_a_lossy_encoder_overshoots_is_taken_off(tmp_path, format):
     result = normalized(tmp_path, {"main": clipped_music()}, format=format, target_lufs=6.0)
     assert result.held_back_by == "main"
@@ -95,10 +95,26 @@ def test_what_a_lossy_encoder_overshoots_is_taken_off(tmp_path, format):
     meter = Meter(rate_hz=44_100, channels=2)
     meter.push(clipped_music())
     assert result.gain_db < -1 - MARGIN_DB - meter.true_peak_dbtp
-    meter = Meter(rate_hz=44_100, channels=2)
+    meter = Meter(rate_hz=result.tracks["main"].rate_hz, channels=2)
     meter.push(heard(tmp_path, result.tracks["main"]))
     assert meter.true_peak_dbtp <= -1
     assert meter.true_peak_dbtp == result.tracks["main"].true_peak_dbtp
+
+
+@pytest.mark.parametrize("hot", Hot)
+@pytest.mark.parametrize(("target", "ceiling"), [(-9.0, -6.0), (-23.0, -1.0), (-14.0, -20.0)])
+def test_target_and_ceiling_are_those_that_were_asked_for(tmp_path, target, ceiling, hot):
+    tracks = {"main": noise(3 * 44_100, channels=2, peak=0.3)}
+    result = normalized(tmp_path, tracks, target_lufs=target, ceiling_dbtp=ceiling, hot=hot)
+    assert (result.target_lufs, result.ceiling_dbtp) == (target, ceiling)
+    track = result.tracks["main"]
+    assert track.true_peak_dbtp <= ceiling
+    if result.held_back_by or track.limited_db:
+        assert track.true_peak_dbtp == pytest.approx(ceiling, abs=0.3)
+    else:
+        assert track.loudness_lufs == pytest.approx(target, abs=0.1)
+    # White noise peaks some 8 dB above its loudness.
+    assert bool(result.held_back_by or track.limited_db) == (ceiling - target < 6)
 
 
 def test_tracks_still_sum_to_the_main_track(tmp_path):
@@ -277,7 +293,7 @@ def test_a_limited_track_keeps_the_gain_and_the_ceiling(tmp_path, format):
     assert (quiet.limited_db, quiet.gain_db) == (0.0, main.gain_db)
 
 
-@pytest.mark.parametrize("format", ["mp3", "ogg", "m4a"])
+@pytest.mark.parametrize("format", ["mp3", "ogg", "m4a", "opus"])
 def test_the_limit_is_lowered_until_the_lossy_file_keeps_the_ceiling(tmp_path, format):
     tracks = {"main": clipped_music()}
     result = normalized(tmp_path, tracks, format=format, target_lufs=-6.0, hot=Hot.LIMITED)

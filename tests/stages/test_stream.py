@@ -47,16 +47,6 @@ def test_lossless_files_decode_to_their_very_samples(
     assert (decoded.format.rate_hz, decoded.format.channels) == (44_100, 2)
 
 
-@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 192_000])
-@pytest.mark.parametrize("channels", [1, 3, 8])
-def test_rates_and_channels_are_kept(tmp_path, rate_hz, channels):
-    path, into = tmp_path / "in.flac", tmp_path / "out.wav"
-    soundfile.write(path, noise(999, channels=channels).T, rate_hz)
-    decode(path, into)
-    with Recording.open(into) as recording:
-        assert (recording.rate_hz, recording.channels) == (rate_hz, channels)
-
-
 @pytest.mark.parametrize(
     ("muxer", "encoder", "rate_hz"),
     [

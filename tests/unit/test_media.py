@@ -145,6 +145,8 @@ def test_every_format_has_its_registered_media_type():
         "flac": "audio/flac",
         "ogg": "audio/ogg",
         "m4a": "audio/mp4",
+        "opus": "audio/opus",
+        "aiff": "audio/aiff",
         "zip": "application/zip",
         "json": "application/json",
     }

@@ -11,14 +11,17 @@ import pytest
 from clearstem.errors import EngineUnavailable, WrongChecksum
 from clearstem.models import (
     HTDEMUCS,
+    HTDEMUCS_FT,
     MODELS,
     SPECTRAL_MODEL,
     Model,
+    ModelFile,
     check_weights,
     choose_engine,
     fetch,
     known_models,
     missing_weights,
+    partly_known,
     weights_path,
 )
 from clearstem.options import EngineChoice
@@ -126,7 +129,7 @@ def test_the_published_models_are_known_without_any_folder(tmp_path):
 
 def test_own_models_stand_beside_the_published_ones(tmp_path):
     list_models(tmp_path, OWN)
-    assert known_models(tmp_path) == {"htdemucs": HTDEMUCS, "own": OWN}
+    assert known_models(tmp_path) == {**MODELS, "own": OWN}
 
 
 @pytest.mark.parametrize(
@@ -143,6 +146,47 @@ def test_a_published_model_is_pinned_whole():
     # Its publisher names files by the beginning of their sha256.
     assert HTDEMUCS.file_name.split("-")[1].split(".")[0] == HTDEMUCS.sha256[:8]
     assert len(bytes.fromhex(HTDEMUCS.sha256)) == 32
+
+
+def test_a_bag_whose_sums_are_published_in_part_is_known_by_those():
+    assert [file.file_name for file in HTDEMUCS_FT.files] == [
+        "f7e0c4bc-ba3fe64a.th",
+        "d12395a8-e57c48e6.th",
+        "92cfc3b6-ef3bcb9c.th",
+        "04573f0d-f3cf25b2.th",
+    ]
+    for file in HTDEMUCS_FT.files:
+        assert file.file_name.endswith(f"-{file.sha256}.th")
+        assert file.url.endswith(file.file_name)
+        assert not file.is_pinned
+    told = partly_known(HTDEMUCS_FT)
+    assert told.startswith("htdemucs_ft: of f7e0c4bc-ba3fe64a.th, d12395a8")
+    assert told.endswith("only the first digits of the sha256 are published; those were compared")
+    assert partly_known(HTDEMUCS) is None
+
+
+@pytest.mark.parametrize("digits", [8, 20, 63])
+def test_weights_pass_where_their_sum_begins_as_it_should(tmp_path, digits):
+    file = tmp_path / "weights"
+    file.write_bytes(WEIGHTS)
+    check_weights(file, sha256=OWN.sha256[:digits])
+    wrong = OWN.sha256[: digits - 1] + ("0" if OWN.sha256[digits - 1] != "0" else "1")
+    with pytest.raises(WrongChecksum, match=OWN.sha256):
+        check_weights(file, sha256=wrong)
+
+
+@pytest.mark.parametrize("sum_", ["", "8726e21", "8726e21g", "0" * 65])
+def test_too_little_of_a_sum_is_none(tmp_path, sum_):
+    with pytest.raises(ValueError, match="8 to 64 hexadecimal digits"):
+        ModelFile("file.th", "", sum_, 1)
+    listed = {"name": "own", "licence": "ours", "file_name": "own.th", "sha256": sum_}
+    (tmp_path / "models.json").write_text(json.dumps([listed]))
+    with pytest.raises(EngineUnavailable, match=r"models\.json is not a list of models"):
+        known_models(tmp_path)
+    file = tmp_path / "weights"
+    file.write_bytes(WEIGHTS)
+    with pytest.raises(WrongChecksum):
+        check_weights(file, sha256=sum_)
 
 
 def test_weights_with_the_pinned_sum_pass(tmp_path):

@@ -65,7 +65,8 @@ def test_an_unknown_engine_is_refused_with_those_that_are_known(engine):
 def test_an_unknown_format_is_refused_with_those_that_are_known(extension):
     with pytest.raises(InvalidOption) as refused:
         separate_options({"format": extension})
-    assert str(refused.value) == f"format {extension!r} is not one of wav, flac, mp3, ogg, m4a"
+    known = "wav, flac, mp3, ogg, m4a, opus, aiff"
+    assert str(refused.value) == f"format {extension!r} is not one of {known}"
 
 
 @pytest.mark.parametrize("text", ["loud", "-14 LUFS", "--14", "true", True, "0x10"])

@@ -1,0 +1,112 @@
+"""Every format that is read gives every frame that was put into it, and none besides.
+
+The files are written as FFmpeg writes them with defaults. What encoders put before and behind
+the sound (priming of mp3, AAC and Opus) is told by each container in a way of its own.
+"""
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from containers.audio.stream import decode
+from tests.signals import chirp, noise
+from tests.stages.files import samples_of, write_with_ffmpeg
+
+# Shorter than a packet, what FFmpeg writes says something else: mp3s promise 47 frames more, movies
+# round to ms, Matroska tells no padding. Our own encoders' round trips go down to one frame.
+LENGTHS = (1_000, 1_152, 6_000, 20_001)
+
+LOSSY = [
+    *[("mp3", "libmp3lame", rate) for rate in (8_000, 16_000, 22_050, 32_000, 44_100, 48_000)],
+    *[("ipod", "aac", rate) for rate in (8_000, 22_050, 44_100, 96_000)],
+    ("mp4", "aac", 48_000),
+    ("mov", "aac", 44_100),
+    ("opus", "libopus", 48_000),
+    ("webm", "libopus", 48_000),
+    ("matroska", "libopus", 48_000),
+    ("mp4", "libopus", 48_000),
+]
+LOSSLESS = [
+    ("ipod", "alac", 44_100),
+    ("matroska", "flac", 44_100),
+    ("matroska", "pcm_s16le", 48_000),
+    ("mov", "pcm_s24le", 44_100),
+    ("avi", "pcm_s16le", 44_100),
+    ("aiff", "pcm_s16be", 22_050),
+    ("flac", "flac", 44_100),
+    ("wav", "pcm_s24le", 44_100),
+]
+
+
+def decoded(folder, samples, muxer, encoder, rate_hz):
+    path = write_with_ffmpeg(folder / "in", samples, muxer=muxer, encoder=encoder, rate_hz=rate_hz)
+    told = decode(path, folder / "out.wav")
+    assert told.warnings == ()
+    return samples_of(folder / "out.wav"), told.format
+
+
+@pytest.mark.parametrize(("muxer", "encoder", "rate_hz"), LOSSY)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_lossy_recording_comes_back_in_its_length(tmp_path, muxer, encoder, rate_hz, channels):
+    for frames in LENGTHS:
+        samples = chirp(frames, rate_hz=rate_hz, channels=channels, top=0.1)
+        heard, _ = decoded(tmp_path, samples, muxer, encoder, rate_hz)
+        assert heard.shape == samples.shape
+
+
+@pytest.mark.parametrize(("muxer", "encoder", "rate_hz"), LOSSLESS)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_lossless_recording_comes_back_as_it_was(tmp_path, muxer, encoder, rate_hz, channels):
+    for frames in (1, *LENGTHS):
+        samples = noise(frames, channels=channels)
+        heard, _ = decoded(tmp_path, samples, muxer, encoder, rate_hz)
+        np.testing.assert_allclose(heard, samples, rtol=0, atol=2.0**-15)
+
+
+RATES = (8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000)
+
+
+@pytest.mark.parametrize("rate_hz", RATES)
+@pytest.mark.parametrize("channels", range(1, 9))
+def test_rates_and_channels_and_samples_are_kept(tmp_path, rate_hz, channels):
+    path = tmp_path / "in.flac"
+    samples = noise(999, channels=channels)
+    soundfile.write(path, samples.T, rate_hz, subtype="PCM_24")
+    found = decode(path, tmp_path / "out.wav").format
+    assert (found.rate_hz, found.channels, found.frames) == (rate_hz, channels, 999)
+    np.testing.assert_allclose(samples_of(tmp_path / "out.wav"), samples, rtol=0, atol=2.0**-23)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 12_000, 16_000, 24_000])
+def test_opus_of_any_rate_is_48_khz_and_as_long(tmp_path, rate_hz):
+    # RFC 7845, section 5.1: what rate went in is a note, what comes out is 48 kHz.
+    samples = chirp(rate_hz, rate_hz=rate_hz, top=0.1)
+    with av.open(str(tmp_path / "in"), "w", format="opus") as file:
+        stream = file.add_stream("libopus", rate=rate_hz, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples, format="flt", layout="mono")
+        frame.sample_rate, frame.pts = rate_hz, 0
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    found = decode(tmp_path / "in", tmp_path / "out.wav").format
+    assert (found.rate_hz, found.frames) == (48_000, 48_000)
+
+
+def test_channels_in_an_order_of_their_own_are_read_and_told(tmp_path):
+    # FFmpeg writes a CHAN chunk for 7.1 that it does not take for 7.1 itself. PyAV would free the
+    # order that it makes of it once for each frame, and end the process.
+    samples = noise(30_000, channels=8)
+    path = tmp_path / "in.aiff"
+    with av.open(str(path), "w", format="aiff") as file:
+        stream = file.add_stream("pcm_s16be", rate=44_100, layout="7.1")
+        packed = np.rint(samples.T * 2**15).astype(np.int16).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format="s16", layout="7.1")
+        frame.sample_rate = 44_100
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    for _ in range(3):
+        told = decode(path, tmp_path / "out.wav")
+    assert told.warnings == (
+        "source's channels are in an order of its own, which was kept: FL+FR+FC+LFE+SL+SR+BL+BR",
+    )
+    np.testing.assert_allclose(samples_of(tmp_path / "out.wav"), samples, rtol=0, atol=2.0**-16)
