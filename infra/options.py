@@ -119,6 +119,19 @@ class Options:
             raise OptionRefused("CloudFront takes certificates of us-east-1 only")
 
     @property
+    def storage_origins(self) -> list[str]:
+        """Origins whose pages may use the buckets' links: those that may call, and the console.
+
+        The console's own origin is the distribution's. Where that has no name of the
+        operator's, CloudFront gives it one, which the buckets cannot ask for: the
+        distribution's policy for the console names them. A link is its own permission, so
+        a page of another distribution gains nothing by being let in.
+        """
+        own = f"https://{self.domain_name or '*.cloudfront.net'}"
+        listed = [origin.strip() for origin in self.cors_origins.split(",")]
+        return listed if "*" in listed else [*listed, own]
+
+    @property
     def build_arguments(self) -> dict[str, str]:
         """What the stage images are built with."""
         return _given(MODELS=self.models, PYTHON_IMAGE=self.python_image)

@@ -52,7 +52,7 @@ class Service(cdk.Stack):
         self._storage = Storage(
             self,
             "Storage",
-            cors_origins=options.cors_origins.split(","),
+            cors_origins=options.storage_origins,
             key=self._key,
             deletion_protection=options.production,
         )

@@ -60,3 +60,23 @@ def test_each_image_is_built_on_the_bases_that_were_given_for_it():
     assert given.build_arguments == {"PYTHON_IMAGE": stages}
     assert given.stream_build_arguments == {"PYTHON_IMAGE": stream, "ADAPTER_IMAGE": adapter}
     assert Options().build_arguments == Options().stream_build_arguments == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "origins"),
+    [
+        ({}, ["*"]),
+        ({"cors_origins": "https://a.example, *"}, ["https://a.example", "*"]),
+        ({"cors_origins": "https://a.example"}, ["https://a.example", "https://*.cloudfront.net"]),
+        (
+            {
+                "cors_origins": "https://a.example,https://b.example",
+                "domain_name": "sound.example.com",
+                "certificate_arn": CERTIFICATE,
+            },
+            ["https://a.example", "https://b.example", "https://sound.example.com"],
+        ),
+    ],
+)
+def test_the_console_may_use_storage_whoever_else_may(given, origins):
+    assert Options.from_context(given).storage_origins == origins

@@ -100,10 +100,14 @@ def test_alarms_reach_the_operators_address(turned):
     assert (told["Protocol"], told["Endpoint"]) == ("email", "ops@example.com")
 
 
-def test_pages_of_the_given_origins_may_call(turned):
+def test_pages_of_the_given_origins_and_the_console_may_use_storage(turned):
     for bucket in of_type(turned, "AWS::S3::Bucket").values():
         for rule in bucket.get("CorsConfiguration", {}).get("CorsRules", ()):
-            assert rule["AllowedOrigins"] == ["https://a.example", "https://b.example"]
+            assert rule["AllowedOrigins"] == [
+                "https://a.example",
+                "https://b.example",
+                "https://sound.example.com",
+            ]
 
 
 def test_the_linters_find_nothing_in_it_either(turned):
