@@ -91,19 +91,6 @@ def test_bodies_pass_the_gateway_as_bytes(template):
     assert only(of_type(template, "AWS::ApiGateway::RestApi"))["BinaryMediaTypes"] == ["*/*"]
 
 
-def test_the_gateways_own_refusals_can_be_read_by_a_page(template):
-    for answer in of_type(template, "AWS::ApiGateway::GatewayResponse").values():
-        header = "gatewayresponse.header.Access-Control-Allow-Origin"
-        assert answer["ResponseParameters"] == {header: "'*'"}
-
-
-def test_what_is_too_large_for_the_gateway_is_led_to_the_links(template):
-    answers = of_type(template, "AWS::ApiGateway::GatewayResponse").values()
-    (refusal,) = (a for a in answers if a["ResponseType"] == "REQUEST_TOO_LARGE")
-    detail = json.loads(refusal["ResponseTemplates"]["application/json"])["detail"]
-    assert "POST /uploads" in detail
-
-
 @pytest.mark.parametrize("kind", ["AWS::ApiGateway::Stage", "AWS::ApiGatewayV2::Stage"])
 def test_calls_are_logged_without_what_would_open_anything(template, kind):
     stage = only(of_type(template, kind))
