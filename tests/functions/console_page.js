@@ -1,10 +1,10 @@
 // The console's script without a browser: elements that hold what they are told, XMLHttpRequest
 // over fetch, and a WebSocket that cannot be opened. Told by arguments: the page's script, the
-// API's address, a file, its size. Prints what was called and what the page shows.
+// API's address, a file. Prints what was called and what the page shows.
 const fs = require("node:fs");
 const vm = require("node:vm");
 
-const [script, api, path] = process.argv.slice(2);
+const [script, api, path, recipe, engine, format] = process.argv.slice(2);
 const calls = [];
 const elements = new Map();
 
@@ -55,8 +55,9 @@ vm.runInContext(fs.readFileSync(script, "utf8"), page);
 
 const bytes = new Blob([fs.readFileSync(path)]);
 document.getElementById("file").files = [Object.assign(bytes, { name: "song.wav" })];
-document.getElementById("choice").value = "spectral";
-document.getElementById("format").value = "flac";
+document.getElementById("recipe").value = recipe;
+document.getElementById("choice").value = engine;
+document.getElementById("format").value = format;
 document.getElementById("form").onsubmit({ preventDefault() {} });
 
 const polled = () => calls.find(({ path }) => path.startsWith("/job/"));

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from clearstem.media import MEBIBYTE
+from clearstem.options import DenoiseOptions
 from clearstem.part_uploads import SINGLE_PUT_BYTES
 from clearstem.service import Service
 from functions.rest import create_app
@@ -21,14 +22,30 @@ PAGE = synth.ROOT / "functions" / "console" / "index.html"
 BROWSER = Path(__file__).with_name("console_page.js")
 
 
-def sent(service: Service, content: bytes, folder: Path) -> dict[str, Any]:
-    """What the page calls and shows when somebody sends a file by it."""
+def sent(
+    service: Service,
+    content: bytes,
+    folder: Path,
+    *,
+    chosen: tuple[str, str, str] = ("separate", "spectral", "flac"),
+) -> dict[str, Any]:
+    """What the page calls and shows when somebody sends a file by it.
+
+    `chosen` are recipe, engine and format.
+    """
     (script,) = re.findall(r"<script>(.*?)</script>", PAGE.read_text(), re.DOTALL)
     (folder / "script.js").write_text(script)
     (folder / "song.wav").write_bytes(content)
     with served(create_app(service)) as api:
         done = subprocess.run(
-            [synth.registry_node(), BROWSER, folder / "script.js", api, folder / "song.wav"],
+            [
+                synth.registry_node(),
+                BROWSER,
+                folder / "script.js",
+                api,
+                folder / "song.wav",
+                *chosen,
+            ],
             capture_output=True,
             text=True,
             timeout=60,
@@ -58,6 +75,17 @@ def test_a_recording_goes_to_storage_and_not_through_the_api(
     (job,) = service.jobs.history("local", limit=2).jobs
     assert (job.source.file_name, job.source.size_bytes) == ("song.wav", len(wav()))
     assert (job.engine.name, job.options.output_format) == ("spectral", "flac")
+
+
+@pytest.mark.parametrize("output_format", ["", "mp3"])
+def test_noise_is_taken_off_where_that_is_chosen(
+    service: Service, tmp_path: Path, output_format: str
+) -> None:
+    told = sent(service, wav(), tmp_path, chosen=("denoise", "spectral", output_format))
+    assert told["problem"] == ""
+    (job,) = service.jobs.history("local", limit=2).jobs
+    assert isinstance(job.options, DenoiseOptions)
+    assert (job.engine.name, job.options.output_extension) == ("spectral", output_format or None)
 
 
 def test_a_recording_that_storage_wants_in_parts_arrives_whole(
