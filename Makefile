@@ -28,8 +28,9 @@ demo: setup
 up: setup
 	$(BIN)/clearstem up
 
+# Three side by side keep two processors busy: many tests wait for processes and timers.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 check: setup
 	$(BIN)/ruff format --check .
