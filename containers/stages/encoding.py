@@ -8,9 +8,9 @@ are told are those of the encoded sound, decoded again.
 import importlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
-from clearstem.facts import AudioFormat, Location, Loudness, StageResult, Track
+from clearstem.facts import Location, Loudness, StageResult, Track
 from clearstem.media import VIDEO_OUTPUTS, content_type, denoised_extension
 from clearstem.options import DenoiseOptions
 from clearstem.recipes import CLEAN, EXTRACTION, NOISE_REDUCTION
@@ -21,12 +21,9 @@ from containers.audio.normalize import CEILING_DBTP, Normalized, normalize
 from containers.audio.remux import remux
 from containers.audio.stream import Progress, Recording
 from containers.stages.originals import cover, tags
-from containers.stages.outcome import Outcome, outcome_of
+from containers.stages.outcome import Outcome, outcome_of, written_depth
 from containers.stages.shares import share
 from containers.workspace import Workspace
-
-# Formats of integers, and the depths they are written with.
-_DEPTHS: Final = {"wav": (16, 24, 32), "flac": (16, 24), "aiff": (16, 24)}
 
 
 class _Remote(Protocol):
@@ -102,7 +99,7 @@ def _as_it_is(
             recording,
             folder / f"{CLEAN}.{outcome.extension}",
             format=outcome.extension,
-            bit_depth=_bit_depth(outcome.extension, space.job.audio),
+            bit_depth=_bit_depth(space, outcome),
             tags=tags(space, of=EXTRACTION),
             cover=_cover(space, outcome),
             progress=share(progress, 0.0, 0.6),
@@ -131,7 +128,7 @@ def _leveled(
         folder,
         main=CLEAN,
         format=outcome.extension,
-        bit_depth=_bit_depth(outcome.extension, space.job.audio),
+        bit_depth=_bit_depth(space, outcome),
         tags=tags(space, of=EXTRACTION),
         cover=_cover(space, outcome),
         target_lufs=target_lufs,
@@ -170,13 +167,9 @@ def _cover(space: Workspace, outcome: Outcome) -> bytes | None:
     return None if outcome.has_pictures else cover(space, of=EXTRACTION)
 
 
-def _bit_depth(extension: str, source: AudioFormat | None) -> int | None:
-    """The source's depth, or the next that the format has; None where it has none."""
-    depths = _DEPTHS.get(extension)
-    if depths is None or source is None or source.bit_depth is None:
-        return None
-    wanted = source.bit_depth
-    return next((depth for depth in depths if depth >= wanted), depths[-1])
+def _bit_depth(space: Workspace, outcome: Outcome) -> int | None:
+    audio = space.job.audio
+    return written_depth(outcome.extension, source_bits=audio.bit_depth if audio else None)
 
 
 def _with_pictures(

@@ -18,6 +18,9 @@ from containers.workspace import Workspace
 # every kind and every kind, in this order.
 _FURTHER: Final = ("mkv", "wmv")
 
+# Formats of integers (wav: of floating point too), and the depths they are written with.
+_DEPTHS: Final = {"wav": (16, 24, 32), "flac": (16, 24), "aiff": (16, 24)}
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -69,3 +72,14 @@ def outcome_of(space: Workspace, original: Path) -> Outcome:
         return Outcome(further, has_pictures=True, notes=(note,))
     check_decodable(original, container=extension)
     return Outcome(extension, has_pictures=True, encodes_pictures=True)
+
+
+def written_depth(extension: str, *, source_bits: int | None) -> int | None:
+    """Bits of a sample in the result: the source's, or the next that the format has.
+
+    None, which leaves it to the encoder, where the source or the format has no depth.
+    """
+    depths = _DEPTHS.get(extension)
+    if depths is None or source_bits is None:
+        return None
+    return next((depth for depth in depths if depth >= source_bits), depths[-1])
