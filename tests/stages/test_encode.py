@@ -342,6 +342,27 @@ def test_a_tag_behind_the_sound_moves_none_of_it(tmp_path, format, frames):
     assert struct.unpack(order, content[4:8])[0] == len(content) - 8
 
 
+def with_lyrics(path, **languages):
+    """Put a tag with lyrics before the sound of an mp3 file that has none."""
+    # USLT (ID3v2.4, section 4.8): encoding UTF-8, language, no description, the words.
+    words = [b"\x03" + code.encode() + b"\0" + text.encode() for code, text in languages.items()]
+    frames = b"".join(b"USLT" + bytes([0, 0, 0, len(w), 0, 0]) + w for w in words)
+    path.write_bytes(b"ID3\x04\0\0" + bytes([0, 0, *divmod(len(frames), 128)]) + frames)
+    return path
+
+
+@pytest.mark.parametrize("format", ["wav", "aiff", "flac", "ogg"])
+def test_lyrics_of_any_language_go_along(tmp_path, format):
+    song = with_lyrics(tmp_path / "song.mp3", eng="La la\nlä", deu="Trala")
+    sound = encoded(tmp_path, noise(20_000, peak=0.3), format="mp3")
+    song.write_bytes(song.read_bytes() + sound.path.read_bytes())
+    tags = decode(song, tmp_path / "song.wav").tags
+    assert tags == {"lyrics": "La la\nlä"}
+    file = encoded(tmp_path, noise(20_000), format=format, tags=tags)
+    assert file.conversions == ()
+    assert tags_in(file.path) == tags
+
+
 def sparse(path, *, frames):
     """A float WAV of so much silence, RF64 where it must be, that takes no room on the disk."""
     with path.open("wb") as file:
