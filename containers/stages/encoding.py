@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from clearstem.facts import Location, Loudness, StageResult, Track
-from clearstem.media import VIDEO_OUTPUTS, content_type, denoised_extension
+from clearstem.media import content_type
 from clearstem.options import DenoiseOptions
 from clearstem.recipes import CLEAN, EXTRACTION, NOISE_REDUCTION
 from containers.audio.encode import encode
@@ -21,7 +21,7 @@ from containers.audio.normalize import CEILING_DBTP, Normalized, normalize
 from containers.audio.remux import remux
 from containers.audio.stream import Progress, Recording
 from containers.stages.originals import cover, tags
-from containers.stages.outcome import Outcome, outcome_of, written_depth
+from containers.stages.outcome import Outcome, may_show_pictures, outcome_of, written_depth
 from containers.stages.shares import share
 from containers.workspace import Workspace
 
@@ -49,8 +49,8 @@ class _Encoded:
 def run(space: Workspace, progress: Progress) -> StageResult:
     """Put the track ``clean`` in the job's destination, and where its client wants it too."""
     clean = space.artifact(CLEAN, of=NOISE_REDUCTION)
-    original = _original(space)
-    outcome = outcome_of(space, original) if original else Outcome(_extension(space), False)
+    original = space.source() if may_show_pictures(space) else None
+    outcome = outcome_of(space, original, source_bits=_source_bits(space))
     until = _share_of_sound(outcome)
     done = _sound(space, clean, outcome, progress=share(progress, 0.05, until))
     if original and outcome.has_pictures:
@@ -69,16 +69,6 @@ def _share_of_sound(outcome: Outcome) -> float:
     if outcome.encodes_pictures:
         return 0.25
     return 0.7 if outcome.has_pictures else 0.9
-
-
-def _extension(space: Workspace) -> str:
-    asked = space.options(DenoiseOptions).output_extension
-    return denoised_extension(space.job.source.extension, asked=asked)
-
-
-def _original(space: Workspace) -> Path | None:
-    """The original, fetched only where the result may show its pictures."""
-    return space.source() if _extension(space) in VIDEO_OUTPUTS else None
 
 
 def _sound(space: Workspace, clean: Path, outcome: Outcome, *, progress: Progress) -> _Encoded:
@@ -110,7 +100,7 @@ def _as_it_is(
         levels.frames,
         levels.true_peak_dbtp,
         levels.loudness_lufs,
-        encoded.conversions,
+        (*encoded.conversions, *_depth_lost(space, encoded.bit_depth)),
     )
 
 
@@ -145,7 +135,7 @@ def _leveled(
         track.frames,
         track.true_peak_dbtp,
         track.loudness_lufs,
-        (*done.conversions, *limited),
+        (*done.conversions, *limited, *_depth_lost(space, track.bit_depth)),
         _loudness(done),
     )
 
@@ -167,9 +157,20 @@ def _cover(space: Workspace, outcome: Outcome) -> bytes | None:
     return None if outcome.has_pictures else cover(space, of=EXTRACTION)
 
 
+def _source_bits(space: Workspace) -> int | None:
+    return space.job.audio.bit_depth if space.job.audio else None
+
+
 def _bit_depth(space: Workspace, outcome: Outcome) -> int | None:
-    audio = space.job.audio
-    return written_depth(outcome.extension, source_bits=audio.bit_depth if audio else None)
+    return written_depth(outcome.extension, source_bits=_source_bits(space))
+
+
+def _depth_lost(space: Workspace, written: int | None) -> tuple[str, ...]:
+    """A note where the result has fewer bits a sample than the source; lossy formats have none."""
+    source = _source_bits(space)
+    if source is None or written is None or written >= source:
+        return ()
+    return (f"source of {source} bit written as {written} bit",)
 
 
 def _with_pictures(

@@ -32,9 +32,10 @@ def run(space: Workspace, progress: Progress) -> StageResult:
 
 def _checked_outcome(space: Workspace, original: Path) -> Outcome:
     """The result's form; refused now where the last stage could not write it."""
-    outcome = outcome_of(space, original)
     with Source(original) as source:
-        check_output(outcome.extension, channels=source.channels)
+        told = source.format(frames=0)
+    outcome = outcome_of(space, original, source_bits=told.bit_depth)
+    check_output(outcome.extension, channels=told.channels)
     return outcome
 
 

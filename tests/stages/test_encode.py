@@ -342,6 +342,24 @@ def test_a_tag_behind_the_sound_moves_none_of_it(tmp_path, format, frames):
     assert struct.unpack(order, content[4:8])[0] == len(content) - 8
 
 
+@pytest.mark.parametrize(
+    ("format", "bit_depth", "told"),
+    [
+        ("wav", 32, ()),
+        ("wav", 24, ("clipped at full scale: 2 samples",)),
+        ("flac", 16, ("clipped at full scale: 2 samples",)),
+        ("aiff", None, ("clipped at full scale: 2 samples",)),
+        ("wmv", None, ("clipped at full scale: 2 samples",)),
+        ("mp3", None, ()),
+    ],
+)
+def test_samples_that_integers_do_not_hold_are_counted(tmp_path, format, bit_depth, told):
+    samples = silence(44_100)
+    samples[0, 20_000:20_003] = (1.0, -1.1, 1.5)
+    file = encoded(tmp_path, samples, format=format, bit_depth=bit_depth)
+    assert file.conversions == told
+
+
 def with_lyrics(path, **languages):
     """Put a tag with lyrics before the sound of an mp3 file that has none."""
     # USLT (ID3v2.4, section 4.8): encoding UTF-8, language, no description, the words.
