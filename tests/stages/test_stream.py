@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from containers.audio.stream import Recording, decode
+from containers.audio.stream import decode
 from tests.signals import chirp, noise, sine
 from tests.stages.files import (
     samples_of,
