@@ -57,10 +57,12 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
         │   ├── UnsafeCheckpoint
         │   ├── UnusableCheckpoint
         │   ├── JobIsOver
+        │   ├── TooLongForDisk
         │   └── StageCrashed
         └── RetryableStageError           another attempt may succeed
             ├── StageInterrupted
-            └── StorageUnavailable
+            ├── StorageUnavailable
+            └── ScratchFull
 """
 
 from collections.abc import Mapping
@@ -404,6 +406,12 @@ class JobIsOver(PermanentStageError):
     state_name = "Clearstem.JobIsOver"
 
 
+class TooLongForDisk(PermanentStageError):
+    """The disk of a Batch task is full: no other has more, so this is the end."""
+
+    state_name = "Clearstem.TooLongForDisk"
+
+
 class StageCrashed(PermanentStageError):
     """A fault of ours: the message names the exception, the log has its traceback."""
 
@@ -434,6 +442,6 @@ class StorageUnavailable(RetryableStageError):
 
 
 class ScratchFull(RetryableStageError):
-    """The task's disk is full; what ran as a function has more of it in Batch."""
+    """A function's disk is full; in Batch there is more of it (see `TooLongForDisk`)."""
 
     state_name = "Clearstem.ScratchFull"

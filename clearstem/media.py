@@ -105,6 +105,10 @@ _SUBSTITUTES: Final = {
 }
 
 
+# Our AIFF files hold integers of so many bits; wav holds floating point.
+_AIFF_BITS: Final = 24
+
+
 def content_type(extension: str) -> str:
     """The media type of a file extension; ``application/octet-stream`` if unknown."""
     return _CONTENT_TYPES.get(extension, "application/octet-stream")
@@ -117,11 +121,20 @@ def extension_of_type(content_type: str) -> str | None:
     return registered.get(kind) or _FURTHER_TYPES.get(kind)
 
 
-def denoised_extension(source: str, *, asked: str | None) -> str:
+def denoised_extension(source: str, *, asked: str | None, bit_depth: int | None = None) -> str:
     """The extension of a denoised recording: the one asked for, else the source's.
 
     Where the source's format cannot be written, the nearest that can.
+
+    Parameters
+    ----------
+    source, asked : str, str or None
+        Extensions: of what came, and of what is wanted.
+    bit_depth : int or None
+        Bits of the source's samples, where they have any and are known.
     """
+    if asked is None and source == "aiff" and (bit_depth or 0) > _AIFF_BITS:
+        return "wav"
     return asked or _SUBSTITUTES.get(source, source)
 
 

@@ -38,6 +38,7 @@ from clearstem.errors import (
     StageError,
     StageInterrupted,
     StorageUnavailable,
+    TooLongForDisk,
 )
 from clearstem.facts import StageResult
 from clearstem.jobs import Job
@@ -87,13 +88,23 @@ class Progress(Protocol):
         ...
 
 
-def run_stage(stage: str, job_id: str, *, service: Service, lend: Lend | None = None) -> None:
+def run_stage(
+    stage: str,
+    job_id: str,
+    *,
+    service: Service,
+    lend: Lend | None = None,
+    goes_on_in_batch: bool = False,
+) -> None:
     """Run a stage to its end, or find that it is done already.
 
     Parameters
     ----------
     lend : callable or None
         What gives the first stage the means to copy a stored result; None: `service` may.
+    goes_on_in_batch : bool
+        Whether a stage that fills the disk is begun again on a larger one; otherwise that is
+        its end.
 
     Raises
     ------
@@ -102,7 +113,7 @@ def run_stage(stage: str, job_id: str, *, service: Service, lend: Lend | None = 
     """
     reporter = service.reporter(job_id, stage=stage, monotonic=time.monotonic)
     try:
-        with _named_errors():
+        with _named_errors(goes_on_in_batch=goes_on_in_batch):
             job = reporter.start()
             if job.cached_from is not None:
                 return  # its result is there; no stage has anything to do
@@ -128,7 +139,7 @@ def run_stage(stage: str, job_id: str, *, service: Service, lend: Lend | None = 
 
 
 @contextlib.contextmanager
-def _named_errors() -> Iterator[None]:
+def _named_errors(*, goes_on_in_batch: bool = False) -> Iterator[None]:
     """Give every exception the name by which it is retried or told to the user."""
     try:
         yield
@@ -140,8 +151,17 @@ def _named_errors() -> Iterator[None]:
         raise StageCrashed(str(exc)) from exc
     except Exception as exc:
         if isinstance(exc, OSError) and exc.errno == errno.ENOSPC:
-            raise ScratchFull("the recording is too long for the disk of the task") from exc
+            raise _disk_full(goes_on_in_batch) from exc
         raise StageCrashed(f"internal error: {type(exc).__name__}: {exc}") from exc
+
+
+def _disk_full(goes_on_in_batch: bool) -> StageError:
+    if goes_on_in_batch:
+        return ScratchFull("the recording is too long for the disk of the function")
+    return TooLongForDisk(
+        "The recording is too long: what is made of it does not fit on the disk. "
+        "Shorter parts of it may"
+    )
 
 
 def _work(space: Workspace, reporter: StageReporter, *, lend: Lend) -> Manifest | None:
@@ -189,7 +209,13 @@ def handler(event: Mapping[str, Any], _: object) -> None:
         Already told to the job's record.
     """
     for stage in event["stages"]:
-        run_stage(stage, event["job_id"], service=_service(event["job_id"]), lend=_lend)
+        run_stage(
+            stage,
+            event["job_id"],
+            service=_service(event["job_id"]),
+            lend=_lend,
+            goes_on_in_batch=True,
+        )
 
 
 def main(argv: list[str] | None = None) -> int:

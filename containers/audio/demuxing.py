@@ -37,6 +37,8 @@ _WAV_HEADS = (b"RIFF", b"RF64", b"BW64", b"riff")
 
 # Kinds that FFmpeg passes on by the name that a format has for them.
 _OTHER_NAMES = {"year": "date", "tsrc": "isrc", "tbpm": "bpm"}
+# ID3 has lyrics for each language: FFmpeg calls them "lyrics-eng".
+_LYRICS_IN = "lyrics-"
 
 # How FFmpeg describes an order that has no name: "4 channels (FL+FR+LFE+BC)".
 _UNNAMED = " channels ("
@@ -122,12 +124,15 @@ def _settled_channels(codec: AudioCodecContext) -> tuple[int, tuple[str, ...]]:
 def tags_of(container: InputContainer, stream: AudioStream) -> dict[str, str]:
     """Title and the like, keys in lower case.
 
-    Ogg keeps them at the stream, everything else at the container.
+    Ogg keeps them at the stream, everything else at the container. Of lyrics in several
+    languages the first are taken.
     """
     found = {key.lower(): value for key, value in (stream.metadata | container.metadata).items()}
     for other, key in _OTHER_NAMES.items():
         if other in found:
             found.setdefault(key, found[other])
+    for key in [key for key in found if key.startswith(_LYRICS_IN)]:
+        found.setdefault("lyrics", found[key])
     return {key: value for key, value in found.items() if key in _TAGS and value.strip()}
 
 

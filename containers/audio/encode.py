@@ -82,6 +82,7 @@ _AAC_MUXERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "mkv": ("matroska", {}),
 }
 _DEFAULT_BIT_DEPTH = 24
+_INTEGER_BITS = (16, 24)
 # What FFmpeg writes into the CHAN chunk for 7.1 says that the sides come first: none is better.
 _AIFF_LAYOUTS = (*LAYOUTS[:7], "8 channels")
 # Tags and cover come into these when the sound is in them (`containers.audio.ogg_comments`).
@@ -106,7 +107,7 @@ class Encoded:
     bit_depth : int or None
         16, 24 or 32 (floating point); None for lossy formats.
     conversions : tuple of str
-        What could not be kept, fit to be shown: sample rate, cover art, tags.
+        What could not be kept, fit to be shown: sample rate, peaks, cover art, tags.
     """
 
     path: Path
@@ -231,13 +232,15 @@ def encode(
     kept_cover = cover if known.holds_cover and cover and picture_size(cover) else None
     sink = _open_sink(format, path, source, bit_depth=bit_depth, tags=tags or {}, cover=kept_cover)
     try:
-        done = 0
+        done = clamped = 0
         frames = max(source.frames, known.least_frames)
         for block in _blocks(source, frames):
             if not np.isfinite(block).all():
                 at_s = done / source.rate_hz
                 raise NonFiniteOutput(f"{path.name}: NaN or infinite samples at {at_s:.1f} s")
-            sink.write(block * np.float32(gain))
+            level = block * np.float32(gain)
+            clamped += _beyond_full_scale(level) if bit_depth in _INTEGER_BITS else 0
+            sink.write(level)
             done += block.shape[1]
             progress(done, frames)
     finally:
@@ -251,6 +254,7 @@ def encode(
         kept_cover = kept_cover if held else None
     conversions = [
         *_sound_conversions(recording, source, frames, format),
+        *_clamping(clamped),
         *_label_conversions(path, format, tags or {}, cover, kept_cover),
     ]
     return Encoded(
@@ -265,6 +269,18 @@ def _sound_conversions(
         yield f"{source.frames} frames filled up with silence to {frames}"
     if source.rate_hz != recording.rate_hz:
         yield f"{recording.rate_hz} Hz converted to {source.rate_hz} Hz: {format} has no such rate"
+
+
+def _beyond_full_scale(block: Floats) -> int:
+    """How many samples integers do not hold."""
+    if not block.size or (block.max() <= 1 and block.min() >= -1):
+        return 0
+    return int(np.count_nonzero(np.abs(block) > 1))
+
+
+def _clamping(samples: int) -> Iterator[str]:
+    if samples:
+        yield f"clipped at full scale: {samples} sample{'s' if samples > 1 else ''}"
 
 
 def _label_conversions(

@@ -8,10 +8,10 @@ are told are those of the encoded sound, decoded again.
 import importlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
-from clearstem.facts import AudioFormat, Location, Loudness, StageResult, Track
-from clearstem.media import VIDEO_OUTPUTS, content_type, denoised_extension
+from clearstem.facts import Location, Loudness, StageResult, Track
+from clearstem.media import content_type
 from clearstem.options import DenoiseOptions
 from clearstem.recipes import CLEAN, EXTRACTION, NOISE_REDUCTION
 from containers.audio.encode import encode
@@ -21,12 +21,9 @@ from containers.audio.normalize import CEILING_DBTP, Normalized, normalize
 from containers.audio.remux import remux
 from containers.audio.stream import Progress, Recording
 from containers.stages.originals import cover, tags
-from containers.stages.outcome import Outcome, outcome_of
+from containers.stages.outcome import Outcome, may_show_pictures, outcome_of, written_depth
 from containers.stages.shares import share
 from containers.workspace import Workspace
-
-# Formats of integers, and the depths they are written with.
-_DEPTHS: Final = {"wav": (16, 24, 32), "flac": (16, 24), "aiff": (16, 24)}
 
 
 class _Remote(Protocol):
@@ -52,8 +49,8 @@ class _Encoded:
 def run(space: Workspace, progress: Progress) -> StageResult:
     """Put the track ``clean`` in the job's destination, and where its client wants it too."""
     clean = space.artifact(CLEAN, of=NOISE_REDUCTION)
-    original = _original(space)
-    outcome = outcome_of(space, original) if original else Outcome(_extension(space), False)
+    original = space.source() if may_show_pictures(space) else None
+    outcome = outcome_of(space, original, source_bits=_source_bits(space))
     until = _share_of_sound(outcome)
     done = _sound(space, clean, outcome, progress=share(progress, 0.05, until))
     if original and outcome.has_pictures:
@@ -74,16 +71,6 @@ def _share_of_sound(outcome: Outcome) -> float:
     return 0.7 if outcome.has_pictures else 0.9
 
 
-def _extension(space: Workspace) -> str:
-    asked = space.options(DenoiseOptions).output_extension
-    return denoised_extension(space.job.source.extension, asked=asked)
-
-
-def _original(space: Workspace) -> Path | None:
-    """The original, fetched only where the result may show its pictures."""
-    return space.source() if _extension(space) in VIDEO_OUTPUTS else None
-
-
 def _sound(space: Workspace, clean: Path, outcome: Outcome, *, progress: Progress) -> _Encoded:
     """The sound alone in the result's format."""
     folder = space.scratch / "encoded"
@@ -102,7 +89,7 @@ def _as_it_is(
             recording,
             folder / f"{CLEAN}.{outcome.extension}",
             format=outcome.extension,
-            bit_depth=_bit_depth(outcome.extension, space.job.audio),
+            bit_depth=_bit_depth(space, outcome),
             tags=tags(space, of=EXTRACTION),
             cover=_cover(space, outcome),
             progress=share(progress, 0.0, 0.6),
@@ -113,7 +100,7 @@ def _as_it_is(
         levels.frames,
         levels.true_peak_dbtp,
         levels.loudness_lufs,
-        encoded.conversions,
+        (*encoded.conversions, *_depth_lost(space, encoded.bit_depth)),
     )
 
 
@@ -131,7 +118,7 @@ def _leveled(
         folder,
         main=CLEAN,
         format=outcome.extension,
-        bit_depth=_bit_depth(outcome.extension, space.job.audio),
+        bit_depth=_bit_depth(space, outcome),
         tags=tags(space, of=EXTRACTION),
         cover=_cover(space, outcome),
         target_lufs=target_lufs,
@@ -148,7 +135,7 @@ def _leveled(
         track.frames,
         track.true_peak_dbtp,
         track.loudness_lufs,
-        (*done.conversions, *limited),
+        (*done.conversions, *limited, *_depth_lost(space, track.bit_depth)),
         _loudness(done),
     )
 
@@ -170,13 +157,20 @@ def _cover(space: Workspace, outcome: Outcome) -> bytes | None:
     return None if outcome.has_pictures else cover(space, of=EXTRACTION)
 
 
-def _bit_depth(extension: str, source: AudioFormat | None) -> int | None:
-    """The source's depth, or the next that the format has; None where it has none."""
-    depths = _DEPTHS.get(extension)
-    if depths is None or source is None or source.bit_depth is None:
-        return None
-    wanted = source.bit_depth
-    return next((depth for depth in depths if depth >= wanted), depths[-1])
+def _source_bits(space: Workspace) -> int | None:
+    return space.job.audio.bit_depth if space.job.audio else None
+
+
+def _bit_depth(space: Workspace, outcome: Outcome) -> int | None:
+    return written_depth(outcome.extension, source_bits=_source_bits(space))
+
+
+def _depth_lost(space: Workspace, written: int | None) -> tuple[str, ...]:
+    """A note where the result has fewer bits a sample than the source; lossy formats have none."""
+    source = _source_bits(space)
+    if source is None or written is None or written >= source:
+        return ()
+    return (f"source of {source} bit written as {written} bit",)
 
 
 def _with_pictures(

@@ -13,7 +13,7 @@ from containers.audio.encode import check_output
 from containers.audio.source import Source
 from containers.audio.stream import Decoded, DecodeLimits, Progress, decode
 from containers.stages.originals import audio_format, keep_labels
-from containers.stages.outcome import outcome_of
+from containers.stages.outcome import Outcome, outcome_of, written_depth
 from containers.stages.shares import share
 from containers.workspace import Workspace
 
@@ -21,19 +21,32 @@ from containers.workspace import Workspace
 def run(space: Workspace, progress: Progress) -> StageResult:
     """Keep ``sound``, ``tags`` and, as the case may be, ``cover``."""
     original = space.source()
-    _check_outcome(space, original)
+    outcome = _checked_outcome(space, original)
     path = space.scratch / "sound.wav"
     decoded = _decode(space, original, path, progress=share(progress, 0.05, 0.9))
+    _check_length(outcome, decoded)
     space.keep("sound", path, frames=decoded.format.frames)
     keep_labels(space, decoded)
     return StageResult(audio=audio_format(decoded), notes=decoded.warnings)
 
 
-def _check_outcome(space: Workspace, original: Path) -> None:
-    """Refuse now what the last stage could not write."""
-    outcome = outcome_of(space, original)
+def _checked_outcome(space: Workspace, original: Path) -> Outcome:
+    """The result's form; refused now where the last stage could not write it."""
     with Source(original) as source:
-        check_output(outcome.extension, channels=source.channels)
+        told = source.format(frames=0)
+    outcome = outcome_of(space, original, source_bits=told.bit_depth)
+    check_output(outcome.extension, channels=told.channels)
+    return outcome
+
+
+def _check_length(outcome: Outcome, decoded: Decoded) -> None:
+    """Refuse what would pass its format's size: how long it is, only decoding tells for sure."""
+    check_output(
+        outcome.extension,
+        channels=decoded.format.channels,
+        bit_depth=written_depth(outcome.extension, source_bits=decoded.format.bit_depth),
+        frames=decoded.format.frames,
+    )
 
 
 def _decode(space: Workspace, original: Path, into: Path, *, progress: Progress) -> Decoded:

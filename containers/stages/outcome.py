@@ -18,6 +18,9 @@ from containers.workspace import Workspace
 # every kind and every kind, in this order.
 _FURTHER: Final = ("mkv", "wmv")
 
+# Formats of integers (wav: of floating point too), and the depths they are written with.
+_DEPTHS: Final = {"wav": (16, 24, 32), "flac": (16, 24), "aiff": (16, 24)}
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -41,12 +44,25 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
-def outcome_of(space: Workspace, original: Path) -> Outcome:
+def may_show_pictures(space: Workspace) -> bool:
+    """Whether a result of this name holds pictures: only then is the original looked at."""
+    return _named(space) in VIDEO_OUTPUTS
+
+
+def outcome_of(space: Workspace, original: Path | None, *, source_bits: int | None) -> Outcome:
     """What becomes of a job's original.
 
     A container that was asked for is the one that is written; pictures that it does not hold
     are encoded anew. Where none was asked for it is the source's, as its name says; Matroska or
-    ASF where that holds no such pictures; and only what neither holds is encoded anew.
+    ASF where that holds no such pictures; and only what neither holds is encoded anew. AIFF is
+    not written for samples of more bits than it holds, unless it was asked for.
+
+    Parameters
+    ----------
+    original : Path or None
+        The file; None where the result shows no pictures anyway.
+    source_bits : int or None
+        Bits of one of its samples; None for lossy codecs.
 
     Raises
     ------
@@ -54,9 +70,9 @@ def outcome_of(space: Workspace, original: Path) -> Outcome:
         The container holds no such pictures, and they cannot be decoded.
     """
     asked = space.options(DenoiseOptions).output_extension
-    extension = denoised_extension(space.job.source.extension, asked=asked)
-    if extension not in VIDEO_OUTPUTS:
-        return Outcome(extension, has_pictures=False)
+    extension = _named(space)
+    if original is None or extension not in VIDEO_OUTPUTS:
+        return _of_sound(space, source_bits)
     codecs = pictures_of(original)
     if not codecs:
         return Outcome(extension, has_pictures=False)
@@ -69,3 +85,29 @@ def outcome_of(space: Workspace, original: Path) -> Outcome:
         return Outcome(further, has_pictures=True, notes=(note,))
     check_decodable(original, container=extension)
     return Outcome(extension, has_pictures=True, encodes_pictures=True)
+
+
+def _named(space: Workspace) -> str:
+    """The extension by name alone: the one asked for, else the source's or nearest to it."""
+    asked = space.options(DenoiseOptions).output_extension
+    return denoised_extension(space.job.source.extension, asked=asked)
+
+
+def _of_sound(space: Workspace, source_bits: int | None) -> Outcome:
+    asked = space.options(DenoiseOptions).output_extension
+    extension = denoised_extension(space.job.source.extension, asked=asked, bit_depth=source_bits)
+    if extension == _named(space):
+        return Outcome(extension, has_pictures=False)
+    note = f"written as {extension}: our {_named(space)} files hold no samples of {source_bits} bit"
+    return Outcome(extension, has_pictures=False, notes=(note,))
+
+
+def written_depth(extension: str, *, source_bits: int | None) -> int | None:
+    """Bits of a sample in the result: the source's, or the next that the format has.
+
+    None, which leaves it to the encoder, where the source or the format has no depth.
+    """
+    depths = _DEPTHS.get(extension)
+    if depths is None or source_bits is None:
+        return None
+    return next((depth for depth in depths if depth >= source_bits), depths[-1])

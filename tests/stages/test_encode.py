@@ -342,6 +342,45 @@ def test_a_tag_behind_the_sound_moves_none_of_it(tmp_path, format, frames):
     assert struct.unpack(order, content[4:8])[0] == len(content) - 8
 
 
+@pytest.mark.parametrize(
+    ("format", "bit_depth", "told"),
+    [
+        ("wav", 32, ()),
+        ("wav", 24, ("clipped at full scale: 2 samples",)),
+        ("flac", 16, ("clipped at full scale: 2 samples",)),
+        ("aiff", None, ("clipped at full scale: 2 samples",)),
+        ("wmv", None, ("clipped at full scale: 2 samples",)),
+        ("mp3", None, ()),
+    ],
+)
+def test_samples_that_integers_do_not_hold_are_counted(tmp_path, format, bit_depth, told):
+    samples = silence(44_100)
+    samples[0, 20_000:20_003] = (1.0, -1.1, 1.5)
+    file = encoded(tmp_path, samples, format=format, bit_depth=bit_depth)
+    assert file.conversions == told
+
+
+def with_lyrics(path, **languages):
+    """Put a tag with lyrics before the sound of an mp3 file that has none."""
+    # USLT (ID3v2.4, section 4.8): encoding UTF-8, language, no description, the words.
+    words = [b"\x03" + code.encode() + b"\0" + text.encode() for code, text in languages.items()]
+    frames = b"".join(b"USLT" + bytes([0, 0, 0, len(w), 0, 0]) + w for w in words)
+    path.write_bytes(b"ID3\x04\0\0" + bytes([0, 0, *divmod(len(frames), 128)]) + frames)
+    return path
+
+
+@pytest.mark.parametrize("format", ["wav", "aiff", "flac", "ogg"])
+def test_lyrics_of_any_language_go_along(tmp_path, format):
+    song = with_lyrics(tmp_path / "song.mp3", eng="La la\nlä", deu="Trala")
+    sound = encoded(tmp_path, noise(20_000, peak=0.3), format="mp3")
+    song.write_bytes(song.read_bytes() + sound.path.read_bytes())
+    tags = decode(song, tmp_path / "song.wav").tags
+    assert tags == {"lyrics": "La la\nlä"}
+    file = encoded(tmp_path, noise(20_000), format=format, tags=tags)
+    assert file.conversions == ()
+    assert tags_in(file.path) == tags
+
+
 def sparse(path, *, frames):
     """A float WAV of so much silence, RF64 where it must be, that takes no room on the disk."""
     with path.open("wb") as file:

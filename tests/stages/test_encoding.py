@@ -65,6 +65,43 @@ def test_the_depth_of_the_samples_is_the_source_s(service, tmp_path, subtype, na
     assert soundfile.info(result_of(service, job, to=tmp_path)).subtype == subtype
 
 
+def loud(path):
+    """A float recording whose tone goes beyond full scale, after a second of none."""
+    tone = np.zeros(2 * RATE_HZ)
+    tone[RATE_HZ:] = 1.6 * np.sin(2 * np.pi * 440 * np.arange(RATE_HZ) / RATE_HZ)
+    return wav(path, tone[np.newaxis].astype(np.float32), subtype="FLOAT")
+
+
+def test_aiff_of_more_bits_than_we_write_becomes_wav_and_keeps_its_peaks(service, tmp_path):
+    path = loud(tmp_path / "loud.aiff")
+    job = finished(service, submitted_noisy(service, path, strength=1.0))
+    assert job.notes == ("written as wav: our aiff files hold no samples of 32 bit",)
+    samples, _ = soundfile.read(result_of(service, job, to=tmp_path))
+    assert soundfile.info(tmp_path / "result.wav").subtype == "FLOAT"
+    assert samples.max() > 1.5
+
+
+def test_aiff_that_was_asked_for_is_written_and_says_what_it_lost(service, tmp_path):
+    path = loud(tmp_path / "loud.wav")
+    chosen = {"output_extension": "aiff", "strength": 1.0}
+    job = finished(service, submitted_noisy(service, path, **chosen))
+    samples, _ = soundfile.read(result_of(service, job, to=tmp_path))
+    assert soundfile.info(tmp_path / "result.aiff").subtype == "PCM_24"
+    clipped = np.count_nonzero(np.abs(samples) >= 1 - 2.0**-22)
+    assert job.notes == (
+        f"clipped at full scale: {clipped} samples",
+        "source of 32 bit written as 24 bit",
+    )
+
+
+def test_a_level_that_was_asked_for_says_what_depth_it_lost(service, tmp_path):
+    path = wav(tmp_path / "talk.wav", noise(RATE_HZ, peak=0.2), subtype="FLOAT")
+    chosen = {"output_extension": "aiff", "auto_level_lufs": -20.0}
+    job = finished(service, submitted_noisy(service, path, **chosen))
+    assert "source of 32 bit written as 24 bit" in job.notes
+    assert not any("clipped" in note for note in job.notes)
+
+
 @pytest.mark.parametrize("extension", ["wav", "mp3", "mp4"])
 def test_the_level_that_was_asked_for_is_reached_under_the_ceiling(service, tmp_path, extension):
     t = np.arange(4 * RATE_HZ) / RATE_HZ

@@ -15,6 +15,7 @@ from clearstem.options import DenoiseOptions, DenoiserChoice
 from clearstem.recipes import EXTRACTION, NOISE_REDUCTION
 from clearstem.records import loads
 from clearstem.stage_runs import StageState
+from containers.audio import encode
 from containers.stage import run_stage
 from containers.workspace import Manifest
 from tests.recipes import result_of, run_recipe, submitted_noisy
@@ -195,6 +196,23 @@ def test_channels_that_the_format_cannot_hold_are_refused_before_the_work(servic
     path = wav(tmp_path / "surround.wav", noise(8_000, channels=6))
     failure = failed(service, submitted_noisy(service, path, output_extension="mp3"))
     assert "mp3 holds 1 to 2 channels, the recording has 6" in failure.message
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_what_passes_its_format_s_size_is_refused_before_the_work(
+    service, tmp_path, monkeypatch, fits
+):
+    # 14,000 frames of 16 bits fit, as they would not with the 24 of a source that tells none.
+    small = dataclasses.replace(encode._FORMATS["aiff"], most_bytes=30_000)
+    monkeypatch.setitem(encode._FORMATS, "aiff", small)
+    path = wav(tmp_path / "talk.wav", noise(14_000 if fits else 16_000))
+    job = submitted_noisy(service, path, output_extension="aiff")
+    if fits:
+        assert run_recipe(service, job).state is JobState.SUCCEEDED
+    else:
+        failure = failed(service, job)
+        assert failure.name == "Clearstem.AudioOutOfRange"
+        assert failure.message.endswith("wav and flac hold it")
 
 
 def test_pictures_that_can_be_neither_held_nor_decoded_are_refused_before_the_work(

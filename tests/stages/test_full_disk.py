@@ -1,0 +1,52 @@
+"""What becomes of a job whose stage fills the disk, by what the stage runs as."""
+
+import errno
+import signal
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from clearstem.errors import ScratchFull
+from clearstem.jobs import Job, JobState
+from clearstem.recipes import EXTRACTION
+from clearstem.service import Service
+from clearstem.stage_runs import StageState
+from containers import stage
+from tests.recipes import submitted_noisy
+from tests.submitted import wav
+
+
+@pytest.fixture
+def job(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
+    """A job whose first stage finds the disk full."""
+
+    def run(_space: object, _progress: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(stage, "_service", lambda _job_id: service)
+    monkeypatch.setattr(stage, "_module", lambda _stage: types.SimpleNamespace(run=run))
+    path = tmp_path / "talk.wav"
+    path.write_bytes(wav())
+    before = signal.getsignal(signal.SIGTERM)
+    yield submitted_noisy(service, path)
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_in_batch_a_full_disk_is_the_end_and_says_so(service: Service, job: Job) -> None:
+    # 65 is not retried: the next attempt would have the same disk.
+    assert stage.main([EXTRACTION, "--job-id", job.job_id]) == 65
+    job = service.jobs.get(job.job_id)
+    assert (job.state, job.stage(EXTRACTION).state) == (JobState.FAILED, StageState.FAILED)
+    assert job.failure is not None
+    assert (job.failure.stage, job.failure.name) == (EXTRACTION, "Clearstem.TooLongForDisk")
+    assert job.failure.message.startswith("The recording is too long")
+
+
+def test_as_a_function_a_full_disk_leaves_the_job_to_batch(service: Service, job: Job) -> None:
+    with pytest.raises(ScratchFull):
+        stage.handler({"stages": [EXTRACTION], "job_id": job.job_id}, None)
+    job = service.jobs.get(job.job_id)
+    assert (job.state, job.stage(EXTRACTION).state) == (JobState.RUNNING, StageState.RUNNING)
