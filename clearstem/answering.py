@@ -57,7 +57,9 @@ class Answers:
     def at_once(self, job: Job) -> Job | None:
         """Answer a job that was just recorded; None where it has to be started.
 
-        A result that is to be put to an address of the client's is a stage's to put.
+        A result that is to be put to an address of the client's is a stage's to put. What
+        goes wrong here costs the work and never the job. Where only the news of success
+        got lost, the job is started although it is over: its first stage finds that.
         """
         if job.output_url is not None:
             return None
@@ -66,12 +68,12 @@ class Answers:
             if made is None or _size_bytes(made) > AT_ONCE_BYTES:
                 return None
             result = self.take(made, job)
-        except CANNOT_BE_TAKEN:
+            return self.jobs.change(
+                job.job_id, lambda j: j.answered(result, by=made.job_id, at=self.now())
+            )
+        except Exception:  # noqa: BLE001  # whatever it is, the job can be worked on
             _log.warning("job %s is not answered from the cache", job.job_id, exc_info=True)
             return None
-        return self.jobs.change(
-            job.job_id, lambda j: j.answered(result, by=made.job_id, at=self.now())
-        )
 
     def find(self, job: Job) -> Job | None:
         """The job whose result is what another asks for, if it is known and kept."""

@@ -10,11 +10,12 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from clearstem import answering
-from clearstem.errors import JobIsOver
+from clearstem.errors import Contention, JobIsOver
 from clearstem.executions import ExecutionState, execution_name
 from clearstem.facts import Location, StageResult
 from clearstem.intake import Intake
 from clearstem.job_events import EventKind
+from clearstem.job_table import JobTable, Transition
 from clearstem.jobs import Job, JobState
 from clearstem.options import DenoiseOptions, Options, SeparateOptions
 from clearstem.quotas import Quota
@@ -314,6 +315,39 @@ def test_a_table_that_does_not_answer_costs_the_work_and_not_the_job(service, st
     monkeypatch.setattr(answering.Answers, "find", refused)
     job = submitted(service)
     assert (job.state, started.names[-1]) == (JobState.QUEUED, job.job_id)
+
+
+def test_a_record_that_cannot_be_changed_costs_the_work_and_not_the_job(
+    service, started, monkeypatch
+):
+    made(service)
+
+    def contended(*_: object, **__: object) -> Job:
+        raise Contention("others write to it")
+
+    monkeypatch.setattr(JobTable, "change", contended)
+    job = submitted(service)
+    assert (job.state, started.names[-1]) == (JobState.QUEUED, job.job_id)
+
+
+def test_a_job_that_was_answered_though_nobody_heard_of_it_may_be_started(
+    service, started, monkeypatch
+):
+    first = made(service)
+    change = JobTable.change
+
+    def unheard(self: JobTable, job_id: str, transition: Transition) -> Job:
+        change(self, job_id, transition)
+        raise EndpointConnectionError(endpoint_url="nowhere")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobTable, "change", unheard)
+        job = submitted(service)
+    answered = service.jobs.get(job.job_id)
+    assert (answered.state, answered.cached_from) == (JobState.SUCCEEDED, first.job_id)
+    assert started.names[-1] == job.job_id
+    run_stage(SEPARATE.stages[0].name, job.job_id, service=service)
+    assert service.jobs.get(job.job_id) == answered
 
 
 def test_a_quote_says_that_it_would_take_no_time(service):
