@@ -16,8 +16,6 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Final
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from clearstem import media
 from clearstem.errors import JobNotFound, TrackNotFound
 from clearstem.facts import Location, StageResult, Track
@@ -33,9 +31,6 @@ from clearstem.track_store import TrackStore
 # ten minutes. What is larger is copied by the job's first stage.
 AT_ONCE_BYTES: Final = 2 * 1024 * media.MEBIBYTE
 _SIDE_BY_SIDE: Final = 8
-
-CANNOT_BE_TAKEN: Final = (TrackNotFound, BotoCoreError, ClientError)
-"""Why a stored result may fail to answer: it costs the work then, and never the job."""
 
 _log = logging.getLogger(__name__)
 
@@ -96,8 +91,11 @@ class Answers:
 
         Raises
         ------
-        TrackNotFound, botocore.exceptions.ClientError
+        TrackNotFound
             They are not there, or not whole.
+        Exception
+            Whatever storage's client, its threads or a report in no form of ours bring
+            about; who calls this works on the job then.
         """
         tracks = tuple(
             replace(track, location=_beside(job, _name(track.location))) for track in made.tracks

@@ -2,19 +2,23 @@
 
 import sys
 import types
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import soundfile
+from botocore.exceptions import EndpointConnectionError
 
-from clearstem.errors import JobIsOver
+from clearstem.answering import Answers
+from clearstem.errors import JobIsOver, StageInterrupted
 from clearstem.job_events import EventKind
 from clearstem.jobs import Job, JobState
 from clearstem.options import DenoiseOptions, DenoiserChoice
 from clearstem.recipes import EXTRACTION
 from clearstem.reporting import StageReporter
+from clearstem.result_cache import ResultCache
 from clearstem.service import Service
 from containers.stage import run_stage
 from containers.workspace import sha256_of
@@ -169,3 +173,43 @@ def test_a_result_that_went_meanwhile_costs_the_work_alone(service: Service, tal
     service.store.client.delete_object(Bucket=place.bucket, Key=place.key)
     second = run_recipe(service, sent(service, talk))
     assert (second.state, second.cached_from) == (JobState.SUCCEEDED, None)
+
+
+@pytest.mark.parametrize(
+    ("owner", "step", "fault"),
+    [
+        (ResultCache, "find", EndpointConnectionError(endpoint_url="nowhere")),
+        (Answers, "take", RuntimeError("can't start new thread")),
+        (Answers, "take", KeyError("result")),
+    ],
+    ids=["table", "threads", "report"],
+)
+def test_whatever_goes_wrong_with_the_cache_costs_the_work_alone(
+    service: Service,
+    talk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type,
+    step: str,
+    fault: Exception,
+) -> None:
+    run_recipe(service, sent(service, talk))
+    monkeypatch.setattr(owner, step, raising(fault))
+    second = run_recipe(service, sent(service, talk))
+    assert (second.state, second.cached_from) == (JobState.SUCCEEDED, None)
+
+
+def test_a_stage_told_to_stop_while_it_copies_an_answer_stops(
+    service: Service, talk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_recipe(service, sent(service, talk))
+    job = sent(service, talk)
+    monkeypatch.setattr(Answers, "take", raising(StageInterrupted("stopped by SIGTERM")))
+    with pytest.raises(StageInterrupted):
+        run_stage(EXTRACTION, job.job_id, service=service)
+
+
+def raising(fault: Exception) -> Callable[..., None]:
+    def refused(*_: object, **__: object) -> None:
+        raise fault
+
+    return refused

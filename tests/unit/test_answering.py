@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from s3transfer.exceptions import S3CopyFailedError
 
 from clearstem import answering
 from clearstem.errors import Contention, JobIsOver
@@ -306,13 +307,35 @@ def test_two_at_once_that_are_alike_are_both_worked_on_and_both_end_well(service
     assert submitted(service).cached_from == two.job_id
 
 
-def test_a_table_that_does_not_answer_costs_the_work_and_not_the_job(service, started, monkeypatch):
+@pytest.mark.parametrize(
+    ("step", "fault"),
+    [
+        ("find", EndpointConnectionError(endpoint_url="nowhere")),
+        ("take", S3CopyFailedError("not the size it had")),
+        ("take", RuntimeError("can't start new thread")),
+        ("take", KeyError("result")),
+        ("find", Contention("others write to it")),
+    ],
+    ids=lambda given: given if isinstance(given, str) else type(given).__name__,
+)
+def test_whatever_goes_wrong_with_the_cache_costs_the_work_and_not_the_job(
+    service, started, monkeypatch, caplog, step, fault
+):
     made(service)
 
     def refused(*_: object, **__: object) -> None:
-        raise EndpointConnectionError(endpoint_url="nowhere")
+        raise fault
 
-    monkeypatch.setattr(answering.Answers, "find", refused)
+    monkeypatch.setattr(answering.Answers, step, refused)
+    job = submitted(service)
+    assert (job.state, started.names[-1]) == (JobState.QUEUED, job.job_id)
+    assert caplog.records[-1].exc_info[1] is fault
+
+
+def test_a_report_that_cannot_be_read_costs_the_work_and_not_the_job(service, started):
+    first = made(service)
+    where = Location(first.destination.bucket, f"{first.destination.key}{REPORT}")
+    service.store.write_text("{", to=where, content_type="application/json")
     job = submitted(service)
     assert (job.state, started.names[-1]) == (JobState.QUEUED, job.job_id)
 
