@@ -11,9 +11,10 @@ import json
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import PurePosixPath
+from threading import Lock
 from typing import Final
 
 from clearstem import media
@@ -28,11 +29,33 @@ from clearstem.result_cache import Entry
 from clearstem.track_store import TrackStore
 
 # What is copied while a request waits, which API Gateway ends after 29 s: nine tracks of
-# ten minutes. What is larger is copied by the job's first stage.
+# ten minutes. What does not fit is copied by the job's first stage.
 AT_ONCE_BYTES: Final = 2 * 1024 * media.MEBIBYTE
 _SIDE_BY_SIDE: Final = 8
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Budget:
+    """What one request may have copied while it waits, shared by its jobs and their threads.
+
+    Attributes
+    ----------
+    left_bytes : int
+        What is left of it.
+    """
+
+    left_bytes: int = field(default_factory=lambda: AT_ONCE_BYTES)
+    _lock: Lock = field(default_factory=Lock, init=False)
+
+    def spend(self, size_bytes: int) -> bool:
+        """Whether so much was left; then it no longer is."""
+        with self._lock:
+            if size_bytes > self.left_bytes:
+                return False
+            self.left_bytes -= size_bytes
+            return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +64,8 @@ class Answers:
 
     Attributes
     ----------
+    budget : Budget or None
+        Of the request whose jobs are answered; None: each job has one of its own.
     now : callable
         The time, in UTC.
     """
@@ -48,6 +73,7 @@ class Answers:
     jobs: JobTable
     store: TrackStore
     now: Callable[[], datetime]
+    budget: Budget | None = None
 
     def at_once(self, job: Job) -> Job | None:
         """Answer a job that was just recorded; None where it has to be started.
@@ -60,7 +86,7 @@ class Answers:
             return None
         try:
             made = self.find(job)
-            if made is None or _size_bytes(made) > AT_ONCE_BYTES:
+            if made is None or not (self.budget or Budget()).spend(_size_bytes(made)):
                 return None
             result = self.take(made, job)
             return self.jobs.change(
