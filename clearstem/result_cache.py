@@ -94,6 +94,21 @@ class ResultCache:
         item = to_item(entry, **keys, ttl=int(until.timestamp()))
         return [{"Put": {"TableName": self.table, "Item": item}}]
 
+    def forget(self, job: Job) -> None:
+        """Delete the entry that a job left; one that another job has put in its place stays."""
+        key = key_of(job, made_by=[run.made_by for run in job.stages])
+        if key is None or not _was_made(None, job):
+            return
+        try:
+            self.client.delete_item(
+                TableName=self.table,
+                Key=_key(job.owner, key),
+                ConditionExpression="job_id = :job",
+                ExpressionAttributeValues={":job": {"S": job.job_id}},
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return
+
     def _makers(self, job: Job) -> tuple[str, ...]:
         """The code that would run a job's stages today."""
         return tuple(maker_of(stage, maker=self.maker) for stage in job.recipe.stages)

@@ -223,6 +223,22 @@ def test_what_is_left_of_a_stage_is_of_the_code_that_made_it_through_a_retry():
     assert failed.retry(at=at(4)).stage(SEPARATION).made_by == f"{MAKER} {SEPARATION} 1"
 
 
+@pytest.mark.parametrize("release", [MAKER, "clearstem 1.1.0 fp32"])
+def test_what_a_job_left_is_forgotten_by_whichever_release_deletes_it(jobs, release):
+    made = finished(jobs, known())
+    assert entries(jobs) == [JOB_ID]
+    replace(jobs, maker=release).cache.forget(made)
+    assert entries(jobs) == []
+    jobs.cache.forget(made)  # and again
+
+
+def test_forgetting_a_job_leaves_the_entry_that_a_later_one_put_in_its_place(jobs):
+    first = finished(jobs, known())
+    finished(jobs, known(a_job("later")))
+    jobs.cache.forget(first)
+    assert entries(jobs) == ["later"]
+
+
 def test_an_answered_job_leaves_the_entry_to_the_one_that_made_the_result(jobs):
     made = finished(jobs, known())
     jobs.create(known(a_job("answered")))
