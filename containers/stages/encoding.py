@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
+from clearstem.errors import SourceChanged
 from clearstem.facts import AudioFormat, Location, Loudness, StageResult, Track
 from clearstem.media import VIDEO_OUTPUTS, content_type, denoised_extension
 from clearstem.options import DenoiseOptions
@@ -23,7 +24,7 @@ from containers.audio.stream import Progress, Recording
 from containers.stages.originals import cover, tags
 from containers.stages.outcome import Outcome, outcome_of
 from containers.stages.shares import share
-from containers.workspace import Workspace
+from containers.workspace import Workspace, sha256_of
 
 # Formats of integers, and the depths they are written with.
 _DEPTHS: Final = {"wav": (16, 24, 32), "flac": (16, 24), "aiff": (16, 24)}
@@ -50,7 +51,13 @@ class _Encoded:
 
 
 def run(space: Workspace, progress: Progress) -> StageResult:
-    """Put the track ``clean`` in the job's destination, and where its client wants it too."""
+    """Put the track ``clean`` in the job's destination, and where its client wants it too.
+
+    Raises
+    ------
+    SourceChanged
+        The pictures to be copied are not those that belong to the sound.
+    """
     clean = space.artifact(CLEAN, of=NOISE_REDUCTION)
     original = _original(space)
     outcome = outcome_of(space, original) if original else Outcome(_extension(space), False)
@@ -80,8 +87,14 @@ def _extension(space: Workspace) -> str:
 
 
 def _original(space: Workspace) -> Path | None:
-    """The original, fetched only where the result may show its pictures."""
-    return space.source() if _extension(space) in VIDEO_OUTPUTS else None
+    """The original, fetched only where the result may show its pictures, and still the same."""
+    if _extension(space) not in VIDEO_OUTPUTS:
+        return None
+    path, known = space.source(), space.job.source.sha256
+    # Who uploaded it may write there as long as his link is good.
+    if known is not None and sha256_of(path) != known:
+        raise SourceChanged("the recording was replaced while the job was working on it")
+    return path
 
 
 def _sound(space: Workspace, clean: Path, outcome: Outcome, *, progress: Progress) -> _Encoded:
