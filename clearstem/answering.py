@@ -11,12 +11,11 @@ import json
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import PurePosixPath
+from threading import Lock
 from typing import Final
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from clearstem import media
 from clearstem.errors import JobNotFound, TrackNotFound
@@ -30,14 +29,33 @@ from clearstem.result_cache import Entry
 from clearstem.track_store import TrackStore
 
 # What is copied while a request waits, which API Gateway ends after 29 s: nine tracks of
-# ten minutes. What is larger is copied by the job's first stage.
+# ten minutes. What does not fit is copied by the job's first stage.
 AT_ONCE_BYTES: Final = 2 * 1024 * media.MEBIBYTE
 _SIDE_BY_SIDE: Final = 8
 
-CANNOT_BE_TAKEN: Final = (TrackNotFound, BotoCoreError, ClientError)
-"""Why a stored result may fail to answer: it costs the work then, and never the job."""
-
 _log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Budget:
+    """What one request may have copied while it waits, shared by its jobs and their threads.
+
+    Attributes
+    ----------
+    left_bytes : int
+        What is left of it.
+    """
+
+    left_bytes: int = field(default_factory=lambda: AT_ONCE_BYTES)
+    _lock: Lock = field(default_factory=Lock, init=False)
+
+    def spend(self, size_bytes: int) -> bool:
+        """Whether so much was left; then it no longer is."""
+        with self._lock:
+            if size_bytes > self.left_bytes:
+                return False
+            self.left_bytes -= size_bytes
+            return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +64,8 @@ class Answers:
 
     Attributes
     ----------
+    budget : Budget or None
+        Of the request whose jobs are answered; None: each job has one of its own.
     now : callable
         The time, in UTC.
     """
@@ -53,25 +73,28 @@ class Answers:
     jobs: JobTable
     store: TrackStore
     now: Callable[[], datetime]
+    budget: Budget | None = None
 
     def at_once(self, job: Job) -> Job | None:
         """Answer a job that was just recorded; None where it has to be started.
 
-        A result that is to be put to an address of the client's is a stage's to put.
+        A result that is to be put to an address of the client's is a stage's to put. What
+        goes wrong here costs the work and never the job. Where only the news of success
+        got lost, the job is started although it is over: its first stage finds that.
         """
         if job.output_url is not None:
             return None
         try:
             made = self.find(job)
-            if made is None or _size_bytes(made) > AT_ONCE_BYTES:
+            if made is None or not (self.budget or Budget()).spend(_size_bytes(made)):
                 return None
             result = self.take(made, job)
-        except CANNOT_BE_TAKEN:
+            return self.jobs.change(
+                job.job_id, lambda j: j.answered(result, by=made.job_id, at=self.now())
+            )
+        except Exception:  # noqa: BLE001  # whatever it is, the job can be worked on
             _log.warning("job %s is not answered from the cache", job.job_id, exc_info=True)
             return None
-        return self.jobs.change(
-            job.job_id, lambda j: j.answered(result, by=made.job_id, at=self.now())
-        )
 
     def find(self, job: Job) -> Job | None:
         """The job whose result is what another asks for, if it is known and kept."""
@@ -94,8 +117,11 @@ class Answers:
 
         Raises
         ------
-        TrackNotFound, botocore.exceptions.ClientError
+        TrackNotFound
             They are not there, or not whole.
+        Exception
+            Whatever storage's client, its threads or a report in no form of ours bring
+            about; who calls this works on the job then.
         """
         tracks = tuple(
             replace(track, location=_beside(job, _name(track.location))) for track in made.tracks

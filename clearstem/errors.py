@@ -334,6 +334,12 @@ class SourceNotFetched(PermanentStageError):
     state_name = "Clearstem.SourceNotFetched"
 
 
+class SourceChanged(PermanentStageError):
+    """What lies where the source was is another recording than the stages before read."""
+
+    state_name = "Clearstem.SourceChanged"
+
+
 class UnreadableAudio(PermanentStageError):
     """The source does not decode."""
 

@@ -208,6 +208,8 @@ class StageResult:
         Of the recording that was worked on, where this stage read it whole.
     undelivered : str or None
         Why the result is not at the address that its client named.
+    made_by : str or None
+        The code that made what the stage left; None in manifests older than this note.
     """
 
     audio: AudioFormat | None = None
@@ -218,6 +220,7 @@ class StageResult:
     denoising: Denoising | None = None
     source_sha256: str | None = None
     undelivered: str | None = None
+    made_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,6 +239,7 @@ class Job:
             completed_at=self._not_before(at),
             fraction=1.0,
             error=None,
+            made_by=result.made_by,
         )
         job = self._with_stage(index, done, at=at)._with_result(result)
         return job._succeeded() if index == len(self.stages) - 1 else job

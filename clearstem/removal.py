@@ -75,6 +75,7 @@ class Removal:
         job = self.jobs.change(job_id, lambda j: j.delete_results(at=self.now()))
         if not job.state.is_final:
             raise Conflict(f"the job is {job.state}; cancel it before its results are deleted")
+        self.jobs.cache.forget(job)
         return self._receipt(job, self._erase(self._reminded(job)), record_kept=True)
 
     def delete(self, job_id: str) -> Receipt:
@@ -96,6 +97,7 @@ class Removal:
             if not job.state.is_final:
                 continue  # its owner had it retried in between
             due = self._reminded(job)
+            self.jobs.cache.forget(job)
             cleared = self.deliveries.clear(job_id)
             receipt = self._receipt(job, self._erase(due), cleared, record_kept=False)
             if self.retention.bury(job, receipt):

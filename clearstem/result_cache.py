@@ -3,18 +3,20 @@
 Item: ``CACHE#<owner>`` / ``RESULT#<key>``, written in the transaction by which a
 job succeeds. It says where a result was made, not that it still is there: who
 takes it looks (`clearstem.answering`). The key is a hash over everything that
-decides what a result holds, the content of the recording included; what a
-client says of that content is never part of it.
+decides what a result holds, the content of the recording and the code of each
+stage included; what a client says of that content is never part of it.
 """
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from clearstem.facts import Location
 from clearstem.jobs import Job, JobState
+from clearstem.recipes import StageSpec
 from clearstem.records import dumps, from_item, to_item
 from clearstem.retention import FILES_LAST
 from clearstem.table_keys import RESULT, cache_key
@@ -61,7 +63,7 @@ class ResultCache:
 
     def find(self, job: Job, *, at: datetime) -> Entry | None:
         """The entry that answers a job, if there is one whose files should still be there."""
-        key = key_of(job, maker=self.maker)
+        key = key_of(job, made_by=self._makers(job))
         if key is None:
             return None
         # Consistent: who sends a file again the moment it was done gets it at once.
@@ -76,11 +78,13 @@ class ResultCache:
         """What a change of a record means for the cache, as parts of its transaction.
 
         A job that succeeds by work of its own leaves an entry, in the place of
-        an older one: its files are there for longer.
+        an older one: its files are there for longer. It leaves none where a stage
+        was done before a deployment changed it: nobody would get such a mixture today.
         """
-        if not _was_made(seen, changed):
+        made_by = tuple(run.made_by for run in changed.stages)
+        if not _was_made(seen, changed) or made_by != self._makers(changed):
             return []
-        key = key_of(changed, maker=self.maker)
+        key = key_of(changed, made_by=made_by)
         if key is None:
             return []
         last = changed.created_at + FILES_LAST
@@ -90,12 +94,41 @@ class ResultCache:
         item = to_item(entry, **keys, ttl=int(until.timestamp()))
         return [{"Put": {"TableName": self.table, "Item": item}}]
 
+    def forget(self, job: Job) -> None:
+        """Delete the entry that a job left; one that another job has put in its place stays."""
+        key = key_of(job, made_by=[run.made_by for run in job.stages])
+        if key is None or not _was_made(None, job):
+            return
+        try:
+            self.client.delete_item(
+                TableName=self.table,
+                Key=_key(job.owner, key),
+                ConditionExpression="job_id = :job",
+                ExpressionAttributeValues={":job": {"S": job.job_id}},
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return
 
-def key_of(job: Job, *, maker: str) -> str | None:
+    def _makers(self, job: Job) -> tuple[str, ...]:
+        """The code that would run a job's stages today."""
+        return tuple(maker_of(stage, maker=self.maker) for stage in job.recipe.stages)
+
+
+def maker_of(stage: StageSpec, *, maker: str) -> str:
+    """The code that makes what a stage leaves: the release, the precision, its revision."""
+    return f"{maker} {stage.name} {stage.revision}"
+
+
+def key_of(job: Job, *, made_by: Sequence[str | None]) -> str | None:
     """What a job's result is found by; None where the job takes no part in the cache.
 
     The file's name is not in it, but its extension is: it says what to read, and often
     what to write.
+
+    Parameters
+    ----------
+    made_by : Sequence[str or None]
+        The code of each stage, in order; see `maker_of`.
     """
     if not job.options.cache or job.source.sha256 is None:
         return None
@@ -104,10 +137,9 @@ def key_of(job: Job, *, maker: str) -> str | None:
         "owner": job.owner,
         "source": [job.source.sha256, job.source.extension],
         "recipe": job.recipe_name,
-        "stages": [[stage.name, stage.revision] for stage in job.recipe.stages],
+        "stages": list(made_by),
         "options": {k: v for k, v in options.items() if k not in _WITHOUT_EFFECT},
         "engine": [job.engine.name, job.engine.model, job.engine.sha256],
-        "maker": maker,
     }
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 

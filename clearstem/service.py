@@ -33,7 +33,7 @@ from clearstem.uploads import UploadTable
 # that opens WebSockets or checks keys never takes a recording in, and would
 # pay for it at every cold start.
 if TYPE_CHECKING:
-    from clearstem.answering import Answers
+    from clearstem.answering import Answers, Budget
     from clearstem.control import JobControl
     from clearstem.counted import CountedTable
     from clearstem.idempotency import IdempotencyTable
@@ -94,6 +94,8 @@ class Service:
         What verifies bearer tokens, and keeps the issuer's keys.
     new_job_id : callable or None
         Reserved ids for the jobs of one request; see `clearstem.idempotency`.
+    copying : Budget or None
+        What the jobs of one request may have copied, all together.
     client : callable
         ``client(name)`` or ``client(name, endpoint_url=…)`` makes a boto3 client.
     """
@@ -108,6 +110,7 @@ class Service:
     client: Callable[..., Any]
     tokens: Tokens | None = None
     new_job_id: Callable[[], str] | None = None
+    copying: "Budget | None" = None
     now: Callable[[], datetime] = utc_now
     new_id: Callable[[], str] = new_id
 
@@ -184,7 +187,7 @@ class Service:
         """What gives jobs the stored results of others."""
         from clearstem.answering import Answers
 
-        return Answers(self.jobs, self.store, now=self.now)
+        return Answers(self.jobs, self.store, now=self.now, budget=self.copying)
 
     @property
     def idempotency(self) -> "IdempotencyTable":

@@ -24,6 +24,8 @@ class StageRun:
         Work done, 0 to 1, from blocks processed; it never falls.
     error : str or None
         The last thing that went wrong, kept through a retry.
+    made_by : str or None
+        The code that made what the stage left, where it is known.
     """
 
     name: str
@@ -32,6 +34,7 @@ class StageRun:
     completed_at: datetime | None = None
     fraction: float = 0.0
     error: str | None = None
+    made_by: str | None = None
 
     @property
     def duration_s(self) -> float | None:

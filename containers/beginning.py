@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from clearstem.answering import CANNOT_BE_TAKEN
+from clearstem.errors import JobIsOver, StageInterrupted
 from clearstem.facts import StageResult
 from clearstem.jobs import Job
 from clearstem.media import content_type
@@ -77,33 +77,45 @@ def take_in(space: Workspace, progress: "Progress") -> "Progress":
 def answered(space: Workspace, reporter: StageReporter, *, lend: Lend) -> bool:
     """Whether a stored result was there, and ended the job.
 
+    What goes wrong with finding and copying it costs the work and never the job.
+
     Raises
     ------
     JobIsOver
         The job was cancelled meanwhile.
+    StageInterrupted
+        The task was told to stop.
     """
-    job = space.job
-    entry = reporter.jobs.cache.find(job, at=reporter.now())
-    if entry is None:
-        return False
     try:
-        result = _taken(space, entry, lent=lend(job, entry))
-    except CANNOT_BE_TAKEN:
-        _log.warning("job %s is not answered from the cache", job.job_id, exc_info=True)
+        found = _taken(space, reporter, lend=lend)
+    except (JobIsOver, StageInterrupted):
+        raise
+    except Exception:  # noqa: BLE001  # whatever it is, the job can be worked on
+        job_id = space.job.job_id
+        _log.warning("job %s is not answered from the cache", job_id, exc_info=True)
         return False
-    if result is None:
+    if found is None:
         return False
+    result, made_by = found
     undelivered = _put_to_client(space, result)
-    reporter.answered(replace(result, undelivered=undelivered), by=entry.job_id)
+    reporter.answered(replace(result, undelivered=undelivered), by=made_by)
     return True
 
 
-def _taken(space: Workspace, entry: Entry, *, lent: Service) -> StageResult | None:
-    answers = lent.answers
-    made = answers.made(entry, space.job)
+def _taken(
+    space: Workspace, reporter: StageReporter, *, lend: Lend
+) -> tuple[StageResult, str] | None:
+    """What is known of the job when its answer is copied, and which job made that."""
+    job = space.job
+    entry = reporter.jobs.cache.find(job, at=reporter.now())
+    if entry is None:
+        return None
+    answers = lend(job, entry).answers
+    made = answers.made(entry, job)
     if made is None:
         return None
-    return replace(answers.take(made, space.job), source_sha256=space.job.source.sha256)
+    result = replace(answers.take(made, job), source_sha256=job.source.sha256)
+    return result, made.job_id
 
 
 def _put_to_client(space: Workspace, result: StageResult) -> str | None:

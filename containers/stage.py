@@ -52,7 +52,7 @@ from clearstem.recipes import (
     SEPARATION,
 )
 from clearstem.reporting import StageReporter
-from clearstem.result_cache import Entry
+from clearstem.result_cache import Entry, maker_of
 from clearstem.service import Service
 from clearstem.settings import Settings
 from containers.beginning import Lend, answered, take_in
@@ -126,6 +126,7 @@ def run_stage(
                     Path(scratch),
                     _versions(),
                     reporter.fetched,
+                    _made_by(job, stage, maker=service.jobs.maker),
                 )
                 lending = lend or (lambda _job, _entry: service)
                 manifest = space.committed() or _work(space, reporter, lend=lending)
@@ -183,6 +184,11 @@ def _module(stage: str) -> StageModule:
 def _versions() -> dict[str, str]:
     installed = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     return {"clearstem": __version__, **installed}
+
+
+def _made_by(job: Job, stage: str, *, maker: str) -> str:
+    recipe = job.recipe
+    return maker_of(recipe.stages[recipe.position(stage)], maker=maker)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:

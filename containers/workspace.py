@@ -8,7 +8,7 @@ one that is run again after it committed finds its manifest and is done.
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
 
@@ -68,6 +68,8 @@ class Workspace:
     tell_fetched : callable
         Tells the job's record that the source has come from its address;
         returns the job as it is then.
+    made_by : str or None
+        The code that runs, as `clearstem.result_cache.maker_of` tells it.
     """
 
     job: Job
@@ -77,6 +79,7 @@ class Workspace:
     scratch: Path
     versions: Mapping[str, str]
     tell_fetched: Callable[[Source], Job] = _no_record
+    made_by: str | None = None
     _artifacts: list[Artifact] = field(default_factory=list, init=False)
 
     @property
@@ -142,7 +145,11 @@ class Workspace:
         return artifact
 
     def commit(self, result: StageResult) -> Manifest:
-        """Write the manifest; from here on the stage is done."""
+        """Write the manifest; from here on the stage is done.
+
+        It says by what code, since a job retried after a deployment goes on from there.
+        """
+        result = replace(result, made_by=self.made_by)
         artifacts = tuple(self._artifacts)
         manifest = Manifest(self.job.job_id, self.stage, self.versions, artifacts, result)
         where = self._manifest_location(self.stage)

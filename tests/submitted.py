@@ -7,6 +7,7 @@ from clearstem.facts import Location, StageResult, Track
 from clearstem.jobs import Job
 from clearstem.options import DenoiseOptions, SeparateOptions
 from clearstem.recipes import CLEAN, DENOISE, SEPARATE
+from clearstem.result_cache import maker_of
 from clearstem.service import Service
 
 
@@ -53,7 +54,10 @@ def denoised(service: Service, job: Job, *, content: bytes = b"clean") -> Job:
     """The job with every stage of the noise reduction done and its result in storage."""
     made = _stored(service, job, CLEAN, content)
     for spec in DENOISE.stages:
-        result = StageResult(tracks=(made,) if spec is DENOISE.stages[-1] else ())
+        result = StageResult(
+            tracks=(made,) if spec is DENOISE.stages[-1] else (),
+            made_by=maker_of(spec, maker=service.jobs.maker),
+        )
         at = service.now()
         job = service.jobs.change(
             job.job_id,
@@ -79,7 +83,8 @@ def finish(service: Service, job: Job, *, tracks: dict[str, bytes] | None = None
     made = tuple(_stored(service, job, name, data) for name, data in contents.items())
     for index, spec in enumerate(SEPARATE.stages):
         last = index == len(SEPARATE.stages) - 1
-        result = StageResult(tracks=made if last else ())
+        by = maker_of(spec, maker=service.jobs.maker)
+        result = StageResult(tracks=made if last else (), made_by=by)
         at = service.now()
         job = service.jobs.change(
             job.job_id,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from clearstem.errors import SourceChanged
 from clearstem.facts import Location, Loudness, StageResult, Track
 from clearstem.media import content_type
 from clearstem.options import DenoiseOptions
@@ -23,7 +24,7 @@ from containers.audio.stream import Progress, Recording
 from containers.stages.originals import cover, tags
 from containers.stages.outcome import Outcome, may_show_pictures, outcome_of, written_depth
 from containers.stages.shares import share
-from containers.workspace import Workspace
+from containers.workspace import Workspace, sha256_of
 
 
 class _Remote(Protocol):
@@ -47,9 +48,15 @@ class _Encoded:
 
 
 def run(space: Workspace, progress: Progress) -> StageResult:
-    """Put the track ``clean`` in the job's destination, and where its client wants it too."""
+    """Put the track ``clean`` in the job's destination, and where its client wants it too.
+
+    Raises
+    ------
+    SourceChanged
+        The pictures to be copied are not those that belong to the sound.
+    """
     clean = space.artifact(CLEAN, of=NOISE_REDUCTION)
-    original = space.source() if may_show_pictures(space) else None
+    original = _original(space)
     outcome = outcome_of(space, original, source_bits=_source_bits(space))
     until = _share_of_sound(outcome)
     done = _sound(space, clean, outcome, progress=share(progress, 0.05, until))
@@ -69,6 +76,17 @@ def _share_of_sound(outcome: Outcome) -> float:
     if outcome.encodes_pictures:
         return 0.25
     return 0.7 if outcome.has_pictures else 0.9
+
+
+def _original(space: Workspace) -> Path | None:
+    """The original, fetched only where the result may show its pictures, and still the same."""
+    if not may_show_pictures(space):
+        return None
+    path, known = space.source(), space.job.source.sha256
+    # Who uploaded it may write there as long as his link is good.
+    if known is not None and sha256_of(path) != known:
+        raise SourceChanged("the recording was replaced while the job was working on it")
+    return path
 
 
 def _sound(space: Workspace, clean: Path, outcome: Outcome, *, progress: Progress) -> _Encoded:

@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
+from clearstem.answering import Budget
 from clearstem.errors import JobNotFound
 from clearstem.identity import Credentials
 from clearstem.jobs import Job
@@ -49,6 +50,10 @@ class Call:
             return self
         reserved = self.service.new_job_id()
         return replace(self, service=replace(self.service, new_job_id=lambda: reserved))
+
+    def of_several(self) -> "Call":
+        """The same call for several jobs, which share what a request may have copied."""
+        return replace(self, service=replace(self.service, copying=Budget()))
 
     async def snapshot(self, job_id: str) -> Snapshot:
         """The caller's job, with its renderings.

@@ -128,7 +128,8 @@ async def start_job(body: JobRequest, call: CurrentCall) -> JSONResponse:
 async def start_jobs(body: BatchRequest, call: CurrentCall) -> JSONResponse:
     """Make a job of each upload; the answer is 200 whatever becomes of the single ones."""
     # One call for each, since they run side by side: reserved ids go by their order here.
-    calls = [call.with_next_id() for _ in body.jobs]
+    together = call.of_several()
+    calls = [together.with_next_id() for _ in body.jobs]
     results = await asyncio.gather(*map(_result, body.jobs, calls))
     return JSONResponse(BatchDocument(results=list(results)))
 

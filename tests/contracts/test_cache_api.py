@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from clearstem.jobs import Job
+from clearstem import answering
+from clearstem.jobs import Job, JobState
 from clearstem.service import Service
 from functions.rest import create_app
 from tests.submitted import denoised, finish, wav
@@ -169,3 +170,17 @@ def test_a_way_round_that_is_none_is_refused(
 def test_audo_takes_true_or_false(api: TestClient) -> None:
     answer = api.post("/v1/remove-noise", json={"input": "f", "cache": "no"})
     assert (answer.status_code, "cache" in answer.json()["detail"]) == (422, True)
+
+
+def test_jobs_of_a_batch_share_what_a_request_may_have_copied(
+    api: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = made(service, by_json(api))
+    monkeypatch.setattr(answering, "AT_ONCE_BYTES", 2 * len(b"clean") + 1)
+    upload_id = first.source.location.key.split("/")[-2]
+    for _ in range(2):  # each request anew
+        asked = [{"upload_id": upload_id, "recipe": "denoise"}] * 3
+        results = api.post("/jobs/batch", json={"jobs": asked}).json()["results"]
+        jobs = [service.jobs.get(result["job"]["job_id"]) for result in results]
+        assert sorted(job.cached_from or "" for job in jobs) == ["", first.job_id, first.job_id]
+        assert {job.state for job in jobs if not job.cached_from} == {JobState.QUEUED}

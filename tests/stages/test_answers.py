@@ -1,20 +1,26 @@
 """The first stage's look for a stored result, when only it has read the recording whole."""
 
+import json
 import sys
 import types
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import soundfile
+from botocore.exceptions import EndpointConnectionError
 
-from clearstem.errors import JobIsOver
+from clearstem.answering import Answers
+from clearstem.errors import JobIsOver, StageInterrupted
+from clearstem.facts import Failure, Location
 from clearstem.job_events import EventKind
 from clearstem.jobs import Job, JobState
 from clearstem.options import DenoiseOptions, DenoiserChoice
-from clearstem.recipes import EXTRACTION
+from clearstem.recipes import EXTRACTION, manifest_key
 from clearstem.reporting import StageReporter
+from clearstem.result_cache import ResultCache, maker_of
 from clearstem.service import Service
 from containers.stage import run_stage
 from containers.workspace import sha256_of
@@ -169,3 +175,78 @@ def test_a_result_that_went_meanwhile_costs_the_work_alone(service: Service, tal
     service.store.client.delete_object(Bucket=place.bucket, Key=place.key)
     second = run_recipe(service, sent(service, talk))
     assert (second.state, second.cached_from) == (JobState.SUCCEEDED, None)
+
+
+@pytest.mark.parametrize(
+    ("owner", "step", "fault"),
+    [
+        (ResultCache, "find", EndpointConnectionError(endpoint_url="nowhere")),
+        (Answers, "take", RuntimeError("can't start new thread")),
+        (Answers, "take", KeyError("result")),
+    ],
+    ids=["table", "threads", "report"],
+)
+def test_whatever_goes_wrong_with_the_cache_costs_the_work_alone(
+    service: Service,
+    talk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type,
+    step: str,
+    fault: Exception,
+) -> None:
+    run_recipe(service, sent(service, talk))
+    monkeypatch.setattr(owner, step, raising(fault))
+    second = run_recipe(service, sent(service, talk))
+    assert (second.state, second.cached_from) == (JobState.SUCCEEDED, None)
+
+
+def test_a_stage_told_to_stop_while_it_copies_an_answer_stops(
+    service: Service, talk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_recipe(service, sent(service, talk))
+    job = sent(service, talk)
+    monkeypatch.setattr(Answers, "take", raising(StageInterrupted("stopped by SIGTERM")))
+    with pytest.raises(StageInterrupted):
+        run_stage(EXTRACTION, job.job_id, service=service)
+
+
+def test_a_job_retried_across_a_deployment_answers_nobody(service: Service, talk: Path) -> None:
+    """Its first stage was done by the release before, whose manifest still holds."""
+    before = replace(service, jobs=replace(service.jobs, maker="the release before"))
+    job = sent(service, talk)
+    run_stage(EXTRACTION, job.job_id, service=before)
+    failure = Failure(None, "Clearstem.Test", "no machine")
+    service.jobs.change(job.job_id, lambda j: j.fail(failure, at=service.now()))
+    service.jobs.change(job.job_id, lambda j: j.retry(at=service.now()))
+    job = run_recipe(service, job)
+    assert job.state is JobState.SUCCEEDED
+    assert [run.made_by for run in job.stages] == [
+        maker_of(stage, maker=by.jobs.maker)
+        for stage, by in zip(job.recipe.stages, (before, service, service), strict=True)
+    ]
+    for asker in (service, before):
+        assert asker.jobs.cache.find(job, at=service.now()) is None
+
+
+def test_a_manifest_that_does_not_say_by_what_it_was_made_answers_nobody(
+    service: Service, talk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = sent(service, talk)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(StageReporter, "complete", raising(KeyboardInterrupt()))
+        run_stage(EXTRACTION, job.job_id, service=service)
+    where = Location(service.settings.work_bucket, manifest_key(job.job_id, stage=EXTRACTION))
+    told = json.loads(service.store.read_text(where) or "")
+    del told["result"]["made_by"]
+    service.store.write_text(json.dumps(told), to=where, content_type="application/json")
+    job = run_recipe(service, job)
+    assert job.state is JobState.SUCCEEDED
+    assert job.stage(EXTRACTION).made_by is None
+    assert service.jobs.cache.find(job, at=service.now()) is None
+
+
+def raising(fault: BaseException) -> Callable[..., None]:
+    def refused(*_: object, **__: object) -> None:
+        raise fault
+
+    return refused

@@ -9,7 +9,9 @@ import pytest
 import soundfile
 
 from clearstem.jobs import JobState
+from clearstem.recipes import EXTRACTION, NOISE_REDUCTION
 from containers.audio.stream import decode
+from containers.stage import run_stage
 from containers.workspace import sha256_of
 from tests.recipes import result_of, run_recipe, submitted_noisy
 from tests.signals import chirp, noise
@@ -157,6 +159,21 @@ def test_a_video_leveled_keeps_its_pictures_and_the_ceiling(service, tmp_path):
     assert job.track("clean").true_peak_dbtp <= -1.0
     with av.open(str(result)) as file:
         assert file.metadata["title"] == "Bars" and len(file.chapters()) == 2
+
+
+def test_a_video_that_was_replaced_in_mid_job_gives_its_pictures_to_no_other_sound(
+    service, tmp_path
+):
+    path = write_video(tmp_path / "film.mp4", muxer="mp4", seconds=1.0)
+    other = write_video(tmp_path / "other.mp4", muxer="mp4", seconds=2.0)
+    job = submitted_noisy(service, path)
+    for stage in (EXTRACTION, NOISE_REDUCTION):
+        run_stage(stage, job.job_id, service=service)
+    service.store.put_file(other, to=job.source.location, content_type="video/mp4")
+    job = run_recipe(service, job)
+    assert (job.state, job.failure.name) == (JobState.FAILED, "Clearstem.SourceChanged")
+    assert "was replaced" in job.failure.message
+    assert service.jobs.cache.find(job, at=service.now()) is None
 
 
 def test_sound_alone_may_be_asked_of_a_video(service, tmp_path):

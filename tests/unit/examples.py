@@ -1,5 +1,6 @@
 """Example values of the core, for tests that care about one of their fields only."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from clearstem.facts import (
@@ -22,6 +23,7 @@ from clearstem.recipes import (
     SEPARATION,
     EngineName,
 )
+from clearstem.result_cache import maker_of
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 STAGES = (SEPARATION, DECOMPOSITION, COMPOSITION, NORMALIZATION)
@@ -93,8 +95,10 @@ def result_of(stage: str) -> StageResult:
     return StageResult()
 
 
-def after(job: Job, *stages: str, when: datetime = START) -> Job:
-    """The job when the given stages have been run and done."""
+def after(job: Job, *stages: str, when: datetime = START, maker: str = "") -> Job:
+    """The job when the given stages have been run and done, by a maker's code of today."""
     for stage in stages:
-        job = job.start_stage(stage, at=when).complete_stage(stage, result_of(stage), at=when)
+        spec = job.recipe.stages[job.recipe.position(stage)]
+        result = replace(result_of(stage), made_by=maker_of(spec, maker=maker))
+        job = job.start_stage(stage, at=when).complete_stage(stage, result, at=when)
     return job

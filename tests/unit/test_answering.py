@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from s3transfer.exceptions import S3CopyFailedError
 
 from clearstem import answering
-from clearstem.errors import JobIsOver
+from clearstem.errors import Contention, JobIsOver
 from clearstem.executions import ExecutionState, execution_name
 from clearstem.facts import Location, StageResult
 from clearstem.intake import Intake
 from clearstem.job_events import EventKind
+from clearstem.job_table import JobTable, Transition
 from clearstem.jobs import Job, JobState
 from clearstem.options import DenoiseOptions, Options, SeparateOptions
 from clearstem.quotas import Quota
@@ -305,15 +307,70 @@ def test_two_at_once_that_are_alike_are_both_worked_on_and_both_end_well(service
     assert submitted(service).cached_from == two.job_id
 
 
-def test_a_table_that_does_not_answer_costs_the_work_and_not_the_job(service, started, monkeypatch):
+@pytest.mark.parametrize(
+    ("step", "fault"),
+    [
+        ("find", EndpointConnectionError(endpoint_url="nowhere")),
+        ("take", S3CopyFailedError("not the size it had")),
+        ("take", RuntimeError("can't start new thread")),
+        ("take", KeyError("result")),
+        ("find", Contention("others write to it")),
+    ],
+    ids=lambda given: given if isinstance(given, str) else type(given).__name__,
+)
+def test_whatever_goes_wrong_with_the_cache_costs_the_work_and_not_the_job(
+    service, started, monkeypatch, caplog, step, fault
+):
     made(service)
 
     def refused(*_: object, **__: object) -> None:
-        raise EndpointConnectionError(endpoint_url="nowhere")
+        raise fault
 
-    monkeypatch.setattr(answering.Answers, "find", refused)
+    monkeypatch.setattr(answering.Answers, step, refused)
     job = submitted(service)
     assert (job.state, started.names[-1]) == (JobState.QUEUED, job.job_id)
+    assert caplog.records[-1].exc_info[1] is fault
+
+
+def test_a_report_that_cannot_be_read_costs_the_work_and_not_the_job(service, started):
+    first = made(service)
+    where = Location(first.destination.bucket, f"{first.destination.key}{REPORT}")
+    service.store.write_text("{", to=where, content_type="application/json")
+    job = submitted(service)
+    assert (job.state, started.names[-1]) == (JobState.QUEUED, job.job_id)
+
+
+def test_a_record_that_cannot_be_changed_costs_the_work_and_not_the_job(
+    service, started, monkeypatch
+):
+    made(service)
+
+    def contended(*_: object, **__: object) -> Job:
+        raise Contention("others write to it")
+
+    monkeypatch.setattr(JobTable, "change", contended)
+    job = submitted(service)
+    assert (job.state, started.names[-1]) == (JobState.QUEUED, job.job_id)
+
+
+def test_a_job_that_was_answered_though_nobody_heard_of_it_may_be_started(
+    service, started, monkeypatch
+):
+    first = made(service)
+    change = JobTable.change
+
+    def unheard(self: JobTable, job_id: str, transition: Transition) -> Job:
+        change(self, job_id, transition)
+        raise EndpointConnectionError(endpoint_url="nowhere")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobTable, "change", unheard)
+        job = submitted(service)
+    answered = service.jobs.get(job.job_id)
+    assert (answered.state, answered.cached_from) == (JobState.SUCCEEDED, first.job_id)
+    assert started.names[-1] == job.job_id
+    run_stage(SEPARATE.stages[0].name, job.job_id, service=service)
+    assert service.jobs.get(job.job_id) == answered
 
 
 def test_a_quote_says_that_it_would_take_no_time(service):

@@ -56,6 +56,12 @@ def done(service: Service, **options: Any) -> Job:
     return job
 
 
+def known(service: Service, job: Job) -> Job:
+    """The job when its recording's content has been read."""
+    source = replace(job.source, sha256="ab" * 32)
+    return service.jobs.change(job.job_id, lambda j: replace(j, source=source))
+
+
 def later(service: Service, passed: timedelta) -> Removal:
     """The service's removal, so much later."""
     now: datetime = service.now() + passed
@@ -77,6 +83,16 @@ def test_a_deleted_job_leaves_a_receipt_and_nothing_else(service):
     with pytest.raises(JobNotFound):
         service.jobs.get(job.job_id)
     assert [j.job_id for j in service.jobs.history("local", limit=10).jobs] == [other.job_id]
+
+
+@pytest.mark.parametrize("record_kept", [False, True])
+def test_a_deleted_result_is_no_longer_kept_for_who_asks_the_same(service, record_kept):
+    """Its entry would tell the file's name for weeks, where the recording was dropped."""
+    job = finish(service, known(service, submit(service)))
+    assert service.jobs.cache.find(job, at=service.now()) is not None
+    removal = service.removal
+    (removal.delete_results if record_kept else removal.delete)(job.job_id)
+    assert service.jobs.cache.find(job, at=service.now()) is None
 
 
 def test_asked_again_the_receipt_is_the_same(service):

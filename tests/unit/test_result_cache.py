@@ -8,7 +8,7 @@ import pytest
 
 from clearstem.facts import Engine, Failure, StageResult
 from clearstem.job_table import JobTable
-from clearstem.jobs import Job
+from clearstem.jobs import Job, JobState
 from clearstem.options import (
     Decompose,
     DenoiseOptions,
@@ -18,8 +18,9 @@ from clearstem.options import (
     SeparateOptions,
 )
 from clearstem.recipes import DENOISE, RECIPES, SEPARATE, SEPARATION, EngineName
-from clearstem.result_cache import key_of
+from clearstem.result_cache import key_of, maker_of
 from clearstem.retention import FILES_LAST
+from clearstem.table_keys import cache_key
 from tests.unit.examples import JOB_ID, STAGES, START, a_job, after, at
 
 MAKER = "clearstem 1.0.0 fp32"
@@ -39,7 +40,7 @@ def denoising(**options: Any) -> Job:
 
 
 def key(job: Job, *, maker: str = MAKER) -> str | None:
-    return key_of(job, maker=maker)
+    return key_of(job, made_by=[maker_of(s, maker=maker) for s in job.recipe.stages])
 
 
 # For each option another value than its default; one that is added must be told here.
@@ -136,12 +137,22 @@ def jobs(dynamodb: Any) -> JobTable:
 
 def finished(jobs: JobTable, job: Job) -> Job:
     jobs.create(job)
-    return jobs.change(job.job_id, lambda j: after(j, *STAGES, when=at(9)))
+    return jobs.change(job.job_id, lambda j: after(j, *STAGES, when=at(9), maker=MAKER))
 
 
 def found(jobs: JobTable, job: Job, *, when: datetime = START) -> str | None:
     entry = jobs.cache.find(job, at=when)
     return entry.job_id if entry else None
+
+
+def entries(jobs: JobTable, owner: str = "ada") -> list[str]:
+    """The jobs that answer others of their owner's."""
+    answer = jobs.client.query(
+        TableName=jobs.table,
+        KeyConditionExpression="pk = :owner",
+        ExpressionAttributeValues={":owner": {"S": cache_key(owner)}},
+    )
+    return [item["job_id"]["S"] for item in answer["Items"]]
 
 
 def test_a_job_that_succeeded_is_found_by_the_next_one_like_it(jobs):
@@ -188,8 +199,44 @@ def test_of_two_jobs_alike_at_once_the_later_end_is_found(jobs):
     for job_id in ("one", "two"):
         jobs.create(known(a_job(job_id)))
     for job_id in ("two", "one"):
-        jobs.change(job_id, lambda j: after(j, *STAGES, when=at(9)))
+        jobs.change(job_id, lambda j: after(j, *STAGES, when=at(9), maker=MAKER))
     assert found(jobs, known()) == "one"
+
+
+@pytest.mark.parametrize("earlier", ["clearstem 0.9.0 fp32 audio_separation 1", None])
+def test_a_job_of_which_a_stage_was_done_by_other_code_answers_nobody(jobs, earlier):
+    jobs.create(known())
+
+    def begun_before(job: Job) -> Job:
+        result = replace(_told(after(a_job(), SEPARATION)), made_by=earlier)
+        return job.start_stage(SEPARATION, at=at(1)).complete_stage(SEPARATION, result, at=at(2))
+
+    jobs.change(JOB_ID, begun_before)
+    ended = jobs.change(JOB_ID, lambda j: after(j, *STAGES[1:], when=at(9), maker=MAKER))
+    assert ended.state is JobState.SUCCEEDED
+    assert entries(jobs) == []
+
+
+def test_what_is_left_of_a_stage_is_of_the_code_that_made_it_through_a_retry():
+    first = after(known(), SEPARATION, maker=MAKER)
+    failed = first.fail(Failure(None, "Clearstem.Test", "no"), at=at(3))
+    assert failed.retry(at=at(4)).stage(SEPARATION).made_by == f"{MAKER} {SEPARATION} 1"
+
+
+@pytest.mark.parametrize("release", [MAKER, "clearstem 1.1.0 fp32"])
+def test_what_a_job_left_is_forgotten_by_whichever_release_deletes_it(jobs, release):
+    made = finished(jobs, known())
+    assert entries(jobs) == [JOB_ID]
+    replace(jobs, maker=release).cache.forget(made)
+    assert entries(jobs) == []
+    jobs.cache.forget(made)  # and again
+
+
+def test_forgetting_a_job_leaves_the_entry_that_a_later_one_put_in_its_place(jobs):
+    first = finished(jobs, known())
+    finished(jobs, known(a_job("later")))
+    jobs.cache.forget(first)
+    assert entries(jobs) == ["later"]
 
 
 def test_an_answered_job_leaves_the_entry_to_the_one_that_made_the_result(jobs):
@@ -206,11 +253,13 @@ def test_the_content_that_the_first_stage_read_is_the_one_that_counts(jobs):
 
     def read(job: Job) -> Job:
         begun = job.start_stage(SEPARATION, at=at(1))
-        result = replace(_told(after(a_job(), SEPARATION)), source_sha256=SHA256)
+        by = maker_of(SEPARATE.stages[0], maker=MAKER)
+        told = _told(after(a_job(), SEPARATION))
+        result = replace(told, source_sha256=SHA256, made_by=by)
         return begun.complete_stage(SEPARATION, result, at=at(2))
 
     jobs.change(JOB_ID, read)
-    jobs.change(JOB_ID, lambda j: after(j, *STAGES[1:], when=at(9)))
+    jobs.change(JOB_ID, lambda j: after(j, *STAGES[1:], when=at(9), maker=MAKER))
     assert found(jobs, known()) == JOB_ID
     assert found(jobs, known(sha256="00" * 32)) is None
 
