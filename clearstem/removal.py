@@ -32,7 +32,6 @@ _ON_THEIR_WAY: Final = timedelta(minutes=15)
 _LOOKED_AGAIN: Final = timedelta(days=1)
 # Each lost race is one of an owner against himself.
 _ATTEMPTS: Final = 8
-_KEPT: Final = Cleared()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,15 @@ class Erased:
     files: int
     size_bytes: int
     source_kept: bool
+
+    def then(self, later: "Erased") -> "Erased":
+        """Both turns together."""
+        files, size_bytes = self.files + later.files, self.size_bytes + later.size_bytes
+        return Erased(files, size_bytes, later.source_kept)
+
+
+_NONE_YET: Final = Erased(0, 0, source_kept=False)
+_KEPT: Final = Cleared()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,7 @@ class Removal:
         JobNotFound
             There is none of that id, and was none.
         """
+        erased, cleared = _NONE_YET, _KEPT
         for _ in range(_ATTEMPTS):
             try:
                 self._end(job_id)
@@ -96,8 +105,10 @@ class Removal:
             if not job.state.is_final:
                 continue  # its owner had it retried in between
             due = self._reminded(job)
-            cleared = self.deliveries.clear(job_id)
-            receipt = self._receipt(job, self._erase(due), cleared, record_kept=False)
+            # A turn that lost its race has taken things away all the same.
+            cleared = cleared.then(self.deliveries.clear(job_id))
+            erased = erased.then(self._erase(due))
+            receipt = self._receipt(job, erased, cleared, record_kept=False)
             if self.retention.bury(job, receipt):
                 self.retention.forget(due)
                 return receipt

@@ -139,6 +139,10 @@ class Cleared:
     removed: int = 0
     pending: int = 0
 
+    def then(self, later: "Cleared") -> "Cleared":
+        """Both turns together: what was on its way in the first one is seen by the second."""
+        return Cleared(self.removed + later.removed, later.pending)
+
 
 @dataclass(frozen=True, slots=True)
 class DeliveryPage:

@@ -9,6 +9,7 @@ import pytest
 from clearstem.errors import Conflict, IllegalTransition, JobNotFound
 from clearstem.facts import Failure, Location
 from clearstem.job_events import EventKind, JobEvent
+from clearstem.job_table import JobTable
 from clearstem.jobs import Job, JobState
 from clearstem.options import SeparateOptions
 from clearstem.recipes import SEPARATION, work_key
@@ -284,3 +285,24 @@ def test_a_job_whose_results_alone_were_deleted_keeps_its_deliveries(service):
     assert service.removal.delete_results(job.job_id).deliveries == 0
     list(later(service, timedelta(minutes=6)).sweep())
     assert left(service) == ["1"]
+
+
+class Losing(RetentionTable):
+    """A table whose caller finds the job changed when he gets to bury it for the first time."""
+
+    def bury(self, job: Job, receipt: Receipt) -> bool:
+        if not job.labels:
+            JobTable(self.client, self.table).change(
+                job.job_id, lambda j: replace(j, labels={"take": "2"})
+            )
+        return super().bury(job, receipt)
+
+
+def test_the_receipt_tells_of_what_went_before_a_race_was_lost(service):
+    job = done(service)
+    for delivery in announced(service, job, 1, 2):
+        ended(service, delivery)
+    removal = service.removal
+    losing = Losing(removal.retention.client, removal.retention.table)
+    receipt = replace(removal, retention=losing).delete(job.job_id)
+    assert (receipt.files, receipt.deliveries, receipt.deliveries_pending) == (11, 2, 0)
