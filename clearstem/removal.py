@@ -7,7 +7,7 @@ may have written after it.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from clearstem.facts import Location
 from clearstem.job_table import JobTable
 from clearstem.jobs import Job
 from clearstem.recipes import work_prefix
-from clearstem.retention import Due, Receipt, RetentionTable
+from clearstem.retention import ON_THEIR_WAY, Due, Receipt, RetentionTable
 from clearstem.settings import Settings
 from clearstem.table_keys import AFTERMATH, EXPIRY, FADING
 from clearstem.track_store import TrackStore
@@ -26,8 +26,6 @@ from clearstem.webhook_deliveries import Cleared, DeliveryTable
 
 # A stage that is stopped has 30 s to end, on AWS and on one machine.
 _AFTERMATH: Final = timedelta(minutes=5)
-# Messages of webhooks are on their way for most of a day where their receiver is down.
-_ON_THEIR_WAY: Final = timedelta(minutes=15)
 # Buckets' rules are carried out once a day.
 _LOOKED_AGAIN: Final = timedelta(days=1)
 # Each lost race is one of an owner against himself.
@@ -147,19 +145,27 @@ class Removal:
         elif sort == FADING:
             self._fade(due)
         elif sort == AFTERMATH:
-            self._erase(due)
-            if self.retention.receipt(due.job_id) is not None:
-                self._finish(due)
+            due = self._look_after(due)
         self.retention.settle(due, sort=sort)
 
-    def _finish(self, due: Due) -> None:
-        """Remove what a deleted job left; what is still told of it is looked at later again."""
+    def _look_after(self, due: Due) -> Due:
+        """Remove what a stopping stage wrote, and what a deleted job left; what is settled by it.
+
+        What is still told of a deleted job is looked at later again, its files are not:
+        a recording dropped anew has the key of the one before.
+        """
+        if not due.erased:
+            self._erase(due)
+        if self.retention.receipt(due.job_id) is None:
+            return due
         self.retention.forget(due)
+        # Before deliveries are looked for: one that is made from here on puts it off further.
+        later = replace(due, erased=True)
+        later = self.retention.put_off(later, sort=AFTERMATH, at=self.now() + ON_THEIR_WAY)
         if self.deliveries.clear(due.job_id).pending:
-            later = self.now() + _ON_THEIR_WAY
-            self.retention.put_off(due, sort=AFTERMATH, at=later)
-        else:
-            self.deliveries.forget(due.job_id)
+            return due
+        self.deliveries.forget(due.job_id)
+        return later
 
     def _expire(self, due: Due) -> None:
         try:

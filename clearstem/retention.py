@@ -37,6 +37,8 @@ _DUE: Final = "DUE"
 FILES_LAST: Final = timedelta(days=30)
 # As long as Step Functions keeps the names of executions, and nobody asks later.
 _TOMBSTONE_LASTS: Final = timedelta(days=90)
+# Messages of webhooks are on their way for most of a day where their receiver is down.
+ON_THEIR_WAY: Final = timedelta(minutes=15)
 _BATCH: Final = 25  # BatchWriteItem takes that many
 # Who deletes a job must have seen its last state: it may be retried meanwhile.
 _UNCHANGED: Final = "version = :seen"
@@ -92,12 +94,15 @@ class Due:
         When that is; named for the index it stands in.
     source, destination : Location
         Where the job's recording and its tracks lie, or lay.
+    erased : bool
+        Whether they were deleted for the last time: what lies there since is somebody else's.
     """
 
     job_id: str
     updated_at: datetime
     source: Location
     destination: Location
+    erased: bool = False
 
 
 def source_reference(job: Job) -> Item:
@@ -190,11 +195,12 @@ class RetentionTable:
         self.client.delete_item(TableName=self.table, Key=_key(partition, job_key(due.job_id)))
         return next(self._sorts(partition, beginning=job_key("")), None) is not None
 
-    def put_off(self, due: Due, *, sort: str, at: datetime) -> None:
-        """Have a job looked at later than it was due."""
+    def put_off(self, due: Due, *, sort: str, at: datetime) -> Due:
+        """Have a job looked at later than it was due; when that is."""
         later = replace(due, updated_at=at)
         item = to_item(later, pk=job_key(due.job_id), sk=sort, open=_DUE)
         self.client.put_item(TableName=self.table, Item=item)
+        return later
 
     def remind(self, job: Job, *, at: datetime) -> Due:
         """Have a job looked at once more after its files were deleted."""

@@ -306,3 +306,17 @@ def test_the_receipt_tells_of_what_went_before_a_race_was_lost(service):
     losing = Losing(removal.retention.client, removal.retention.table)
     receipt = replace(removal, retention=losing).delete(job.job_id)
     assert (receipt.files, receipt.deliveries, receipt.deliveries_pending) == (11, 2, 0)
+
+
+def test_a_recording_dropped_anew_at_its_key_outlives_what_is_still_told_of_the_first(service):
+    job = done(service)
+    (on_its_way,) = announced(service, job, 1)
+    service.removal.delete(job.job_id)
+    assert list(later(service, timedelta(minutes=6)).sweep()) == [job.job_id]
+    place = job.source.location
+    service.store.write_text("another song", to=place, content_type="audio/wav")
+    assert list(later(service, timedelta(minutes=30)).sweep()) == [job.job_id]
+    ended(service, on_its_way)
+    assert list(later(service, timedelta(minutes=60)).sweep()) == [job.job_id]
+    assert objects(service) == {place.key}
+    assert items(service, job) == {"TOMBSTONE"}
