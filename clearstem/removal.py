@@ -145,11 +145,11 @@ class Removal:
         elif sort == FADING:
             self._fade(due)
         elif sort == AFTERMATH:
-            due = self._look_after(due)
+            self._look_after(due)
         self.retention.settle(due, sort=sort)
 
-    def _look_after(self, due: Due) -> Due:
-        """Remove what a stopping stage wrote, and what a deleted job left; what is settled by it.
+    def _look_after(self, due: Due) -> None:
+        """Remove what a stopping stage wrote, and what a deleted job left.
 
         What is still told of a deleted job is looked at later again, its files are not:
         a recording dropped anew has the key of the one before.
@@ -157,15 +157,14 @@ class Removal:
         if not due.erased:
             self._erase(due)
         if self.retention.receipt(due.job_id) is None:
-            return due
+            return
         self.retention.forget(due)
         # Before deliveries are looked for: one that is made from here on puts it off further.
-        later = replace(due, erased=True)
-        later = self.retention.put_off(later, sort=AFTERMATH, at=self.now() + ON_THEIR_WAY)
-        if self.deliveries.clear(due.job_id).pending:
-            return due
-        self.deliveries.forget(due.job_id)
-        return later
+        later = self.retention.put_off(
+            replace(due, erased=True), sort=AFTERMATH, at=self.now() + ON_THEIR_WAY
+        )
+        if not self.deliveries.clear(due.job_id).pending:
+            self.retention.close(later, beside=self.deliveries.references(due.job_id))
 
     def _expire(self, due: Due) -> None:
         try:

@@ -6,7 +6,7 @@ an item in the sparse index of open things, in a partition of its own and with
 the time in the place of the last change: one query finds what is due.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -208,6 +208,24 @@ class RetentionTable:
         self.client.put_item(TableName=self.table, Item=item)
         return from_item(item, Due)
 
+    def look_after(self, job: Job, *, at: datetime) -> None:
+        """Have a job looked at again if it was deleted: something is told of it even now.
+
+        Where its files are still to be looked at it is expected sooner, and that stays.
+        """
+        if self.receipt(job.job_id) is None:
+            return
+        due = Due(job.job_id, at, job.source.location, job.destination, erased=True)
+        try:
+            self.client.put_item(
+                TableName=self.table,
+                Item=to_item(due, pk=job_key(job.job_id), sk=AFTERMATH, open=_DUE),
+                ConditionExpression="attribute_not_exists(pk) OR erased = :erased",
+                ExpressionAttributeValues={":erased": {"BOOL": True}},
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return
+
     def due(self, *, before: datetime) -> Iterator[tuple[str, Due]]:
         """What is due, with its sort key, the oldest first."""
         pages = self.client.get_paginator("query").paginate(
@@ -240,6 +258,26 @@ class RetentionTable:
                 ExpressionAttributeValues={":seen": {"S": due.updated_at.isoformat()}},
             )
         except self.client.exceptions.ConditionalCheckFailedException:
+            return
+
+    def close(self, due: Due, *, beside: Sequence[Item]) -> None:
+        """Look after a deleted job no more, and delete items with that; nothing if put off.
+
+        Parameters
+        ----------
+        beside : sequence of Item
+            Keys of what is of no use without it, 99 at most.
+        """
+        last: Any = {
+            "TableName": self.table,
+            "Key": _key(job_key(due.job_id), AFTERMATH),
+            "ConditionExpression": "updated_at = :seen",
+            "ExpressionAttributeValues": {":seen": {"S": due.updated_at.isoformat()}},
+        }
+        others: Any = [{"Delete": {"TableName": self.table, "Key": key}} for key in beside]
+        try:
+            self.client.transact_write_items(TransactItems=[{"Delete": last}, *others])
+        except self.client.exceptions.TransactionCanceledException:
             return
 
     def _sorts(self, partition: str, *, beginning: str) -> Iterator[str]:
