@@ -7,15 +7,23 @@ where CloudFormation hands it to the distribution and functions fetch it: it
 stands in no template, no environment and no log.
 """
 
+import logging
+import math
 import secrets
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 # CloudFront puts its own in the place of a header that a caller sent.
 HEADER: Final = "x-clearstem-edge"
 # A secret that was changed is known to every process after that long.
 _FRESH_S: Final = 300.0
+# Where it could not be asked for, nobody asks again sooner: a call that has to wait
+# for Secrets Manager in vain is slow.
+_RETRY_S: Final = 10.0
+_log = logging.getLogger(__name__)
 
 
 class EdgeProof:
@@ -39,17 +47,26 @@ class EdgeProof:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client, self._arn, self._monotonic = client, secret_arn, monotonic
-        self._known: tuple[bytes, float] | None = None
+        self._known: bytes | None = None
+        self._next_at = -math.inf
 
     def is_given(self, shown: str) -> bool:
-        """Whether a header's value is the secret; errors of Secrets Manager pass."""
+        """Whether a header's value is the secret; False where that was never to be had."""
         if not (self._arn and shown):
             return False
-        return secrets.compare_digest(shown.encode(), self._secret())
+        known = self._secret()
+        return known is not None and secrets.compare_digest(shown.encode(), known)
 
-    def _secret(self) -> bytes:
+    def _secret(self) -> bytes | None:
+        """The secret as it was last heard of, asked for again when it is due."""
         at = self._monotonic()
-        if self._known is None or at - self._known[1] >= _FRESH_S:
-            text = self._client().get_secret_value(SecretId=self._arn)["SecretString"]
-            self._known = text.encode(), at
-        return self._known[0]
+        if at >= self._next_at:
+            try:
+                text = self._client().get_secret_value(SecretId=self._arn)["SecretString"]
+            except (BotoCoreError, ClientError):
+                # Counting callers by address is not worth refusing their calls.
+                self._next_at = at + _RETRY_S
+                _log.exception("edge secret not to be had")
+            else:
+                self._known, self._next_at = text.encode(), at + _FRESH_S
+        return self._known

@@ -7,7 +7,7 @@ may have written after it.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from clearstem.facts import Location
 from clearstem.job_table import JobTable
 from clearstem.jobs import Job
 from clearstem.recipes import work_prefix
-from clearstem.retention import Due, Receipt, RetentionTable
+from clearstem.retention import ON_THEIR_WAY, Due, Receipt, RetentionTable
 from clearstem.settings import Settings
 from clearstem.table_keys import AFTERMATH, EXPIRY, FADING
 from clearstem.track_store import TrackStore
@@ -26,13 +26,10 @@ from clearstem.webhook_deliveries import Cleared, DeliveryTable
 
 # A stage that is stopped has 30 s to end, on AWS and on one machine.
 _AFTERMATH: Final = timedelta(minutes=5)
-# Messages of webhooks are on their way for most of a day where their receiver is down.
-_ON_THEIR_WAY: Final = timedelta(minutes=15)
 # Buckets' rules are carried out once a day.
 _LOOKED_AGAIN: Final = timedelta(days=1)
 # Each lost race is one of an owner against himself.
 _ATTEMPTS: Final = 8
-_KEPT: Final = Cleared()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +39,15 @@ class Erased:
     files: int
     size_bytes: int
     source_kept: bool
+
+    def then(self, later: "Erased") -> "Erased":
+        """Both turns together."""
+        files, size_bytes = self.files + later.files, self.size_bytes + later.size_bytes
+        return Erased(files, size_bytes, later.source_kept)
+
+
+_NONE_YET: Final = Erased(0, 0, source_kept=False)
+_KEPT: Final = Cleared()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,7 @@ class Removal:
         JobNotFound
             There is none of that id, and was none.
         """
+        erased, cleared = _NONE_YET, _KEPT
         for _ in range(_ATTEMPTS):
             try:
                 self._end(job_id)
@@ -98,8 +105,10 @@ class Removal:
                 continue  # its owner had it retried in between
             due = self._reminded(job)
             self.jobs.cache.forget(job)
-            cleared = self.deliveries.clear(job_id)
-            receipt = self._receipt(job, self._erase(due), cleared, record_kept=False)
+            # A turn that lost its race has taken things away all the same.
+            cleared = cleared.then(self.deliveries.clear(job_id))
+            erased = erased.then(self._erase(due))
+            receipt = self._receipt(job, erased, cleared, record_kept=False)
             if self.retention.bury(job, receipt):
                 self.retention.forget(due)
                 return receipt
@@ -138,19 +147,26 @@ class Removal:
         elif sort == FADING:
             self._fade(due)
         elif sort == AFTERMATH:
-            self._erase(due)
-            if self.retention.receipt(due.job_id) is not None:
-                self._finish(due)
+            self._look_after(due)
         self.retention.settle(due, sort=sort)
 
-    def _finish(self, due: Due) -> None:
-        """Remove what a deleted job left; what is still told of it is looked at later again."""
+    def _look_after(self, due: Due) -> None:
+        """Remove what a stopping stage wrote, and what a deleted job left.
+
+        What is still told of a deleted job is looked at later again, its files are not:
+        a recording dropped anew has the key of the one before.
+        """
+        if not due.erased:
+            self._erase(due)
+        if self.retention.receipt(due.job_id) is None:
+            return
         self.retention.forget(due)
-        if self.deliveries.clear(due.job_id).pending:
-            later = self.now() + _ON_THEIR_WAY
-            self.retention.put_off(due, sort=AFTERMATH, at=later)
-        else:
-            self.deliveries.forget(due.job_id)
+        # Before deliveries are looked for: one that is made from here on puts it off further.
+        later = self.retention.put_off(
+            replace(due, erased=True), sort=AFTERMATH, at=self.now() + ON_THEIR_WAY
+        )
+        if not self.deliveries.clear(due.job_id).pending:
+            self.retention.close(later, beside=self.deliveries.references(due.job_id))
 
     def _expire(self, due: Due) -> None:
         try:

@@ -6,7 +6,7 @@ an item in the sparse index of open things, in a partition of its own and with
 the time in the place of the last change: one query finds what is due.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -37,6 +37,8 @@ _DUE: Final = "DUE"
 FILES_LAST: Final = timedelta(days=30)
 # As long as Step Functions keeps the names of executions, and nobody asks later.
 _TOMBSTONE_LASTS: Final = timedelta(days=90)
+# Messages of webhooks are on their way for most of a day where their receiver is down.
+ON_THEIR_WAY: Final = timedelta(minutes=15)
 _BATCH: Final = 25  # BatchWriteItem takes that many
 # Who deletes a job must have seen its last state: it may be retried meanwhile.
 _UNCHANGED: Final = "version = :seen"
@@ -92,12 +94,15 @@ class Due:
         When that is; named for the index it stands in.
     source, destination : Location
         Where the job's recording and its tracks lie, or lay.
+    erased : bool
+        Whether they were deleted for the last time: what lies there since is somebody else's.
     """
 
     job_id: str
     updated_at: datetime
     source: Location
     destination: Location
+    erased: bool = False
 
 
 def source_reference(job: Job) -> Item:
@@ -190,17 +195,36 @@ class RetentionTable:
         self.client.delete_item(TableName=self.table, Key=_key(partition, job_key(due.job_id)))
         return next(self._sorts(partition, beginning=job_key("")), None) is not None
 
-    def put_off(self, due: Due, *, sort: str, at: datetime) -> None:
-        """Have a job looked at later than it was due."""
+    def put_off(self, due: Due, *, sort: str, at: datetime) -> Due:
+        """Have a job looked at later than it was due; when that is."""
         later = replace(due, updated_at=at)
         item = to_item(later, pk=job_key(due.job_id), sk=sort, open=_DUE)
         self.client.put_item(TableName=self.table, Item=item)
+        return later
 
     def remind(self, job: Job, *, at: datetime) -> Due:
         """Have a job looked at once more after its files were deleted."""
         item = due_item(job, sort=AFTERMATH, at=at)
         self.client.put_item(TableName=self.table, Item=item)
         return from_item(item, Due)
+
+    def look_after(self, job: Job, *, at: datetime) -> None:
+        """Have a job looked at again if it was deleted: something is told of it even now.
+
+        Where its files are still to be looked at it is expected sooner, and that stays.
+        """
+        if self.receipt(job.job_id) is None:
+            return
+        due = Due(job.job_id, at, job.source.location, job.destination, erased=True)
+        try:
+            self.client.put_item(
+                TableName=self.table,
+                Item=to_item(due, pk=job_key(job.job_id), sk=AFTERMATH, open=_DUE),
+                ConditionExpression="attribute_not_exists(pk) OR erased = :erased",
+                ExpressionAttributeValues={":erased": {"BOOL": True}},
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return
 
     def due(self, *, before: datetime) -> Iterator[tuple[str, Due]]:
         """What is due, with its sort key, the oldest first."""
@@ -234,6 +258,26 @@ class RetentionTable:
                 ExpressionAttributeValues={":seen": {"S": due.updated_at.isoformat()}},
             )
         except self.client.exceptions.ConditionalCheckFailedException:
+            return
+
+    def close(self, due: Due, *, beside: Sequence[Item]) -> None:
+        """Look after a deleted job no more, and delete items with that; nothing if put off.
+
+        Parameters
+        ----------
+        beside : sequence of Item
+            Keys of what is of no use without it, 99 at most.
+        """
+        last: Any = {
+            "TableName": self.table,
+            "Key": _key(job_key(due.job_id), AFTERMATH),
+            "ConditionExpression": "updated_at = :seen",
+            "ExpressionAttributeValues": {":seen": {"S": due.updated_at.isoformat()}},
+        }
+        others: Any = [{"Delete": {"TableName": self.table, "Key": key}} for key in beside]
+        try:
+            self.client.transact_write_items(TransactItems=[{"Delete": last}, *others])
+        except self.client.exceptions.TransactionCanceledException:
             return
 
     def _sorts(self, partition: str, *, beginning: str) -> Iterator[str]:

@@ -252,7 +252,7 @@ class Service:
         from clearstem.webhooks import Announcer, OrderQueue
 
         queue = OrderQueue(self.client("sqs"), self.settings.webhook_queue_url)
-        return Announcer(self.endpoints, self.deliveries, queue, now=self.now)
+        return Announcer(self.endpoints, self.deliveries, queue, self.retention, now=self.now)
 
     def courier(self, post: "Post") -> "Courier":
         """What brings them there, by means of a guarded client."""

@@ -139,6 +139,10 @@ class Cleared:
     removed: int = 0
     pending: int = 0
 
+    def then(self, later: "Cleared") -> "Cleared":
+        """Both turns together: what was on its way in the first one is seen by the second."""
+        return Cleared(self.removed + later.removed, later.pending)
+
 
 @dataclass(frozen=True, slots=True)
 class DeliveryPage:
@@ -250,11 +254,9 @@ class DeliveryTable:
                     cleared = replace(cleared, pending=cleared.pending + 1)
         return cleared
 
-    def forget(self, job_id: str) -> None:
-        """Forget which webhooks a job's events went to, when none is left of them."""
-        for webhook_id in self._told(job_id):
-            key = _reference_key(job_id, webhook_id)
-            self.client.delete_item(TableName=self.table, Key=key)
+    def references(self, job_id: str) -> list[Item]:
+        """The keys of what says which webhooks a job's events went to."""
+        return [_reference_key(job_id, webhook_id) for webhook_id in self._told(job_id)]
 
     def _told(self, job_id: str) -> list[str]:
         items = self._query(job_key(job_id), beginning=TOLD)

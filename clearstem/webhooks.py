@@ -24,6 +24,7 @@ from clearstem.errors import (
 from clearstem.job_events import JobEvent
 from clearstem.jobs import Job
 from clearstem.records import dumps
+from clearstem.retention import ON_THEIR_WAY, RetentionTable
 from clearstem.webhook_deliveries import (
     SCHEDULE_S,
     Delivery,
@@ -117,15 +118,20 @@ class Announcer:
     endpoints: EndpointTable
     deliveries: DeliveryTable
     queue: OrderQueue
+    retention: RetentionTable
     now: Callable[[], datetime]
 
     def announce(self, job: Job, event: JobEvent, *, body: str) -> int:
         """Have an event sent to every endpoint that wants it; how many those are.
 
         Told again, nothing is recorded twice; what may not have been queued is
-        queued again.
+        queued again. Of a deleted job its last events are told too, however late
+        they are heard of; what is recorded for it goes when it has arrived.
         """
         wanting = [endpoint for endpoint in self._endpoints(job) if endpoint.wants(event.kind)]
+        if wanting:
+            # Before the records, so that the sweep does not just end its looking for them.
+            self.retention.look_after(job, at=self.now() + ON_THEIR_WAY)
         for endpoint in wanting:
             delivery = self.deliveries.add(self._delivery(event, endpoint, job=job, body=body))
             if delivery.state is DeliveryState.PENDING and delivery.attempts == 0:

@@ -1,7 +1,8 @@
 """Where calls that block go, so that the event loop never waits for AWS.
 
-Short calls and long transfers have threads of their own: twenty uploads
-waiting for storage must not keep a poll of a job's status waiting.
+Short calls, submits and long transfers have threads of their own: twenty uploads
+waiting for storage must not keep a poll of a job's status waiting, and neither
+must jobs that a stored result answers, whose files are copied for as long.
 """
 
 import asyncio
@@ -16,33 +17,40 @@ Given = ParamSpec("Given")
 
 # More threads than this only wait for each other's GIL.
 _CALLS: Final = 8
+# More at once only lose races against each other for the queue's next ticket.
+_SUBMITS: Final = 8
 # A transfer waits for the network nearly all of its time.
 _TRANSFERS: Final = 32
 
 
 class Blocking:
-    """Two pools of threads; they start as they are needed.
+    """Three pools of threads; they start as they are needed.
 
     What runs in them has the caller's context: its log lines carry the request's id.
     """
 
     def __init__(self) -> None:
         self._calls = ThreadPoolExecutor(_CALLS, thread_name_prefix="call")
+        self._submits = ThreadPoolExecutor(_SUBMITS, thread_name_prefix="submit")
         self._transfers = ThreadPoolExecutor(_TRANSFERS, thread_name_prefix="transfer")
 
     async def call(
         self, function: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs
     ) -> Result:
         """Run a short call in a thread and return what it returns."""
-        task = partial(copy_context().run, function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._calls, task)
+        return await _run(self._calls, partial(function, *args, **kwargs))
+
+    async def submit(
+        self, function: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs
+    ) -> Result:
+        """Run a call that makes a job in a thread and return what it returns."""
+        return await _run(self._submits, partial(function, *args, **kwargs))
 
     async def transfer(
         self, function: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs
     ) -> Result:
         """Run a call that moves bytes in a thread and return what it returns."""
-        task = partial(copy_context().run, function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._transfers, task)
+        return await _run(self._transfers, partial(function, *args, **kwargs))
 
     async def opened(self, source: Iterator[bytes]) -> AsyncIterator[bytes]:
         """The chunks of a blocking iterator, the first of them pulled already.
@@ -65,3 +73,7 @@ class Blocking:
             close = getattr(source, "close", None)
             if close is not None:
                 pull.add_done_callback(lambda _: close())
+
+
+async def _run(pool: ThreadPoolExecutor, task: Callable[[], Result]) -> Result:
+    return await asyncio.get_running_loop().run_in_executor(pool, partial(copy_context().run, task))

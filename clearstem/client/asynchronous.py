@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -192,7 +193,7 @@ class AsyncClient:
         for first in range(0, len(jobs), _MOST_JOBS):
             body = {"jobs": [_body(job) for job in jobs[first : first + _MOST_JOBS]]}
             found = await self._caller.post(
-                "/jobs/batch", BatchDocument, body=body, key=f"{key}-{first}"
+                "/jobs/batch", BatchDocument, body=body, key=_key(key, first=first)
             )
             results += found["results"]
         return results
@@ -371,6 +372,11 @@ def _body(job: JobAsked) -> dict[str, object]:
     """A job's request; its options are fields beside the others."""
     body: dict[str, object] = {name: value for name, value in job.items() if name != "options"}
     return body | dict(job.get("options") or {})
+
+
+def _key(key: str, *, first: int) -> str:
+    """The key of the jobs from `first` on, in one call; the caller's own may be as long as any."""
+    return sha256(f"{key} {first}".encode()).hexdigest() if first else key
 
 
 def _cache() -> Path:

@@ -136,7 +136,7 @@ async def upload(
 async def remove_noise(request: Request, call: CurrentCall) -> JSONResponse:
     """Make a job, whose state is at `…/{jobId}/status` and on the WebSocket."""
     asked = audo.removal(await request.body())
-    job = await call.blocking.call(_submit, call, asked)
+    job = await call.blocking.submit(_submit, call, asked)
     logger().info("job submitted", job_id=job.job_id)
     return JSONResponse({"jobId": job.job_id})
 

@@ -132,7 +132,7 @@ async def _submitted(request: Request, call: Call, *, announced: int) -> Job:
     except TooLarge as exc:
         size = max(announced, limit + 1)
         raise TooLarge(munsit.size_message(size, limit_bytes=limit)) from exc
-    return await call.blocking.call(
+    return await call.blocking.submit(
         intake.submit_upload,
         upload,
         options,

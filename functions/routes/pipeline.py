@@ -78,7 +78,7 @@ async def process(
         intake=intake,
         blocking=call.blocking,
     )
-    job = await call.blocking.call(
+    job = await call.blocking.submit(
         intake.submit_upload,
         upload,
         options,

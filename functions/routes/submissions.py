@@ -160,7 +160,7 @@ async def _submitted(body: JobRequest, call: Call) -> Job:
     terms = Terms(body.labels, kept_hours=body.retention_hours)
     upload = await call.blocking.call(call.service.uploads.get, body.upload_id, owner=call.owner)
     submit = call.service.intake.submit_upload
-    job = await call.blocking.call(
+    job = await call.blocking.submit(
         submit, upload, options, terms=terms, callback_url=body.callback_url
     )
     logger().info("job submitted", job_id=job.job_id, size_bytes=job.source.size_bytes)

@@ -111,6 +111,20 @@ def test_the_callers_own_key_is_sent_as_it_is(client: Driven, server: Scripted) 
     assert server.asked[0].headers["idempotency-key"] == "order-7"
 
 
+def test_many_jobs_go_under_the_callers_own_key_and_what_follows_from_it(
+    client: Driven, server: Scripted
+) -> None:
+    server.on("POST", "/jobs/batch", Says(200, {"results": []}))
+    jobs: list[Any] = [{"upload_id": f"u-{number}"} for number in range(250)]
+    for longest in ("x" * 255, "x" * 255, "y"):
+        client.call(server.url, "submit_many", jobs, idempotency_key=longest)
+    keys = [asked.headers["idempotency-key"] for asked in server.asked]
+    assert (keys[0], keys[6]) == ("x" * 255, "y")
+    assert keys[:3] == keys[3:6]
+    assert len(set(keys)) == 6
+    assert max(map(len, keys)) == 255
+
+
 @pytest.mark.parametrize("name", ["cancel", "retry"])
 def test_whatever_is_posted_bears_a_key(client: Driven, server: Scripted, name: str) -> None:
     server.on("POST", f"{PATH}/{name}", Says(502), Says(200, running(0)))

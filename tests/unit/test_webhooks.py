@@ -11,6 +11,7 @@ from clearstem.addresses import Answered
 from clearstem.errors import Conflict, DeliveryNotFound, UrlRefused, UrlUnreachable, WebhookNotFound
 from clearstem.job_events import EventKind, JobEvent, logged
 from clearstem.jobs import Job
+from clearstem.retention import RetentionTable
 from clearstem.webhook_deliveries import SCHEDULE_S, Delivery, DeliveryState, DeliveryTable
 from clearstem.webhook_endpoints import Endpoint, EndpointTable
 from clearstem.webhook_secrets import Secrets, new_secret
@@ -35,7 +36,13 @@ class World:
         self.orders, self.dead = MemoryQueue(self.clock), MemoryQueue(self.clock)
         self.endpoints = EndpointTable(self.client, "clearstem")  # type: ignore[arg-type]
         self.deliveries = DeliveryTable(self.client, "clearstem")  # type: ignore[arg-type]
-        self.announcer = Announcer(self.endpoints, self.deliveries, self.orders.queue, self.clock)
+        self.announcer = Announcer(
+            self.endpoints,
+            self.deliveries,
+            queue=self.orders.queue,
+            retention=RetentionTable(self.client, "clearstem"),  # type: ignore[arg-type]
+            now=self.clock,
+        )
         self.courier = Courier(
             self.endpoints,
             self.deliveries,
