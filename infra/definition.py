@@ -4,8 +4,8 @@ Stages run in order, each as a Batch job or, where the recording is short
 enough, as a Lambda function of the same image, which starts in seconds. How
 much there is to do is read from the job's record: the bytes of the source
 before it is decoded, its frames afterwards. What is not known goes to Batch,
-and so does what a function could not finish: a stage that is begun again
-replays what was committed.
+and so does what a function could not finish, or what Lambda had no slot for:
+a stage that is begun again replays what was committed.
 A job that has succeeded by then was answered with a stored result: nothing is left to do.
 
 Separation has a GPU for engines that have a use for one. Which engine a job has
@@ -56,12 +56,14 @@ _BATCH_ERRORS: Final = (
     "Batch.TooManyRequestsException",
     "Batch.SdkClientException",
 )
+# Lambda has no slot: the account's are taken, or as many as this function may have.
+_THROTTLED: Final = "Lambda.TooManyRequestsException"
 _LAMBDA_ERRORS: Final = (
     "Lambda.ServiceException",
     "Lambda.AWSLambdaException",
     "Lambda.SdkClientException",
     "Lambda.ClientExecutionTimeoutException",
-    "Lambda.TooManyRequestsException",
+    _THROTTLED,
 )
 _TABLE_ERRORS: Final = (
     "DynamoDB.ProvisionedThroughputExceededException",
@@ -70,14 +72,16 @@ _TABLE_ERRORS: Final = (
     "DynamoDB.InternalServerError",
     "DynamoDB.SdkClientException",
 )
-# How Lambda tells that a function ran out of time or memory, or was killed; and what a stage
-# raises that ran out of disk.
-_OUTLASTED: Final = (
+# What Batch does instead: how Lambda tells that a function ran out of time or memory, or was
+# killed; what a stage raises that ran out of disk; and a slot that did not come free within
+# the retries, which add up to a minute and a half at the most.
+_LEFT_TO_BATCH: Final = (
     "States.Timeout",
     "Sandbox.Timedout",
     "Lambda.Unknown",
     "Runtime.ExitError",
     ScratchFull.__name__,
+    _THROTTLED,
 )
 
 
@@ -291,7 +295,7 @@ class _Tasks:
                 _retry(_LAMBDA_ERRORS),
                 {**_retry(tuple(_retryable())), "MaxAttempts": ATTEMPTS - 1},
             ],
-            "Catch": [{"ErrorEquals": list(_OUTLASTED), "ResultPath": None, "Next": step.name}],
+            "Catch": [{"ErrorEquals": list(_LEFT_TO_BATCH), "ResultPath": None, "Next": step.name}],
         }
 
     def _batch(self, step: Step) -> State:

@@ -16,6 +16,7 @@ GPU = StageJob("arn:gpu-queue", "arn:gpu-definition", "stage-gpu")
 DEMUCS, SPECTRAL = EngineName.DEMUCS.value, EngineName.SPECTRAL.value
 # Where the record has what the tests below call by one word.
 IN_RECORD = {"source.M.size_bytes.N": "bytes", "audio.M.frames.N": "frames", "state.S": "state"}
+THROTTLED = "Lambda.TooManyRequestsException"
 ENGINES = [None, *(engine.value for engine in EngineName)]
 
 
@@ -169,7 +170,20 @@ def test_the_only_catch_leads_to_the_same_stages_in_batch(recipe, fused):
                 "Lambda.Unknown",
                 "Runtime.ExitError",
                 "ScratchFull",
+                THROTTLED,
             ]
+
+
+def test_a_function_without_a_slot_is_asked_again_before_batch_is():
+    """A slot may come free within seconds; a task of Batch takes most of a minute to start."""
+    for name, state in document(DENOISE)["States"].items():
+        if name.endswith("_at_once"):
+            (retry,) = (r for r in state["Retry"] if THROTTLED in r["ErrorEquals"])
+            waits = [
+                min(retry["MaxDelaySeconds"], retry["IntervalSeconds"] * retry["BackoffRate"] ** n)
+                for n in range(retry["MaxAttempts"])
+            ]
+            assert 60 < sum(waits) < 120
 
 
 def test_a_function_is_retried_for_what_another_attempt_mends_and_for_nothing_else():
