@@ -30,9 +30,11 @@ from infra.steps import StageJob, Step
 State = dict[str, Any]
 States = dict[str, State]
 
-# From SubmitJob to the end, RUNNABLE included, which no attempt timeout
-# covers: three attempts of an hour, each after an hour's wait for a machine.
-TASK_S: Final = 6 * 3600
+# From SubmitJob to the end, RUNNABLE included, which no attempt timeout covers. Three attempts
+# of an hour, each after an hour's wait for a machine, take six; the rest is for the jobs in
+# front: one GPU makes about two thousand songs in a day. What a stage reads is kept for longer
+# (`infra.storage`), and an operator is told after an hour (`infra.observability`).
+TASK_S: Final = 24 * 3600
 ATTEMPTS: Final = 3
 # The backstop of the whole: it must never strike before a task's own.
 _SLACK_S: Final = 3600

@@ -86,6 +86,19 @@ def test_no_timeout_strikes_before_the_one_inside_it(template):
     assert sum(tasks) < document["TimeoutSeconds"]
 
 
+def test_a_stage_may_wait_a_day_behind_others_and_finds_what_it_reads_after_it(template):
+    days = {task["TimeoutSeconds"] / 86_400 for task in _batch_tasks(template).values()}
+    assert min(days) >= 1
+    kept = {
+        rule["ExpirationInDays"]
+        for name, bucket in of_type(template, "AWS::S3::Bucket").items()
+        if name.startswith(("StorageUploads", "StorageWork"))
+        for rule in bucket["LifecycleConfiguration"]["Rules"]
+        if "ExpirationInDays" in rule
+    }
+    assert max(days) < min(kept)
+
+
 def test_a_job_that_no_machine_takes_is_cancelled(template):
     for queue in of_type(template, "AWS::Batch::JobQueue").values():
         limits = {action["Reason"]: action for action in queue["JobStateTimeLimitActions"]}
