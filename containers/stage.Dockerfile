@@ -17,7 +17,7 @@ RUN python -m venv /opt/venv \
     && /opt/venv/bin/pip install --only-binary=:all: --constraint constraints.txt --requirement requirements.txt
 COPY clearstem clearstem
 RUN mkdir -p /opt/models \
-    && for model in ${MODELS}; do CLEARSTEM_MODELS_DIR=/opt/models /opt/venv/bin/python -m clearstem.cli models fetch "${model}"; done
+    && for model in ${MODELS}; do CLEARSTEM_MODELS_DIR=/opt/models /opt/venv/bin/python -m clearstem.cli models fetch "${model}" || exit 1; done
 
 FROM ${PYTHON_IMAGE}
 COPY --from=installed /opt/venv /opt/venv

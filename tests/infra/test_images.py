@@ -105,6 +105,17 @@ def test_weights_come_by_the_command_that_checks_their_sum(name):
 
 
 @pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("missing", ["first", "second"])
+def test_an_image_that_lacks_one_of_its_models_is_not_built(name, missing):
+    (fetch,) = (rest for word, rest in instructions(name) if "models fetch" in rest)
+    asked = "/opt/venv/bin/python -m clearstem.cli models fetch"
+    loop = fetch[fetch.index("for model") :].replace(asked, f"test {missing} !=")
+    for models, built in (("first second", False), ("third", True), ("", True)):
+        done = subprocess.run(["sh", "-c", loop], env={"MODELS": models}, check=False)
+        assert (done.returncode == 0) is built
+
+
+@pytest.mark.parametrize("name", STAGES)
 def test_all_that_a_stage_writes_is_under_the_one_writable_folder(name):
     environment = " ".join(rest for word, rest in last_stage(name) if word == "ENV")
     assert "HOME=/tmp" in environment and "NUMBA_CACHE_DIR=/tmp/" in environment
