@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,9 @@ from infra import descriptions, nag, supply_chain, synth, wheels
 _IGNORED_RULES: Final = {
     "W3005": "CDK orders a function after its role by DependsOn beside GetAtt; it is redundant",
 }
+# A synth takes 10 s at the most where nothing else runs; beside other work a multiple of that.
+# Bundling, or asking a registry or AWS, would take longer still.
+_SYNTH_BOUND_S: Final = 60.0
 # Where `make tools` puts it.
 _ASL_VALIDATOR: Final = synth.ROOT / "node_modules/asl-validator/dist/bin/asl-validator.js"
 _NO_TOOLS: Final = "`make tools` has not put it there; it asks npm's registry"
@@ -121,8 +125,18 @@ def dockerfile_problems(folder: Path = synth.ROOT / "containers") -> tuple[str, 
     ]
 
 
+def slow_synth(seconds: float) -> list[str]:
+    """That synthesizing took far longer than it should, if it did."""
+    if seconds <= _SYNTH_BOUND_S:
+        return []
+    return [f"{seconds:.0f} s, not {_SYNTH_BOUND_S:.0f} at the most: what does it do besides?"]
+
+
 def _findings() -> Iterator[tuple[str, list[str]]]:
+    began = time.monotonic()
     fresh = synth.synthesize()
+    took_s = time.monotonic() - began
+    yield f"synth, {took_s:.1f} s", slow_synth(took_s)
     yield "snapshot equals a fresh synth", snapshot_drift(fresh)
     yield "cfn-lint", template_problems(fresh.template)
     yield "statelint", state_machine_problems(fresh.template)
