@@ -53,14 +53,13 @@ class Settings:
         The longest that one event stream is kept open; a function on AWS must
         end it before its own time is up.
     url_allow_loopback : bool
-        Whether users' addresses may be ``http`` and may lead to this machine: for
-        tests of the local twin, never for a deployment.
+        Whether users' addresses may be ``http`` and may lead to this machine: where AWS is
+        an emulator on it, and nowhere else. On AWS a function's own runtime answers there.
     url_total_s, url_idle_s : float
         How long one transfer from or to a user's address may take in all, and
         without a byte.
     webhook_allow_loopback : bool
-        Whether events may be sent to this machine: where AWS is an emulator on it,
-        and nowhere else.
+        Whether events may be sent to this machine: where users' addresses may lead to it.
     webhook_queue_url, webhook_dead_letters_url : str
         The queues of deliveries and of those given up.
     oidc_issuer, oidc_audience, oidc_jwks_url : str
@@ -155,7 +154,7 @@ class Settings:
             stream_downloads=env.get("CLEARSTEM_STREAM_DOWNLOADS", "") == "1",
             progress_interval_s=float(env.get("CLEARSTEM_PROGRESS_INTERVAL_S") or 2.0),
             event_stream_s=float(env.get("CLEARSTEM_EVENT_STREAM_S") or math.inf),
-            url_allow_loopback=env.get("CLEARSTEM_URL_ALLOW_LOOPBACK", "") == "1",
+            url_allow_loopback=_is_local(env.get("AWS_ENDPOINT_URL", "")),
             url_total_s=float(env.get("CLEARSTEM_URL_TOTAL_S") or 900.0),
             url_idle_s=float(env.get("CLEARSTEM_URL_IDLE_S") or 30.0),
             webhook_allow_loopback=_is_local(env.get("AWS_ENDPOINT_URL", "")),

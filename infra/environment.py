@@ -107,7 +107,6 @@ class Environment:
             "CLEARSTEM_MAX_UPLOAD_BYTES": str(_MAX_UPLOAD_BYTES),
             "CLEARSTEM_VOICE_MAX_UPLOAD_BYTES": str(_VOICE_MAX_UPLOAD_BYTES),
             "CLEARSTEM_VOICE_MAX_DURATION_S": str(_VOICE_MAX_DURATION_S),
-            "CLEARSTEM_URL_ALLOW_LOOPBACK": given["UrlAllowLoopback"],
             "CLEARSTEM_URL_TOTAL_S": str(_URL_TOTAL_S),
             "CLEARSTEM_URL_IDLE_S": str(_URL_IDLE_S),
             "POWERTOOLS_SERVICE_NAME": "clearstem-stage",

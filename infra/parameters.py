@@ -17,7 +17,6 @@ _TEXTS: Final = {
     "ModelsDir": "Folder searched for weights; empty: that of the stage images.",
     "StageFunctions": "Whether short stages run as functions; off: all run in Batch.",
     "WebSocketManagementUrl": "Where pushes are posted; empty: the API's own address.",
-    "UrlAllowLoopback": "For tests alone: 1 lets users' URLs be http and lead to the host.",
 }
 
 

@@ -21,9 +21,9 @@ RATE_HZ = 48_000
 
 @pytest.fixture(scope="session")
 def voice_twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    """A twin with the neural models, where they are, that may fetch from this machine."""
-    options = ("--models", str(WEIGHTS), "--loopback-urls")
-    launched = Launched(tmp_path_factory.mktemp("voice") / "state", *options)
+    """A twin with the neural models, where they are."""
+    state = tmp_path_factory.mktemp("voice") / "state"
+    launched = Launched(state, "--models", str(WEIGHTS))
     yield launched
     launched.stop()
 

@@ -70,8 +70,6 @@ class TwinSettings:
         Written with ``{"url", "pid"}`` once ``/health`` answers.
     allowed_origins
         Browser origins that may change things, besides loopback ones.
-    loopback_urls
-        Whether users' URLs may lead to this machine: for tests, whose servers are here.
     oidc
         Issuer, audience and address of the keys of bearer tokens; all empty: none are taken.
     """
@@ -83,7 +81,6 @@ class TwinSettings:
     model: str = ""
     ready_file: Path | None = None
     allowed_origins: tuple[str, ...] = ()
-    loopback_urls: bool = False
     oidc: tuple[str, str, str] = ("", "", "")
 
 
@@ -225,7 +222,6 @@ def _deployed(settings: TwinSettings, emulator: _RunningEmulator) -> dict[str, s
         "KeylessOwner": "" if settings.require_key else KEYLESS_OWNER,
         "ModelsDir": str(settings.models_dir.resolve()) if settings.models_dir else "",
         "SeparatorModel": settings.model,
-        "UrlAllowLoopback": "1" if settings.loopback_urls else "",
         **dict(zip(_OIDC, settings.oidc, strict=True)),
         # Batch has slots here, and ends its job when an execution is stopped; functions do not.
         "StageFunctions": "off",
@@ -359,7 +355,6 @@ def _parse(arguments: list[str]) -> TwinSettings:
     parser.add_argument("--models", type=Path)
     parser.add_argument("--model", default="")
     parser.add_argument("--require-key", action="store_true")
-    parser.add_argument("--loopback-urls", action="store_true", help="for tests")
     parser.add_argument(
         "--oidc", nargs=3, default=("", "", ""), metavar=("ISSUER", "AUDIENCE", "JWKS_URL")
     )
@@ -370,7 +365,6 @@ def _parse(arguments: list[str]) -> TwinSettings:
         port=options.port,
         state_dir=options.state,
         require_key=options.require_key,
-        loopback_urls=options.loopback_urls,
         oidc=tuple(options.oidc),
         models_dir=options.models,
         model=options.model,

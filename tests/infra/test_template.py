@@ -83,8 +83,6 @@ def test_parameters_are_all_optional_and_outputs_complete(template):
         "ModelsDir": "",
         "StageFunctions": "",
         "WebSocketManagementUrl": "",
-        # Off: users' URLs are https, and lead to public hosts.
-        "UrlAllowLoopback": "",
         "RatePerS": "20",
         "RateBurst": "200",
     }

@@ -101,3 +101,22 @@ def test_without_a_mapping_the_environment_of_the_process_is_read(monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("CLEARSTEM_KEYLESS_OWNER", "of this process")
     assert Settings.from_env().keyless_owner == "of this process"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "near"),
+    [
+        (None, False),
+        ("", False),
+        ("https://s3.eu-west-1.amazonaws.com", False),
+        ("http://127.0.0.1.example.com:4566", False),
+        ("http://127.0.0.1:4566", True),
+        ("http://localhost:4566", True),
+    ],
+)
+def test_addresses_lead_to_this_machine_only_where_aws_is_an_emulator_on_it(endpoint, near):
+    """No variable of ours says so: in a function, 127.0.0.1 is the runtime's own API."""
+    given = {} if endpoint is None else {"AWS_ENDPOINT_URL": endpoint}
+    switched = {"CLEARSTEM_URL_ALLOW_LOOPBACK": "1", **given}
+    found = Settings.from_env({**REQUIRED, **switched})
+    assert (found.url_allow_loopback, found.webhook_allow_loopback) == (near, near)
