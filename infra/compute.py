@@ -13,16 +13,11 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from clearstem.executions import SHARE_PREFIX
-from infra.options import Gpu
+from infra.options import MACHINE_VCPUS, Gpu, Options
 
-# 16 machines of 4 vCPU; new accounts have a quota of 0 until they ask.
-_GPU_VCPUS: Final = 64
-# 128 finishing tasks of 2 vCPU at once.
-_CPU_VCPUS: Final = 256
-# One NVIDIA GPU each (T4, A10G, L4), 4 vCPU, 16 GiB: three pools of Spot
+# One NVIDIA GPU each (T4, A10G, L4), `MACHINE_VCPUS`, 16 GiB: three pools of Spot
 # capacity instead of one.
 _GPU_MACHINES: Final = ("g4dn.xlarge", "g5.xlarge", "g6.xlarge")
-_MACHINE_VCPUS: Final = 4
 # The CUDA image unpacks to about 8 GB, beside the system; and six recordings as float32, of the
 # longest of which, eight hours at 44.1 kHz, one takes 10 GB.
 _DISK_GB: Final = 100
@@ -100,22 +95,11 @@ class Queues(Construct):
         a Spot interruption of Fargate would need a sixth.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        id: str,
-        *,
-        network: Network,
-        gpu: Gpu = Gpu.SPOT,
-        warm_gpus: int = 0,
-        idle_minutes: int = 0,
-    ) -> None:
+    def __init__(self, scope: Construct, id: str, *, network: Network, options: Options) -> None:
         super().__init__(scope, id)
-        self._network = network
-        self._idle_minutes = idle_minutes
-        self._warm_vcpus = warm_gpus * _MACHINE_VCPUS
+        self._network, self._options = network, options
         self._fairness = _fairness(self)
-        self.gpu = None if gpu is Gpu.NONE else self._gpu_queue(gpu)
+        self.gpu = None if options.gpu is Gpu.NONE else self._gpu_queue()
         self.cpu = batch.JobQueue(
             self,
             "Cpu",
@@ -126,10 +110,10 @@ class Queues(Construct):
             job_state_time_limit_actions=_time_limits(),
         )
 
-    def _gpu_queue(self, gpu: Gpu) -> batch.JobQueue:
+    def _gpu_queue(self) -> batch.JobQueue:
         self._machine_role = _machine_role(self)
         self._template = _launch_template(self)
-        purchases = ("Spot", "OnDemand") if gpu is Gpu.SPOT else ("OnDemand",)
+        purchases = ("Spot", "OnDemand") if self._options.gpu is Gpu.SPOT else ("OnDemand",)
         return batch.JobQueue(
             self,
             "Gpu",
@@ -159,8 +143,8 @@ class Queues(Construct):
             spot=spot,
             allocation_strategy=_SPOT if spot else _ON_DEMAND,
             # Machines kept warm are of the purchase that is asked first.
-            minv_cpus=self._warm_vcpus if first else 0,
-            maxv_cpus=_GPU_VCPUS,
+            minv_cpus=self._options.warm_gpus * MACHINE_VCPUS if first else 0,
+            maxv_cpus=self._options.gpu_vcpus,
             update_to_latest_image_version=True,
             terminate_on_update=False,
             update_timeout=_UPDATE_WAIT,
@@ -171,9 +155,9 @@ class Queues(Construct):
         resource.add_property_override(
             "ComputeResources.LaunchTemplate.Version", self._template.latest_version_number
         )
-        if self._idle_minutes:
+        if idle_minutes := self._options.gpu_idle_minutes:
             resource.add_property_override(
-                "ComputeResources.ScalingPolicy.MinScaleDownDelayMinutes", self._idle_minutes
+                "ComputeResources.ScalingPolicy.MinScaleDownDelayMinutes", idle_minutes
             )
         return environment
 
@@ -184,7 +168,7 @@ class Queues(Construct):
             vpc=self._network.vpc,
             vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PUBLIC),
             security_groups=[self._network.group],
-            maxv_cpus=_CPU_VCPUS,
+            maxv_cpus=self._options.cpu_vcpus,
         )
 
 

@@ -155,7 +155,7 @@ def _quotas(per_s: float, song: Song) -> Iterator[Quota]:
         "G vCPUs (Spot)",
         per_s * gpu_s * 4,
         64,
-        "ask for more, 4 a machine; raise _GPU_VCPUS in infra/compute.py; a new account has 0: "
+        "ask for more, 4 a machine, and raise the option gpu_vcpus; a new account has 0: "
         "gpu=none until it is granted",
     )
     yield Quota(

@@ -20,6 +20,8 @@ class Handlers:
     ----------
     stream_build : mapping of str to str
         What the streaming image is built with.
+    stream_concurrency : int
+        Streams at a time, kept for it; 0: what is free.
 
     Attributes
     ----------
@@ -37,6 +39,7 @@ class Handlers:
         *,
         environment: Mapping[str, str],
         stream_build: Mapping[str, str],
+        stream_concurrency: int,
         key: kms.IKey | None,
     ) -> None:
         self._stack, self._environment, self._code = stack, environment, functions_code()
@@ -56,7 +59,11 @@ class Handlers:
         # All unfinished jobs, within the five minutes to its next turn.
         self.sweep = self._function("sweep", seconds=240)
         self.stream = streaming_function(
-            stack, "StreamHandler", environment=environment, build_arguments=stream_build
+            stack,
+            "StreamHandler",
+            environment=environment,
+            build_arguments=stream_build,
+            concurrency=stream_concurrency,
         )
         # Twenty-five changes of jobs, and some webhooks to tell of each.
         self.changes = self._function("changes", seconds=60)

@@ -138,7 +138,7 @@ class Observability(Construct):
                 period=_FIVE_MINUTES,
             ),
             above=0,
-            says="Lambda refused calls: the account's concurrency is used up.",
+            says="Lambda refused calls for want of a slot.",
         )
         throttled = self._watched.table.metric(
             "ThrottledRequests", statistic="Sum", period=_FIVE_MINUTES

@@ -11,6 +11,20 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Final
 
+# Of a GPU machine, and of a separation on CPUs: what a queue of fewer would never run.
+MACHINE_VCPUS: Final = 4
+
+_LEAST: Final = {
+    "gpu_vcpus": MACHINE_VCPUS,
+    "cpu_vcpus": MACHINE_VCPUS,
+    "warm_gpus": 0,
+    "stage_concurrency": 0,
+    "stream_concurrency": 0,
+    "unfinished_jobs": 0,
+    "minutes_per_month": 0,
+    "stored_gb": 0,
+    "keyless_calls_per_s": 0,
+}
 _BY_DIGEST: Final = re.compile(r"@sha256:[0-9a-f]{64}$")
 
 
@@ -48,12 +62,20 @@ class Options:
         ``kms`` makes one customer managed key for buckets, table, queues and topic.
     gpu : Gpu
         Where separation runs.
+    gpu_vcpus, cpu_vcpus : int
+        vCPUs that stages may take at a time, 4 or more: of GPU machines, which have 4
+        each, by Spot and again by On-Demand, and of Fargate.
     warm_gpus : int
-        GPU machines kept running, 0 to 16; each saves minutes and costs by the hour.
+        GPU machines kept running, at most as many as `gpu_vcpus` has room for; each
+        saves minutes and costs by the hour.
     gpu_idle_minutes : int
         How long a GPU machine waits for another job before it goes: 0, or 20 to 10080.
     fused : bool
         One task for all CPU stages in a row, instead of one each.
+    stage_concurrency, stream_concurrency : int
+        Calls at a time of the stages' function, and of the one that holds event streams
+        open: as many of the account's slots are kept for it, and it takes no more; 0: it
+        takes what is free. AWS keeps an account's last 100 for all.
     domain_name : str
         The distribution's own name; empty: CloudFront's.
     certificate_arn : str
@@ -79,9 +101,13 @@ class Options:
     production: bool = True
     encryption: Encryption = Encryption.SERVICE
     gpu: Gpu = Gpu.SPOT
+    gpu_vcpus: int = 64
+    cpu_vcpus: int = 256
     warm_gpus: int = 0
     gpu_idle_minutes: int = 0
     fused: bool = False
+    stage_concurrency: int = 0
+    stream_concurrency: int = 0
     domain_name: str = ""
     certificate_arn: str = ""
     web_acl_arn: str = ""
@@ -98,17 +124,21 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse what fits nothing."""
-        if not 0 <= self.warm_gpus <= 16:
-            raise OptionRefused(f"warm_gpus is {self.warm_gpus}, not 0 to 16")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise OptionRefused(f"{name} is {getattr(self, name)}, not {least} or more")
+        machines = self.gpu_vcpus // MACHINE_VCPUS
+        if self.warm_gpus > machines:
+            raise OptionRefused(
+                f"warm_gpus is {self.warm_gpus}, not 0 to the {machines} that gpu_vcpus="
+                f"{self.gpu_vcpus} has room for"
+            )
         if self.warm_gpus and self.gpu is Gpu.NONE:
             raise OptionRefused("warm_gpus asks for machines that gpu=none does not have")
         if self.gpu_idle_minutes and not 20 <= self.gpu_idle_minutes <= 10_080:
             raise OptionRefused(
                 f"gpu_idle_minutes is {self.gpu_idle_minutes}, not 0 or 20 to 10080"
             )
-        for name in ("unfinished_jobs", "minutes_per_month", "stored_gb", "keyless_calls_per_s"):
-            if getattr(self, name) < 0:
-                raise OptionRefused(f"{name} is {getattr(self, name)}, not 0 or more")
         for name in ("python_image", "stream_python_image", "adapter_image"):
             image = getattr(self, name)
             if image and not _BY_DIGEST.search(image):

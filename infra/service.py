@@ -72,6 +72,7 @@ class Service(cdk.Stack):
             queues=self._create_queues(),
             environment=environment.of_stages(),
             build_arguments=options.build_arguments,
+            concurrency=options.stage_concurrency,
         )
         self._machines = self._create_machines()
         logs = AccessLogs(self, "AccessLogs")
@@ -86,6 +87,7 @@ class Service(cdk.Stack):
             self,
             environment=told,
             stream_build=options.stream_build_arguments,
+            stream_concurrency=options.stream_concurrency,
             key=self._key,
         )
         self._connect_triggers()
@@ -99,9 +101,7 @@ class Service(cdk.Stack):
             self,
             "Queues",
             network=Network(self, "Network"),
-            gpu=self._options.gpu,
-            warm_gpus=self._options.warm_gpus,
-            idle_minutes=self._options.gpu_idle_minutes,
+            options=self._options,
         )
 
     def _create_machines(self) -> dict[str, stepfunctions.StateMachine]:

@@ -47,6 +47,13 @@ _CPU_SEPARATION: Final = (4, 16_384)
 class StageTasks(Construct):
     """The images and job definitions of the stages.
 
+    Parameters
+    ----------
+    build_arguments : mapping of str to str
+        What the images are built with.
+    concurrency : int
+        Calls at a time of the function, kept for it; 0: what is free.
+
     Attributes
     ----------
     role : aws_iam.Role
@@ -66,9 +73,10 @@ class StageTasks(Construct):
         queues: Queues,
         environment: Mapping[str, str],
         build_arguments: Mapping[str, str],
+        concurrency: int,
     ) -> None:
         super().__init__(scope, id)
-        self._build_arguments = build_arguments
+        self._build_arguments, self._concurrency = build_arguments, concurrency
         self._log = function_log(self, "")
         self.role = iam.Role(
             self,
@@ -143,6 +151,7 @@ class StageTasks(Construct):
             role=self.role,
             environment={**self._environment, "HOME": "/tmp"},  # noqa: S108 - all that is writable
             timeout=cdk.Duration.seconds(FUNCTION_S),
+            reserved_concurrent_executions=self._concurrency or None,
             memory_size=FUNCTION_MEMORY_MB,
             ephemeral_storage_size=_FUNCTION_DISK,
             tracing=lambda_.Tracing.ACTIVE,

@@ -21,8 +21,17 @@ def streaming_function(
     *,
     environment: Mapping[str, str],
     build_arguments: Mapping[str, str],
+    concurrency: int,
 ) -> lambda_.DockerImageFunction:
-    """``functions.stream`` in its image, for as long as API Gateway streams."""
+    """``functions.stream`` in its image, for as long as API Gateway streams.
+
+    Parameters
+    ----------
+    build_arguments : mapping of str to str
+        What the image is built with.
+    concurrency : int
+        Streams at a time, kept for it; 0: what is free.
+    """
     # Told by tag, as the stages' function is: the image itself is an asset.
     asset = image(
         scope,
@@ -41,6 +50,7 @@ def streaming_function(
         role=function_role(scope, id, log_group=log_group),
         environment={**environment, "POWERTOOLS_SERVICE_NAME": "clearstem-stream"},
         timeout=cdk.Duration.minutes(15),
+        reserved_concurrent_executions=concurrency or None,
         # One invocation holds one stream, most of the time asleep.
         memory_size=512,
         tracing=lambda_.Tracing.ACTIVE,

@@ -3,7 +3,7 @@
 import pytest
 
 from infra import synth
-from infra.options import Gpu
+from infra.options import Gpu, Options
 from tests.infra.reading import of_type, only
 
 
@@ -22,7 +22,7 @@ def queues():
     def template(**options):
         app = cdk.App(analytics_reporting=False)
         stack = cdk.Stack(app, "Alone")
-        Queues(stack, "Queues", network=Network(stack, "Network"), **options)
+        Queues(stack, "Queues", network=Network(stack, "Network"), options=Options(**options))
         return app.synth().get_stack_by_name("Alone").template
 
     yield template
@@ -52,7 +52,17 @@ def test_on_demand_asks_no_spot_machine(queues):
     assert machines["AllocationStrategy"] == "BEST_FIT_PROGRESSIVE"
 
 
+def test_queues_grow_as_far_as_the_operator_says(queues):
+    found = of_type(queues(gpu_vcpus=800, cpu_vcpus=32), "AWS::Batch::ComputeEnvironment")
+    most = {name: environment["ComputeResources"] for name, environment in found.items()}
+    assert {resources["Type"]: resources["MaxvCpus"] for resources in most.values()} == {
+        "SPOT": 800,
+        "EC2": 800,
+        "FARGATE": 32,
+    }
+
+
 def test_an_idle_machine_waits_as_long_as_it_was_told(queues):
-    for machines in _machines(queues(gpu=Gpu.SPOT, idle_minutes=30)):
+    for machines in _machines(queues(gpu=Gpu.SPOT, gpu_idle_minutes=30)):
         assert machines["ScalingPolicy"] == {"MinScaleDownDelayMinutes": 30}
     assert all("ScalingPolicy" not in machines for machines in _machines(queues()))

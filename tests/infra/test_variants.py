@@ -30,6 +30,8 @@ def turned():
             "alarm_email": "ops@example.com",
             "cors_origins": "https://a.example,https://b.example",
             "keyless_calls_per_s": "5",
+            "stage_concurrency": "40",
+            "stream_concurrency": "20",
         }
     ).template
 
@@ -89,6 +91,21 @@ def test_the_distribution_takes_the_operators_name_certificate_and_web_acl(turne
     certificate = config["ViewerCertificate"]
     assert certificate["AcmCertificateArn"] == CERTIFICATE
     assert certificate["MinimumProtocolVersion"] == "TLSv1.2_2021"
+
+
+def _reserved(template):
+    """The slots kept for functions, by the beginning of their names."""
+    return {
+        name.partition("Function")[0].partition("Handler")[0]: function[key]
+        for name, function in of_type(template, "AWS::Lambda::Function").items()
+        if (key := "ReservedConcurrentExecutions") in function
+    }
+
+
+def test_stages_and_streams_leave_the_other_functions_their_slots(turned, template):
+    assert _reserved(turned) == {"Stages": 40, "Stream": 20}
+    # An account whose quota is 10 has none to keep for anything.
+    assert _reserved(template) == {}
 
 
 def test_what_is_not_for_production_can_be_deleted(turned):
