@@ -94,15 +94,15 @@ class Environment:
         }
 
     def _shared(self) -> dict[str, str]:
-        storage, given = self.storage, self.parameters
+        storage, given, options = self.storage, self.parameters, self.options
         return {
             "CLEARSTEM_TABLE": storage.table.table_name,
             "CLEARSTEM_UPLOADS_BUCKET": storage.uploads.bucket_name,
             "CLEARSTEM_WORK_BUCKET": storage.work.bucket_name,
             "CLEARSTEM_TRACKS_BUCKET": storage.tracks.bucket_name,
             "CLEARSTEM_DROP_BUCKET": storage.drop.bucket_name,
-            "CLEARSTEM_SEPARATOR_MODEL": given["SeparatorModel"],
-            "CLEARSTEM_DENOISER_MODEL": given["DenoiserModel"],
+            "CLEARSTEM_SEPARATOR_MODEL": given.baked("SeparatorModel", options.separators),
+            "CLEARSTEM_DENOISER_MODEL": given.baked("DenoiserModel", options.denoisers),
             "CLEARSTEM_MODELS_DIR": given["ModelsDir"],
             "CLEARSTEM_MAX_UPLOAD_BYTES": str(_MAX_UPLOAD_BYTES),
             "CLEARSTEM_VOICE_MAX_UPLOAD_BYTES": str(_VOICE_MAX_UPLOAD_BYTES),

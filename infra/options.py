@@ -1,8 +1,9 @@
-"""What an operator may decide about a deployment, by CDK context.
+"""What an operator may decide about a deployment.
 
-``cdk deploy -c gpu=none -c alarm_email=ops@example.com``; every option has a
-default, and the committed snapshot is the template of the defaults. A value
-that is none is refused here, before anything is synthesized of it.
+Every option has a default, and the committed snapshot is the template of the
+defaults. What differs is kept in a file (`infra.deployment`), or given once by
+CDK context (``-c gpu=none``). A value that is none is refused here, before
+anything is synthesized of it.
 """
 
 import re
@@ -10,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Final
+
+from clearstem.denoisers import DENOISERS
+from clearstem.models import MODELS
 
 # Of a GPU machine, and of a separation on CPUs: what a queue of fewer would never run.
 MACHINE_VCPUS: Final = 4
@@ -25,6 +29,8 @@ _LEAST: Final = {
     "stored_gb": 0,
     "keyless_calls_per_s": 0,
 }
+_SEPARATORS: Final = tuple(MODELS)
+_DENOISERS: Final = tuple(denoiser.name for denoiser in DENOISERS)
 _BY_DIGEST: Final = re.compile(r"@sha256:[0-9a-f]{64}$")
 
 
@@ -47,7 +53,7 @@ class Encryption(StrEnum):
 
 
 class OptionRefused(ValueError):
-    """A context value that is not one; the message gives the range."""
+    """An option's value that is none; the message gives it, and the range."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +91,9 @@ class Options:
     alarm_email : str
         Who is told of alarms; empty: the topic has no subscriber.
     models : str
-        Separation models baked into the stage images, with spaces between; the
-        template's parameter ``SeparatorModel`` says which of them is used.
+        Models baked into the stage images, with spaces between. Of separators and of
+        denoisers the first named is used, unless the template's parameters
+        ``SeparatorModel`` and ``DenoiserModel`` name another.
     python_image, stream_python_image, adapter_image : str
         Bases of the stage images and of the streaming one, and its Lambda Web Adapter, by
         digest; empty: the releases that their files name.
@@ -139,6 +146,9 @@ class Options:
             raise OptionRefused(
                 f"gpu_idle_minutes is {self.gpu_idle_minutes}, not 0 or 20 to 10080"
             )
+        if unknown := set(self.models.split()) - {*_SEPARATORS, *_DENOISERS}:
+            known = ", ".join((*_SEPARATORS, *_DENOISERS))
+            raise OptionRefused(f"models has {', '.join(sorted(unknown))}, not any of {known}")
         for name in ("python_image", "stream_python_image", "adapter_image"):
             image = getattr(self, name)
             if image and not _BY_DIGEST.search(image):
@@ -147,6 +157,16 @@ class Options:
             raise OptionRefused("domain_name and certificate_arn come together or not at all")
         if self.certificate_arn and ":acm:us-east-1:" not in self.certificate_arn:
             raise OptionRefused("CloudFront takes certificates of us-east-1 only")
+
+    @property
+    def separators(self) -> list[str]:
+        """The separation models in the stage images, as named."""
+        return [name for name in self.models.split() if name in _SEPARATORS]
+
+    @property
+    def denoisers(self) -> list[str]:
+        """The denoisers in the stage images, as named."""
+        return [name for name in self.models.split() if name in _DENOISERS]
 
     @property
     def storage_origins(self) -> list[str]:
@@ -173,7 +193,7 @@ class Options:
 
     @classmethod
     def from_context(cls, context: Mapping[str, Any]) -> "Options":
-        """Options from context values, which are text on the command line.
+        """Options from values by their names, which are text on the command line.
 
         Raises
         ------
@@ -203,5 +223,15 @@ def _value(name: str, default: object, given: object) -> object:
             case StrEnum():
                 return type(default)(text)
     except (KeyError, ValueError) as exc:
-        raise OptionRefused(f"{name}={text!r} is not one of its values") from exc
+        raise OptionRefused(f"{name} is {text!r}, not {_range(default)}") from exc
     return text
+
+
+def _range(default: object) -> str:
+    """In words, what is of an option's kind."""
+    match default:
+        case bool():
+            return "true or false"
+        case StrEnum():
+            return " or ".join(type(default))
+    return "a whole number"

@@ -3,6 +3,7 @@
 All of them have a default, so that a deployment names only what differs.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import aws_cdk as cdk
@@ -12,12 +13,17 @@ _TEXTS: Final = {
     "OidcIssuer": "Whose bearer tokens are taken; empty: nobody's.",
     "OidcAudience": "For whom those tokens must be.",
     "OidcJwksUrl": "Where the issuer publishes its keys, by https.",
-    "SeparatorModel": "Model whose weights are baked into the stage images; empty: none.",
-    "DenoiserModel": "Neural denoiser whose files are part of the images; empty: none.",
+    "SeparatorModel": "Which separator of the stage images; empty: the first baked into them.",
+    "DenoiserModel": "Which denoiser of the stage images; empty: the first baked into them.",
     "ModelsDir": "Folder searched for weights; empty: that of the stage images.",
     "StageFunctions": "Whether short stages run as functions; off: all run in Batch.",
     "WebSocketManagementUrl": "Where pushes are posted; empty: the API's own address.",
 }
+# What CloudFormation says as it refuses.
+_NOT_BAKED: Final = (
+    "The stage images have no model of that name: name it in the option models, or give an "
+    "empty {name}, by which the first model of the images is used."
+)
 
 
 class Parameters:
@@ -38,6 +44,7 @@ class Parameters:
             "StageFunctionsOff",
             expression=cdk.Fn.condition_equals(self["StageFunctions"], "off"),
         )
+        self._empty: dict[str, cdk.CfnCondition] = {}
 
     def __getitem__(self, name: str) -> str:
         """The value that a deployment gives; `KeyError` where there is no such parameter."""
@@ -57,10 +64,42 @@ class Parameters:
         condition : str
             The name in the template of its being empty.
         """
-        empty = cdk.CfnCondition(
-            self._stack, condition, expression=cdk.Fn.condition_equals(self[name], "")
-        )
-        return cdk.Token.as_string(cdk.Fn.condition_if(empty.logical_id, otherwise, self[name]))
+        if name not in self._empty:
+            self._empty[name] = cdk.CfnCondition(
+                self._stack, condition, expression=cdk.Fn.condition_equals(self[name], "")
+            )
+        empty = self._empty[name].logical_id
+        return cdk.Token.as_string(cdk.Fn.condition_if(empty, otherwise, self[name]))
+
+    def baked(self, name: str, models: Sequence[str]) -> str:
+        """Which of the stage images' models is used: the first, or the one a parameter names.
+
+        CloudFormation keeps a parameter from deployment to deployment, images are built anew
+        with each. A deployment whose images lack what the parameter names is refused, before
+        anything changes; unless ``ModelsDir`` says that models are somewhere else.
+
+        Parameters
+        ----------
+        name : str
+            The parameter.
+        models : sequence of str
+            Those of its kind that are baked in.
+        """
+        rule = f"{name}IsBaked"
+        if self._stack.node.try_find_child(rule) is None:
+            any_of = [cdk.Fn.condition_equals(self[name], each) for each in ("", *models)]
+            cdk.CfnRule(
+                self._stack,
+                rule,
+                rule_condition=cdk.Fn.condition_equals(self["ModelsDir"], ""),
+                assertions=[
+                    cdk.CfnRuleAssertion(
+                        assert_=any_of[0] if len(any_of) == 1 else cdk.Fn.condition_or(*any_of),
+                        assert_description=_NOT_BAKED.format(name=name),
+                    )
+                ],
+            )
+        return self.or_else(name, models[0], condition=f"No{name}") if models else self[name]
 
 
 def _parameter(

@@ -52,10 +52,20 @@ class Snapshot:
     assets: dict[str, list[str]]
 
 
-def synthesize(root: Path = ROOT, *, options: Mapping[str, str] | None = None) -> Snapshot:
+def synthesize(
+    root: Path = ROOT,
+    *,
+    options: Mapping[str, str] | None = None,
+    decided: Path | None = None,
+) -> Snapshot:
     """Synthesize the stack without bundling anything, under stable names.
 
-    `options` are those of `infra.options` that do not take their default.
+    Parameters
+    ----------
+    options : mapping of str to str, optional
+        Those of `infra.options` that do not take their default, as context gives them.
+    decided : Path, optional
+        A deployment's file of options. Without, none is read.
 
     Raises
     ------
@@ -63,7 +73,7 @@ def synthesize(root: Path = ROOT, *, options: Mapping[str, str] | None = None) -
         With CDK's own words.
     """
     with tempfile.TemporaryDirectory(prefix="clearstem-synth-") as out:
-        run_app(Path(out), root=root, options=options)
+        run_app(Path(out), root=root, options=options, decided=decided)
         template = json.loads((Path(out) / f"{STACK_NAME}.template.json").read_text())
         manifest = json.loads((Path(out) / f"{STACK_NAME}.assets.json").read_text())
     return normalized(template, manifest=manifest)
@@ -75,6 +85,7 @@ def run_app(
     root: Path,
     module: str = "infra.app",
     options: Mapping[str, str] | None = None,
+    decided: Path | None = None,
 ) -> None:
     """Run the CDK application as its command line would, into a folder.
 
@@ -84,6 +95,8 @@ def run_app(
         The application.
     options : mapping of str to str, optional
         What ``cdk deploy -c`` would be given; see `infra.options`.
+    decided : Path, optional
+        The file that ``cdk.json`` names, if the application is to read one.
     """
     context = json.loads((root / "cdk.json").read_text())["context"]
     environment = {
@@ -93,7 +106,7 @@ def run_app(
         "JSII_NODE": str(registry_node()),
     }
     done = subprocess.run(  # noqa: S603 - a module of ours
-        [sys.executable, "-m", module],
+        [sys.executable, "-m", module, *([str(decided.resolve())] if decided else [])],
         cwd=root,
         env=environment,
         capture_output=True,

@@ -7,33 +7,39 @@ import pytest
 
 from clearstem.edge_proof import HEADER
 from infra import checks, synth
-from infra.local.deploy import Target, deploy
+from infra.local.deploy import DeploymentError, Target, deploy, stack_outputs
 from infra.local.emulator import Emulator
 from tests.infra.reading import actions, definition, functions, of_type, only
 
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/0b9d1c9e-5f43-4c8e-9f3a-2f8f3a6f0c11"
+ASSETS = {"functions": ["clearstem", "functions"]}
 WEB_ACL = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/mine/0b9d1c9e"
 
 
+# As an operator keeps them; one is told otherwise on the command line.
+DECIDED = {
+    "gpu": "none",
+    "fused": True,
+    "encryption": "kms",
+    "production": True,
+    "domain_name": "sound.example.com",
+    "certificate_arn": CERTIFICATE,
+    "web_acl_arn": WEB_ACL,
+    "alarm_email": "ops@example.com",
+    "cors_origins": "https://a.example,https://b.example",
+    "keyless_calls_per_s": 5,
+    "stage_concurrency": 40,
+    "stream_concurrency": 20,
+    "models": "dtln htdemucs_ft htdemucs",
+}
+
+
 @pytest.fixture(scope="module")
-def turned():
-    """No GPU, fused stages, an own key, domain and web ACL, not for production."""
-    return synth.synthesize(
-        options={
-            "gpu": "none",
-            "fused": "true",
-            "encryption": "kms",
-            "production": "false",
-            "domain_name": "sound.example.com",
-            "certificate_arn": CERTIFICATE,
-            "web_acl_arn": WEB_ACL,
-            "alarm_email": "ops@example.com",
-            "cors_origins": "https://a.example,https://b.example",
-            "keyless_calls_per_s": "5",
-            "stage_concurrency": "40",
-            "stream_concurrency": "20",
-        }
-    ).template
+def turned(tmp_path_factory):
+    """No GPU, fused stages, an own key, domain and web ACL, weights, not for production."""
+    decided = tmp_path_factory.mktemp("decided") / "deployment.json"
+    decided.write_text(json.dumps(DECIDED))
+    return synth.synthesize(options={"production": "false"}, decided=decided).template
 
 
 def test_without_gpus_separation_asks_the_cpu_queue_for_a_bigger_task(turned):
@@ -108,8 +114,41 @@ def test_stages_and_streams_leave_the_other_functions_their_slots(turned, templa
     assert _reserved(template) == {}
 
 
-def test_what_is_not_for_production_can_be_deleted(turned):
+def test_the_command_line_is_asked_before_the_file(turned):
     assert only(of_type(turned, "AWS::DynamoDB::Table"))["DeletionProtectionEnabled"] is False
+
+
+def _told(template):
+    return functions(template)["rest"]["Environment"]["Variables"]
+
+
+def test_the_first_model_of_its_kind_in_the_images_is_used_without_being_named_again(turned):
+    assert _told(turned)["CLEARSTEM_SEPARATOR_MODEL"] == {
+        "Fn::If": ["NoSeparatorModel", "htdemucs_ft", {"Ref": "SeparatorModel"}]
+    }
+    assert _told(turned)["CLEARSTEM_DENOISER_MODEL"] == {
+        "Fn::If": ["NoDenoiserModel", "dtln", {"Ref": "DenoiserModel"}]
+    }
+    for name in ("SeparatorModel", "DenoiserModel"):
+        assert turned["Conditions"][f"No{name}"] == {"Fn::Equals": [{"Ref": name}, ""]}
+        assert turned["Parameters"][name]["Default"] == ""
+
+
+def test_a_deployment_that_names_a_model_its_images_lack_is_refused(
+    turned, template, emulator: Emulator
+):
+    """A parameter is kept from deployment to deployment; images are built anew with each."""
+    target = Target(emulator.url, str(random.randrange(10**11, 10**12)))
+    for lacking, named in (
+        (template, {"SeparatorModel": "htdemucs"}),
+        (turned, {"DenoiserModel": "gtcrn"}),
+    ):
+        with pytest.raises(DeploymentError, match="the option models"):
+            deploy(lacking, assets=ASSETS, parameters=named, target=target)
+    assert stack_outputs(target) == {}
+    # The twin's models are in a folder of its own, whatever they are called.
+    for rule in turned["Rules"].values():
+        assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "ModelsDir"}, ""]}
 
 
 def test_alarms_reach_the_operators_address(turned):
@@ -134,8 +173,9 @@ def test_the_linters_find_nothing_in_it_either(turned):
 
 def test_it_deploys_and_the_distribution_sends_the_secret_itself(turned, emulator: Emulator):
     target = Target(emulator.url, str(random.randrange(10**11, 10**12)))
-    assets = {"functions": ["clearstem", "functions"]}
-    outputs = deploy(turned, assets=assets, parameters={}, target=target)
+    # Another of those in the images may be named.
+    named = {"SeparatorModel": "htdemucs"}
+    outputs = deploy(turned, assets=ASSETS, parameters=named, target=target)
     assert set(outputs) == set(turned["Outputs"])
     manager, edge = target.client("secretsmanager"), target.client("cloudfront")
     (secret,) = manager.list_secrets()["SecretList"]
