@@ -21,9 +21,9 @@ from infra import descriptions, nag, supply_chain, synth, wheels
 _IGNORED_RULES: Final = {
     "W3005": "CDK orders a function after its role by DependsOn beside GetAtt; it is redundant",
 }
-# A synth takes 10 s at the most where nothing else runs; beside other work a multiple of that.
-# Bundling, or asking a registry or AWS, would take longer still.
-_SYNTH_BOUND_S: Final = 60.0
+# A synth takes 10 s at the most where nothing else runs, and 36 s were seen beside five builds.
+# What passes ten times the goal does something else besides: it bundles, or asks a registry.
+_SYNTH_BOUND_S: Final = 100.0
 # Where `make tools` puts it.
 _ASL_VALIDATOR: Final = synth.ROOT / "node_modules/asl-validator/dist/bin/asl-validator.js"
 _NO_TOOLS: Final = "`make tools` has not put it there; it asks npm's registry"

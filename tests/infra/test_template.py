@@ -176,6 +176,6 @@ def test_the_report_of_nothing_found_passes(capsys):
 
 def test_only_a_synth_that_does_something_else_besides_is_too_slow():
     """Ten seconds is the goal; beside other work the same takes a multiple of it."""
-    assert checks.slow_synth(10.0) == checks.slow_synth(45.0) == []
-    (said,) = checks.slow_synth(100.4)
-    assert said.startswith("100 s, not 60 at the most")
+    assert checks.slow_synth(10.0) == checks.slow_synth(90.0) == []
+    (said,) = checks.slow_synth(110.4)
+    assert said.startswith("110 s, not 100 at the most")
