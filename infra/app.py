@@ -52,7 +52,7 @@ def build(decided: Path | None = None) -> cdk.App:
 
 
 def insist_on(decided: Path, *, stack: cdk.Stack) -> None:
-    """Let the CDK command line list and destroy a stack, but not deploy it, without a file.
+    """Let the CDK command line list a stack, but not synthesize or deploy it, without a file.
 
     Every option would take its default, whatever the deployment has now.
     """
