@@ -19,10 +19,17 @@ _LAST_WORDS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """Wall seconds from start to exit, and the largest resident set in MB."""
+    """Wall seconds from start to exit, the largest resident set in MB, and its last words.
+
+    Attributes
+    ----------
+    said : str
+        The last line that it printed itself.
+    """
 
     wall_s: float
     peak_rss_mb: float
+    said: str
 
 
 def peak_rss_mb() -> float:
@@ -46,4 +53,5 @@ def run_fresh(program: str, *arguments: str, env: dict[str, str] | None = None) 
     if done.returncode:
         said = (done.stdout + done.stderr)[-_LAST_WORDS:]
         raise RuntimeError(f"a measured process ended with {done.returncode}: {said}")
-    return Fresh(seconds, float(done.stdout.splitlines()[-1]))
+    *_, said, peak = ["", *(line for line in done.stdout.splitlines() if line)]
+    return Fresh(seconds, float(peak), said)

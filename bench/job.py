@@ -56,7 +56,17 @@ def measure(*, seconds: float = _SECONDS) -> list[Outcome]:
             ours = run_stages(service, path, options=options)
     seconds = sum(done.wall_s for done in ours.values())
     peak = max(done.peak_rss_mb for done in ours.values())
-    return [Outcome("job", seconds, peer.wall_s, peer.wall_s / seconds, _GOAL, peak)]
+    return [
+        Outcome("job", seconds, peer.wall_s, peer.wall_s / seconds, _GOAL, peak),
+        _moved("read", sum(done.read_bytes for done in ours.values())),
+        _moved("written", sum(done.written_bytes for done in ours.values())),
+    ]
+
+
+def _moved(how: str, size: int) -> Outcome:
+    """What all stages had from storage or sent there; the peer keeps everything in memory."""
+    name = f"job:{how} through storage"
+    return Outcome(name, size / 1e6, None, None, None, None, unit="MB moved")
 
 
 def chain(path: Path, folder: Path) -> None:

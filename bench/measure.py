@@ -15,20 +15,21 @@ class Outcome:
     ----------
     ours, peer : float or None
         Seconds, medians; `peer` is None where there is nothing to compare with.
-    goal : float
-        Of `ratio` where there is a peer, else the most of `unit` that there may be.
+    goal : float or None
+        Of `ratio` where there is a peer, else the most of `unit` that there may be; None for
+        what is told without one.
     peak_rss_mb : float or None
         Largest resident set of the measured process.
     unit : str
         What the goal counts where there is no peer: ``s``, ``MB`` of `peak_rss_mb`, or
-        what `ours` is where it is not seconds: ``exponent`` of growth, ``times``.
+        what `ours` is where it is not seconds: ``exponent`` of growth, ``times``, ``MB moved``.
     """
 
     name: str
     ours: float | None
     peer: float | None
     ratio: float | None
-    goal: float
+    goal: float | None
     peak_rss_mb: float | None
     unit: str = "s"
 
@@ -38,7 +39,9 @@ class Outcome:
 
     @property
     def share(self) -> float:
-        """How much of its goal was reached; 1 and above is all of it."""
+        """How much of its goal was reached; 1 and above is all of it, where there is one."""
+        if self.goal is None:
+            return 1.0
         if self.ratio is not None:
             return self.ratio / self.goal
         spent = self.peak_rss_mb if self.unit == "MB" else self.ours
@@ -47,9 +50,10 @@ class Outcome:
 
 def summary(name: str, outcomes: list[Outcome]) -> Outcome:
     """What a benchmark comes to: the comparison, or the goal missed, that is farthest off."""
-    missed = [outcome for outcome in outcomes if outcome.share < 1]
-    compared = [outcome for outcome in outcomes if outcome.ratio is not None]
-    worst = min(missed or compared or outcomes, key=lambda outcome: outcome.share)
+    held = [outcome for outcome in outcomes if outcome.goal is not None]
+    missed = [outcome for outcome in held if outcome.share < 1]
+    compared = [outcome for outcome in held if outcome.ratio is not None]
+    worst = min(missed or compared or held or outcomes, key=lambda outcome: outcome.share)
     peaks = [o.peak_rss_mb for o in outcomes if o.peak_rss_mb is not None]
     return replace(worst, name=name, peak_rss_mb=max(peaks) if peaks else None)
 

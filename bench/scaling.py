@@ -26,18 +26,15 @@ _COLUMNS = 4
 
 def measure(*, minutes: tuple[int, ...] = MINUTES) -> list[Outcome]:
     """Every stage at every length: time grows at most in proportion, memory stays small."""
-    found = {length: memory.stages(minutes=length) for length in minutes}
-    series = {
-        stage: (
-            [done[stage].wall_s for done in found.values()],
-            [done[stage].peak_rss_mb for done in found.values()],
-        )
-        for stage in found[minutes[0]]
-    }
-    text = _table(series, minutes)
-    print(text, file=sys.stderr)
-    (_DOCS / "scaling.md").write_text(_HEAD + text)
-    (_DOCS / "scaling.svg").write_text(_plot(series, minutes))
+    series: Series = {}
+    for number, length in enumerate(minutes, 1):
+        for stage, done in memory.stages(minutes=length).items():
+            seconds, megabytes = series.setdefault(stage, ([], []))
+            seconds.append(done.wall_s)
+            megabytes.append(done.peak_rss_mb)
+        # An exponent needs two lengths; the longest takes longer than all others together.
+        if number > 1:
+            _write_down(series, minutes[:number])
     outcomes = []
     for stage, (seconds, megabytes) in series.items():
         slope, peak = exponent(minutes, seconds), max(megabytes)
@@ -54,6 +51,13 @@ def measure(*, minutes: tuple[int, ...] = MINUTES) -> list[Outcome]:
             ),
         ]
     return outcomes
+
+
+def _write_down(series: "Series", minutes: tuple[int, ...]) -> None:
+    text = _table(series, minutes)
+    print(text, file=sys.stderr)
+    (_DOCS / "scaling.md").write_text(_HEAD + text)
+    (_DOCS / "scaling.svg").write_text(_plot(series, minutes))
 
 
 _HEAD = """# How time and memory grow

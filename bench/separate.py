@@ -4,11 +4,11 @@ Goal: 1.5 times as fast on a CPU (with OpenVINO), 1.3 times on a card; memory at
 at most 1.2 times that at 3 minutes, with a network that does nothing.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from bench.networks import random_network
 from clearstem.recipes import STEMS
 from containers.audio import openvino_core
 from containers.audio.demucs_engine import demucs_stems
-from containers.audio.network import Network, pick_device, stereo_network
+from containers.audio.network import Network, Precision, pick_device, stereo_network
 from containers.audio.song import RATE_HZ, song
 from containers.audio.stream import Recording, RecordingWriter
 
@@ -35,14 +35,19 @@ separate_without_network(Path(sys.argv[1]), minutes=int(sys.argv[2]))
 
 
 def measure(*, seconds: float = 60.0, runs: int = 3, device: str = "cpu") -> list[Outcome]:
-    """Peer and ours in turns on the same network, then the memory of a stub."""
-    return [_speed(seconds, runs, device), _memory()]
+    """Peer and ours in turns on the same network, then the memory of a stub.
+
+    On a card ours runs in each precision that it has; the peer always in fp32.
+    """
+    precisions = get_args(Precision) if device == "cuda" else ("fp32",)
+    speeds = [_speed(seconds, runs, device, precision) for precision in precisions]
+    return [*speeds, _memory()]
 
 
-def _speed(seconds: float, runs: int, device: str) -> Outcome:
+def _speed(seconds: float, runs: int, device: str, precision: Precision) -> Outcome:
     picked = pick_device(device)
     model = random_network().to(picked)
-    network = _ours(picked)
+    network = _ours(picked, precision)
     mix = song(seconds)
     theirs, ours = [], []
     for _ in range(runs):
@@ -50,14 +55,15 @@ def _speed(seconds: float, runs: int, device: str) -> Outcome:
         ours.append(_seconds(lambda: [block.shape for block in demucs_stems(_Held(mix), network)]))
         note(f"apply_model {theirs[-1]:.2f} s, clearstem {ours[-1]:.2f} s")
     peer, own = median(theirs), median(ours)
-    return Outcome(f"separate:{picked.type}", own, peer, peer / own, _GOALS[picked.type], None)
+    name = f"separate:{picked.type}" + (f":{precision}" if precision != "fp32" else "")
+    return Outcome(name, own, peer, peer / own, _GOALS[picked.type], None)
 
 
-def _ours(device: torch.device) -> Network:
+def _ours(device: torch.device, precision: Precision) -> Network:
     model = random_network()
     if device.type == "cuda" or not openvino_core.is_installed():
-        note("backend torch")
-        return stereo_network(model, device=device)
+        note(f"backend torch, {precision}")
+        return stereo_network(model, device=device, precision=precision)
     begun = time.perf_counter()
     network = openvino_core.openvino_network(model, sha256="random", cache_dir=None)
     note(f"backend openvino, converted in {time.perf_counter() - begun:.1f} s")
@@ -127,10 +133,3 @@ def separate_without_network(folder: Path, *, minutes: int) -> None:
                 out.write(samples)
     for out in outs:
         out.close()
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="bench.separate", description=__doc__)
-    parser.add_argument("--device", choices=sorted(_GOALS), default="cpu")
-    for outcome in measure(device=parser.parse_args().device):
-        print(outcome.to_json())

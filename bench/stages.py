@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.fresh import Fresh, run_fresh
@@ -16,10 +17,22 @@ from clearstem.twin import running_twin, twin
 
 _STAGE = """
 import sys
+from bench.traffic import counted
 from containers.stage import main
-if code := main(sys.argv[1:]):
-    sys.exit(code)
+with counted() as moved:
+    if code := main(sys.argv[1:]):
+        sys.exit(code)
+print()
+print(moved.read, moved.written)
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Staged(Fresh):
+    """A stage's process, and the bytes it had from storage and sent there."""
+
+    read_bytes: int
+    written_bytes: int
 
 
 @contextmanager
@@ -49,7 +62,7 @@ def storage(folder: Path, *, models: Path, **settings: str) -> Iterator[Service]
         os.environ.update(before)
 
 
-def run_stages(service: Service, path: Path, *, options: Options) -> dict[str, Fresh]:
+def run_stages(service: Service, path: Path, *, options: Options) -> dict[str, Staged]:
     """Each stage of a job over one file, in order; the job's execution is never started.
 
     Raises
@@ -60,12 +73,20 @@ def run_stages(service: Service, path: Path, *, options: Options) -> dict[str, F
     job_id = _unstarted_job(service, path, options)
     found = {}
     for spec in options.recipe.stages:
-        found[spec.name] = done = run_fresh(_STAGE, spec.name, "--job-id", job_id)
-        note(f"{spec.name}: {done.wall_s:.1f} s, peak {done.peak_rss_mb:.0f} MB")
+        found[spec.name] = done = _run_stage(spec.name, job_id)
+        note(
+            f"{spec.name}: {done.wall_s:.1f} s, peak {done.peak_rss_mb:.0f} MB, "
+            f"read {done.read_bytes / 1e6:.0f} MB, wrote {done.written_bytes / 1e6:.0f} MB"
+        )
     if made := service.jobs.get(job_id).separation:
         note(f"separated by {made.backend}")
-    note(f"written to storage: {_stored_mb(service, job_id):.0f} MB")
     return found
+
+
+def _run_stage(name: str, job_id: str) -> Staged:
+    done = run_fresh(_STAGE, name, "--job-id", job_id)
+    read, written = map(int, done.said.split())
+    return Staged(done.wall_s, done.peak_rss_mb, done.said, read, written)
 
 
 def _unstarted_job(service: Service, path: Path, options: Options) -> str:
@@ -85,15 +106,3 @@ def _unstarted_job(service: Service, path: Path, options: Options) -> str:
         )
     )
     return job_id
-
-
-def _stored_mb(service: Service, job_id: str) -> float:
-    """What the stages left in the work and the tracks bucket, in MB."""
-    pages = service.store.client.get_paginator("list_objects_v2")
-    sizes = [
-        found["Size"]
-        for bucket in (service.settings.work_bucket, service.settings.tracks_bucket)
-        for page in pages.paginate(Bucket=bucket, Prefix=f"jobs/{job_id}/")
-        for found in page.get("Contents", [])
-    ]
-    return sum(sizes) / 1e6

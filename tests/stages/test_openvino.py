@@ -9,7 +9,6 @@ from clearstem.recipes import STEMS
 from containers.audio import openvino_core
 from containers.audio.backends import Settled, Wanted, load_network
 from containers.audio.demucs_engine import demucs_stems
-from containers.audio.openvino_core import keep_channels_last
 from containers.audio.separate import separate
 from tests.stages.memory import Sound, Tape, noise, song
 from tests.stages.tiny_checkpoint import tiny_model, write_safetensors
@@ -62,40 +61,6 @@ def test_a_network_is_converted_once_for_its_checksum(checkpoint, cache, monkeyp
     monkeypatch.setattr(openvino_core, "_convert", refuse)
     again = next(load_network(checkpoint, wanted)[0].forwards[0](iter([block])))
     np.testing.assert_array_equal(again, first)
-
-
-@with_openvino
-def test_what_keeps_channels_last_changes_no_bit_and_every_layer(monkeypatch):
-    import openvino
-
-    def run(converted):
-        compiled = openvino.Core().compile_model(converted, "CPU")
-        rng = np.random.default_rng(7)
-        given = [
-            rng.standard_normal(list(each.shape)).astype(np.float32) for each in compiled.inputs
-        ]
-        return [found.copy() for found in compiled(given).values()]
-
-    def literal(converted):
-        return sum(
-            node.get_type_name() == "Transpose"
-            and list(node.input_value(1).get_node().data) == [0, 2, 1, 3]
-            and any(
-                user.get_node().get_type_name() == "Reshape"
-                for user in node.output(0).get_target_inputs()
-            )
-            for node in converted.get_ordered_ops()
-        )
-
-    said = []
-    monkeypatch.setattr(openvino_core, "keep_channels_last", said.append)
-    plain = openvino_core._convert(tiny_model(dconv_mode=3, dconv_comp=2))
-    assert said == [plain]
-    changed = plain.clone()
-    keep_channels_last(changed)
-    assert (literal(plain) > 0, literal(changed)) == (True, 0)
-    for ours, theirs in zip(run(changed), run(plain), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
 
 
 @with_openvino

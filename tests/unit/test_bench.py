@@ -1,0 +1,38 @@
+"""What benchmarks say: the farthest goal, bytes moved, and figures that have no goal."""
+
+import json
+
+import pytest
+
+from bench.measure import Outcome, summary
+from bench.traffic import counted
+from tests.emulator import Account
+
+REACHED = Outcome("a", 1.0, 3.0, 3.0, 2.0, 100.0)
+MISSED = Outcome("b", 1.0, 1.5, 1.5, 2.0, 200.0)
+TOLD = Outcome("c", 700.0, None, None, None, None, unit="MB moved")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "worst", "peak"),
+    [([REACHED, MISSED, TOLD], MISSED, 200.0), ([TOLD, REACHED], REACHED, 100.0)],
+)
+def test_a_summary_is_what_is_farthest_from_its_goal(outcomes, worst, peak):
+    told = json.loads(summary("all", outcomes).to_json())
+    assert (told["name"], told["ratio"], told["peak_rss_mb"]) == ("all", worst.ratio, peak)
+
+
+def test_a_figure_without_a_goal_is_no_miss_and_can_be_all_there_is():
+    assert TOLD.share == 1
+    assert summary("told", [TOLD]).goal is None
+
+
+def test_bytes_of_objects_are_counted_both_ways_and_those_of_items_are_not(aws: Account):
+    storage, table = aws.client("s3"), aws.client("dynamodb")
+    storage.create_bucket(Bucket="bench")
+    with counted() as moved:
+        storage.put_object(Bucket="bench", Key="k", Body=b"x" * 5000)
+        assert len(storage.get_object(Bucket="bench", Key="k")["Body"].read()) == 5000
+        table.list_tables()
+    storage.put_object(Bucket="bench", Key="k", Body=b"x" * 7000)
+    assert (moved.read, moved.written) == (5000, 5000)
