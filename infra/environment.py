@@ -103,6 +103,7 @@ class Environment:
             "CLEARSTEM_DROP_BUCKET": storage.drop.bucket_name,
             "CLEARSTEM_SEPARATOR_MODEL": given.baked("SeparatorModel", options.separators),
             "CLEARSTEM_DENOISER_MODEL": given.baked("DenoiserModel", options.denoisers),
+            "CLEARSTEM_SEPARATOR_PRECISION": options.precision.value,
             "CLEARSTEM_MODELS_DIR": given["ModelsDir"],
             "CLEARSTEM_MAX_UPLOAD_BYTES": str(_MAX_UPLOAD_BYTES),
             "CLEARSTEM_VOICE_MAX_UPLOAD_BYTES": str(_VOICE_MAX_UPLOAD_BYTES),

@@ -45,6 +45,14 @@ class Gpu(StrEnum):
     NONE = "none"
 
 
+class Precision(StrEnum):
+    """What the separation network computes in; all but ``fp32`` is faster and less exact."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
 class Encryption(StrEnum):
     """Whose key encrypts what is stored: the service's own, or one of the account."""
 
@@ -71,6 +79,8 @@ class Options:
     gpu_vcpus, cpu_vcpus : int
         vCPUs that stages may take at a time, 4 or more: of GPU machines, which have 4
         each, by Spot and again by On-Demand, and of Fargate.
+    precision : Precision
+        Of the separation network; ``fp16`` is for GPUs alone. Jobs' records tell it.
     warm_gpus : int
         GPU machines kept running, at most as many as `gpu_vcpus` has room for; each
         saves minutes and costs by the hour.
@@ -110,6 +120,7 @@ class Options:
     gpu: Gpu = Gpu.SPOT
     gpu_vcpus: int = 64
     cpu_vcpus: int = 256
+    precision: Precision = Precision.FP32
     warm_gpus: int = 0
     gpu_idle_minutes: int = 0
     fused: bool = False
@@ -142,6 +153,8 @@ class Options:
             )
         if self.warm_gpus and self.gpu is Gpu.NONE:
             raise OptionRefused("warm_gpus asks for machines that gpu=none does not have")
+        if self.precision is Precision.FP16 and self.gpu is Gpu.NONE:
+            raise OptionRefused("precision is fp16, not fp32 or bf16, which CPUs have")
         if self.gpu_idle_minutes and not 20 <= self.gpu_idle_minutes <= 10_080:
             raise OptionRefused(
                 f"gpu_idle_minutes is {self.gpu_idle_minutes}, not 0 or 20 to 10080"

@@ -91,6 +91,26 @@ def load_network(weights: Checkpoint | Bag, wanted: Wanted) -> tuple[Network, Se
     return one, Settled(device.type, backend, precision)
 
 
+def keep_conversion(part: Checkpoint, *, cache_dir: Path) -> str | None:
+    """Convert a network for OpenVINO and keep that, for whoever runs it on a CPU.
+
+    Returns
+    -------
+    str or None
+        Why OpenVINO does not run it; None where the conversion is in `cache_dir` now.
+
+    Raises
+    ------
+    MissingWeights, WrongChecksum, UnsafeCheckpoint, UnusableCheckpoint
+        As `load_checkpoint`.
+    """
+    model = load_checkpoint(part.path, sha256=part.sha256, model=part.model)
+    obstacle = _obstacle(torch.device("cpu"), [model])
+    if obstacle is None:
+        openvino_core.converted(model, sha256=_whole_sum(part), cache_dir=cache_dir)
+    return obstacle
+
+
 def _whole_sum(part: Checkpoint) -> str:
     """The sum that tells a file from every other, even where only its beginning is pinned."""
     with part.path.open("rb") as file:

@@ -10,6 +10,7 @@ Converting costs about 16 s for a network of full size and 2.1 GB at its peak, s
 conversion is kept in a folder under the checkpoint's sha256. Reading it back takes seconds.
 """
 
+import errno
 import shutil
 import tempfile
 import warnings
@@ -29,6 +30,7 @@ from containers.audio.overlap import Floats, each
 
 # Counted up whenever the same checkpoint is converted into something else than before.
 _FORM = 2
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 # OpenVINO's names. Without a hint it takes bf16 by itself where the processor has it.
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 
@@ -99,7 +101,7 @@ def _compiled(
     import openvino
 
     compiled = openvino.Core().compile_model(
-        _converted(model, sha256, cache_dir),
+        converted(model, sha256=sha256, cache_dir=cache_dir),
         "CPU",
         {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"},
     )
@@ -111,8 +113,17 @@ def _compiled(
     return run
 
 
-def _converted(model: Any, sha256: str, cache_dir: Path | None) -> Any:
-    """OpenVINO's model of the core, from the cache where it is kept there."""
+def converted(model: Any, *, sha256: str, cache_dir: Path | None) -> Any:
+    """OpenVINO's model of a network's core, from the cache where it is kept there.
+
+    Parameters
+    ----------
+    model
+        An HTDemucs as `can_run` accepts it.
+    sha256, cache_dir
+        As for `openvino_network`. What cannot be kept because the folder is read-only, as
+        one of an image is, is converted for this process alone.
+    """
     import openvino
 
     if cache_dir is None:
@@ -121,18 +132,24 @@ def _converted(model: Any, sha256: str, cache_dir: Path | None) -> Any:
     name = f"{sha256}-{_FORM}-openvino-{version('openvino')}-torch-{version('torch')}"
     kept = cache_dir / name
     if not kept.is_dir():
-        _keep(_convert(model), kept)
+        made = _convert(model)
+        try:
+            _keep(made, kept)
+        except OSError as exc:
+            if exc.errno not in _READ_ONLY:
+                raise
+            return made
     return openvino.Core().read_model(kept / "core.xml")
 
 
-def _keep(converted: Any, kept: Path) -> None:
+def _keep(made: Any, kept: Path) -> None:
     """Write a conversion so that it is there whole or not at all."""
     import openvino
 
     kept.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix="partial-", dir=kept.parent))
     try:
-        openvino.save_model(converted, partial / "core.xml", compress_to_fp16=False)
+        openvino.save_model(made, partial / "core.xml", compress_to_fp16=False)
         # A task beside this one may have been faster; its conversion is as good.
         if not kept.is_dir():
             partial.rename(kept)
@@ -155,9 +172,9 @@ def _convert(model: Any) -> Any:
             warnings.filterwarnings("ignore", "`torch.jit.", DeprecationWarning)
             traced: Any = torch.jit.trace(core, example, check_trace=False)  # type: ignore[no-untyped-call]
             shapes = [list(tensor.shape) for tensor in example]
-            converted = openvino.convert_model(traced, example_input=example, input=shapes)
-    keep_channels_last(converted)
-    return converted
+            made = openvino.convert_model(traced, example_input=example, input=shapes)
+    keep_channels_last(made)
+    return made
 
 
 class _Core(torch.nn.Module):

@@ -135,7 +135,10 @@ def _requirements(name):
     ("name", "wanted"),
     [
         ("stage", {"boto3", "torch", "demucs", "librosa", "soundfile"}),
-        ("stage-cpu", {"boto3", "torch", "demucs", "librosa", "soundfile", "awslambdaric"}),
+        (
+            "stage-cpu",
+            {"boto3", "torch", "demucs", "librosa", "soundfile", "openvino", "awslambdaric"},
+        ),
         ("stream", {"boto3", "fastapi", "uvicorn"}),
     ],
 )

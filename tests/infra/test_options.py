@@ -19,6 +19,7 @@ def test_the_command_lines_text_becomes_values():
         production=False, encryption=Encryption.KMS, gpu=Gpu.NONE, fused=True
     )
     assert Options.from_context({"warm_gpus": "2"}).warm_gpus == 2
+    assert Options.from_context({"precision": "bf16", "gpu": "none"}).precision == "bf16"
     assert Options.from_context({"production": True}).production is True
 
 
@@ -36,6 +37,8 @@ def test_the_command_lines_text_becomes_values():
         {"stage_concurrency": "-1"},
         {"stream_concurrency": "many"},
         {"warm_gpus": "1", "gpu": "none"},
+        {"precision": "int8"},
+        {"precision": "fp16", "gpu": "none"},
         {"gpu_idle_minutes": "19"},
         {"python_image": "python:3.11"},
         {"stream_python_image": "python@sha256:beef"},

@@ -1,11 +1,15 @@
 """The network's core in OpenVINO: as good as torch, kept once converted, chosen and told."""
 
+import errno
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from clearstem.errors import EngineUnavailable
 from clearstem.recipes import STEMS
+from containers import convert
 from containers.audio import openvino_core
 from containers.audio.backends import Settled, Wanted, load_network
 from containers.audio.demucs_engine import demucs_stems
@@ -61,6 +65,62 @@ def test_a_network_is_converted_once_for_its_checksum(checkpoint, cache, monkeyp
     monkeypatch.setattr(openvino_core, "_convert", refuse)
     again = next(load_network(checkpoint, wanted)[0].forwards[0](iter([block])))
     np.testing.assert_array_equal(again, first)
+
+
+@with_openvino
+@pytest.mark.parametrize("refusal", [errno.EROFS, errno.EACCES])
+def test_a_cache_that_cannot_be_written_to_costs_a_conversion_and_no_job(
+    tmp_path, monkeypatch, refusal
+):
+    def refuse(*_args, **_options):
+        raise OSError(refusal, "read-only")
+
+    monkeypatch.setattr(openvino_core, "_convert", lambda _: "converted")
+    monkeypatch.setattr(openvino_core.tempfile, "mkdtemp", refuse)
+    found = openvino_core.converted(None, sha256="ab", cache_dir=tmp_path)
+    assert (found, list(tmp_path.iterdir())) == ("converted", [])
+
+
+@with_openvino
+def test_an_images_conversions_are_those_that_a_task_looks_for(tmp_path, monkeypatch, capsys):
+    import openvino
+    from openvino import opset13
+
+    def trivial(_model):
+        given = opset13.parameter([1], np.float32)
+        return openvino.Model([opset13.relu(given)], [given], "trivial")
+
+    models, into = tmp_path / "models", tmp_path / "networks"
+    models.mkdir()
+    ours = write_safetensors(models)
+    entry = {
+        "name": "ours",
+        "licence": "none",
+        "file_name": ours.path.name,
+        "sha256": ours.sha256,
+        "size_bytes": ours.path.stat().st_size,
+    }
+    (models / "models.json").write_text(
+        json.dumps([entry, entry | {"name": "no", "file_name": "x"}])
+    )
+    monkeypatch.setattr(openvino_core, "_convert", trivial)
+    assert convert.main([str(models), str(into)]) == 0
+    assert capsys.readouterr().out == f"{ours.path.name}: converted\n"
+
+    monkeypatch.setattr(openvino_core, "_convert", lambda _: pytest.fail("converted again"))
+    read = openvino_core.converted(tiny_model(), sha256=ours.sha256, cache_dir=into)
+    assert "Relu" in [node.get_type_name() for node in read.get_ordered_ops()]
+
+
+@with_openvino
+def test_a_network_that_openvino_does_not_run_is_left_to_torch_and_told(
+    checkpoint, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(openvino_core, "can_run", lambda _: False)
+    monkeypatch.setattr(convert, "checkpoints", lambda _: iter([checkpoint]))
+    assert convert.main([str(tmp_path), str(tmp_path / "into")]) == 0
+    assert "left to torch" in capsys.readouterr().out
+    assert list((tmp_path / "into").iterdir()) == []
 
 
 @with_openvino
