@@ -36,6 +36,8 @@ from clearstem.webhook_deliveries import (
 from clearstem.webhook_endpoints import Endpoint, EndpointTable, callback_of
 from clearstem.webhook_secrets import signed_headers
 
+# What the Standard Webhooks specification gives a receiver, to be found and to answer.
+RECEIVER_S: Final = 15.0
 # The longest that SQS holds a message back.
 _HOP_S: Final = 900
 # SQS counts in seconds, and its clock is not ours.

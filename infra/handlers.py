@@ -60,7 +60,7 @@ class Handlers:
         )
         # Twenty-five changes of jobs, and some webhooks to tell of each.
         self.changes = self._function("changes", seconds=60)
-        # A receiver has 15 s, and its name half of that to be looked up.
+        # Twice what a receiver has, the lookup of its name and all its addresses in it.
         self.courier = self._function("webhook", seconds=COURIER_TIMEOUT_S)
         # Some small files, at deployments.
         self.publish = self._function("publish", seconds=120)

@@ -7,6 +7,7 @@ it; messages that the service itself cannot handle are, so the two do not share
 a queue.
 """
 
+import math
 from typing import Final
 
 import aws_cdk as cdk
@@ -16,11 +17,14 @@ from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from clearstem.webhooks import RECEIVER_S
 from infra.functions import DeadLetters
 
+# Whatever a receiver does, as much again is left to read what is to be sent and to write
+# down what came of it: an attempt that is not written down would be made for ever.
+COURIER_TIMEOUT_S: Final = math.ceil(2 * RECEIVER_S)
 # Six times the function's, as AWS advises: a message must not come again while it
 # is still being attempted.
-COURIER_TIMEOUT_S: Final = 30
 _INVISIBLE: Final = cdk.Duration.seconds(6 * COURIER_TIMEOUT_S)
 _KEPT: Final = cdk.Duration.days(14)
 # Faults of ours; what a receiver answers is no fault and never comes back this way.

@@ -15,8 +15,10 @@ from clearstem.service import Service
 from clearstem.table_keys import JOB
 from clearstem.webhook_deliveries import DeliveryState
 from clearstem.webhook_endpoints import SENT_KINDS
+from clearstem.webhooks import RECEIVER_S
 from functions import changes, webhook
 from tests.fakes import Invocation
+from tests.hostile import black_holes
 from tests.receiver import Receiver, receiving
 from tests.submitted import finish, submit, wav
 
@@ -178,6 +180,21 @@ def test_a_receiver_that_takes_too_long_is_given_up_and_tried_again(
     told = _told(stream, job)
     assert (told.state, told.attempts) == (DeliveryState.PENDING, 1)
     assert told.tries[-1].duration_s < 0.9
+
+
+def test_a_receiver_behind_a_firewall_is_an_attempt_that_failed(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    courier = webhook._courier()
+    assert courier.post.__self__.total_s == RECEIVER_S  # type: ignore[attr-defined]
+    post = GuardedClient(allow_loopback=True, total_s=0.2, idle_s=5.0).post
+    monkeypatch.setattr(webhook, "_courier", lambda: replace(courier, post=post))
+    with black_holes("127.0.0.2") as port:
+        job = called(stream.service, f"http://127.0.0.2:{port}/")
+        stream.dispatch()
+        stream.deliver()
+    told = _told(stream, job)
+    assert (told.state, told.attempts, told.tries[-1].status) == (DeliveryState.PENDING, 1, None)
 
 
 def test_where_aws_is_no_emulator_no_message_goes_to_this_machine(
