@@ -1,10 +1,11 @@
 """How owners are told: a queue of attempts, and where those end that came to nothing.
 
-What is queued is attempted by a function of its own, one message a call, so that
-receivers who take their time only keep their own messages waiting. What a
-receiver refuses to the end is no fault of the service and nobody is woken for
-it; messages that the service itself cannot handle are, so the two do not share
-a queue.
+What is queued is attempted by a function of its own, one message a call. Messages
+carry their owner's name, by which SQS prefers those of owners who keep the
+function less busy: whoever has a thousand events for a receiver that takes its
+time keeps mostly himself waiting. What a receiver refuses to the end is no fault
+of the service and nobody is woken for it; messages that the service itself cannot
+handle are, so the two do not share a queue.
 """
 
 import math
@@ -29,7 +30,8 @@ _INVISIBLE: Final = cdk.Duration.seconds(6 * COURIER_TIMEOUT_S)
 _KEPT: Final = cdk.Duration.days(14)
 # Faults of ours; what a receiver answers is no fault and never comes back this way.
 _RECEIVES: Final = 5
-# Calls at a time: the account has a thousand for everything.
+# Calls at a time: the account has a thousand for everything. SQS calls an owner noisy
+# from thirty messages under way, so there have to be more.
 _CONCURRENCY: Final = 50
 
 

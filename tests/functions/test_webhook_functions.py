@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from clearstem.service import Service
 from clearstem.table_keys import JOB
 from clearstem.webhook_deliveries import DeliveryState
 from clearstem.webhook_endpoints import SENT_KINDS
-from clearstem.webhooks import RECEIVER_S
+from clearstem.webhooks import RECEIVER_S, Order
 from functions import changes, webhook
 from tests.fakes import Invocation
 from tests.hostile import black_holes
@@ -126,6 +127,27 @@ def test_a_job_that_nobody_is_told_of_makes_no_message(stream: Stream) -> None:
     finish(stream.service, submit(stream.service))
     stream.dispatch()
     assert stream.deliver() == 0
+
+
+def test_messages_are_told_apart_by_owner_so_that_none_has_to_wait_for_another(
+    deployed: Service,
+) -> None:
+    """By that a queue of AWS's is a fair one; a message that is held back is no exception."""
+    queue, now = deployed.announcer.queue, deployed.now()
+    for owner, wait_s in (("ada", 0), ("bob@example.org", 0), ("ada", 1)):
+        due = now + timedelta(seconds=wait_s)
+        queue.put(Order(owner, "hook", "evt_1", attempt=0, due_at=due), at=now)
+    groups = sorted(
+        message["Attributes"]["MessageGroupId"]
+        for _ in range(2)
+        for message in queue.client.receive_message(
+            QueueUrl=queue.url,
+            MaxNumberOfMessages=10,
+            WaitTimeSeconds=2,
+            MessageSystemAttributeNames=["MessageGroupId"],
+        )["Messages"]
+    )
+    assert groups == ["ada", "ada", "bob@example.org"]
 
 
 def test_a_deleted_job_is_still_told_of(stream: Stream, receiver: Receiver) -> None:
