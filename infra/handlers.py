@@ -27,7 +27,7 @@ class Handlers:
         Out of the shared zip.
     stream : aws_lambda.DockerImageFunction
         The API where its answers are streams.
-    push_lost, drop_lost, settle_lost, changes_lost : DeadLetters
+    push_lost, drop_lost, settle_lost, sweep_lost, changes_lost : DeadLetters
         What could not be handled, by whom.
     """
 
@@ -43,6 +43,7 @@ class Handlers:
         self.push_lost = DeadLetters(stack, "PushDeadLetters", key=key)
         self.drop_lost = DeadLetters(stack, "DropDeadLetters", key=key)
         self.settle_lost = DeadLetters(stack, "SettleDeadLetters", key=key)
+        self.sweep_lost = DeadLetters(stack, "SweepDeadLetters", key=key)
         self.changes_lost = DeadLetters(stack, "ChangesDeadLetters", key=key)
         # The gateway gives up after 29 s; a whole CPU halves FastAPI's cold start.
         self.rest = self._function("rest", seconds=29, memory_mb=1769)
@@ -53,8 +54,8 @@ class Handlers:
         self.push = self._function("push", seconds=60)
         self.drop = self._function("drop", seconds=60, lost=self.drop_lost)
         self.settle = self._function("settle", seconds=30, lost=self.settle_lost)
-        # All unfinished jobs, within the five minutes to its next turn.
-        self.sweep = self._function("sweep", seconds=240)
+        # All unfinished jobs, within the five minutes to its next turn, which is its next attempt.
+        self.sweep = self._function("sweep", seconds=240, lost=self.sweep_lost, retries=0)
         self.stream = streaming_function(
             stack, "StreamHandler", environment=environment, build_arguments=stream_build
         )
@@ -82,7 +83,13 @@ class Handlers:
         return {function.module: function for function in functions}
 
     def _function(
-        self, handler: str, *, seconds: int, memory_mb: int = 512, lost: DeadLetters | None = None
+        self,
+        handler: str,
+        *,
+        seconds: int,
+        memory_mb: int = 512,
+        lost: DeadLetters | None = None,
+        retries: int | None = None,
     ) -> ZipFunction:
         return ZipFunction(
             self._stack,
@@ -93,4 +100,5 @@ class Handlers:
             timeout=cdk.Duration.seconds(seconds),
             memory_mb=memory_mb,
             dead_letters=lost,
+            retries=retries,
         )

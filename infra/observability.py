@@ -97,12 +97,13 @@ class Observability(Construct):
         self._alarm(
             "QueueAge", silence, above=3600, says="A job was not heard of for more than an hour."
         )
-        turns = self._watched.functions["sweep"].metric_invocations(period=cdk.Duration.minutes(30))
+        # Lambda counts the calls that failed too; this is written at the end of one.
+        completed = _ours("SweepsCompleted", by="sweep").with_(period=cdk.Duration.minutes(30))
         self._alarm(
             "SweepStopped",
-            turns,
+            completed,
             below=1,
-            says="The sweep did not run for half an hour.",
+            says="No sweep came to its end for half an hour.",
             missing=cloudwatch.TreatMissingData.BREACHING,
         )
 

@@ -154,7 +154,7 @@ class Service(cdk.Stack):
             function=handlers.settle,
             dead_letters=handlers.settle_lost,
         )
-        Sweep(self, "Sweeping", function=handlers.sweep, dead_letters=handlers.settle_lost)
+        Sweep(self, "Sweeping", function=handlers.sweep, dead_letters=handlers.sweep_lost)
 
     def _open_to_callers(self, logs: AccessLogs) -> None:
         """The REST API, and the one address in front of everything."""
@@ -188,6 +188,7 @@ class Service(cdk.Stack):
                     "Push": handlers.push_lost,
                     "Drop": handlers.drop_lost,
                     "Settle": handlers.settle_lost,
+                    "Sweep": handlers.sweep_lost,
                     "Changes": handlers.changes_lost,
                     "Webhook": self._webhooks.lost,
                 },

@@ -11,7 +11,7 @@ from functions import telemetry
 from functions.meter import measurements
 from infra import synth
 from infra.observability import NAMESPACE, RUNBOOK
-from tests.infra.reading import of_type, only
+from tests.infra.reading import functions, of_type, only
 from tests.unit.examples import STAGES, a_job, after, at
 
 
@@ -42,6 +42,28 @@ def test_what_has_no_data_is_no_alarm_but_for_the_clock(template):
         if alarm["TreatMissingData"] != "notBreaching"
     }
     assert {name.removeprefix("Observability")[:12] for name in breaching} == {"SweepStopped"}
+
+
+def test_the_sweep_is_missed_when_none_comes_to_its_end(template):
+    """Lambda counts calls that failed as well: they are no sign of life."""
+    (alarm,) = [a for name, a in alarms(template).items() if "SweepStopped" in name]
+    assert (alarm["Namespace"], alarm["MetricName"]) == (NAMESPACE, "SweepsCompleted")
+    assert (alarm["Period"], alarm["Threshold"], alarm["Statistic"]) == (1800, 1, "Sum")
+    assert alarm["ComparisonOperator"] == "LessThanThreshold"
+
+
+def test_a_sweep_that_fails_is_kept_and_its_next_turn_is_its_next_attempt(template):
+    kept = functions(template)["sweep"]["DeadLetterConfig"]["TargetArn"]["Fn::GetAtt"][0]
+    (rule,) = [
+        rule
+        for rule in of_type(template, "AWS::Events::Rule").values()
+        if "ScheduleExpression" in rule
+    ]
+    assert kept == rule["Targets"][0]["DeadLetterConfig"]["Arn"]["Fn::GetAtt"][0]
+    assert kept.startswith("SweepDeadLetters")
+    config = only(of_type(template, "AWS::Lambda::EventInvokeConfig"))
+    assert config["FunctionName"]["Ref"].startswith("SweepHandler")
+    assert config["MaximumRetryAttempts"] == 0
 
 
 def test_every_dead_letter_queue_has_an_alarm(template):

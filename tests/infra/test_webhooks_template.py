@@ -57,7 +57,7 @@ def test_a_message_is_invisible_for_six_times_as_long_as_an_attempt_may_take(tem
         ("ChangesHandler", {ORDERS, "ChangesDeadLetters"}),
         ("WebhookHandler", {ORDERS, GIVEN_UP}),
         ("RestHandler", {ORDERS}),
-        ("SweepHandler", {ORDERS}),
+        ("SweepHandler", {ORDERS, "SweepDeadLetters"}),
         ("AuthorizerHandler", set()),
         ("WebsocketHandler", set()),
         ("StagesRole", set()),
