@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import aws_cdk as cdk
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
 
 from infra.bundling import functions_code
 from infra.functions import DeadLetters, ZipFunction
@@ -67,9 +68,9 @@ class Handlers:
         self.publish = self._function("publish", seconds=120)
 
     @property
-    def watched(self) -> dict[str, ZipFunction]:
+    def watched(self) -> dict[str, lambda_.IFunction]:
         """Those that run while the service does, by their module."""
-        functions = (
+        zipped = (
             self.rest,
             self.authorizer,
             self.websocket,
@@ -80,7 +81,7 @@ class Handlers:
             self.changes,
             self.courier,
         )
-        return {function.module: function for function in functions}
+        return {**{function.module: function for function in zipped}, "stream": self.stream}
 
     def _function(
         self,

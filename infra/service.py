@@ -183,7 +183,7 @@ class Service(cdk.Stack):
             self,
             "Observability",
             watched=Watched(
-                functions=handlers.watched,
+                functions={**handlers.watched, "stages": self._tasks.function},
                 dead_letters={
                     "Push": handlers.push_lost,
                     "Drop": handlers.drop_lost,
@@ -194,6 +194,7 @@ class Service(cdk.Stack):
                 },
                 table=self._storage.table,
                 rest_api_name=self._rest_api.api.rest_api_name,
+                sockets=self._live.stage,
             ),
             email=self._options.alarm_email,
             key=self._key,
