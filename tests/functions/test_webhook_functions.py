@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from clearstem.addresses import policy
+from clearstem.facts import Failure
 from clearstem.guarded import GuardedClient
 from clearstem.job_log import JobLog
 from clearstem.jobs import Job
@@ -112,6 +113,27 @@ def test_what_is_sent_is_the_log_with_its_numbers_and_the_job_as_it_was(
     assert (by_kind["job.queued"]["status"], by_kind["job.queued"]["outputs"]) == ("processing", {})
     assert by_kind["job.succeeded"]["status"] == "completed"
     assert len(by_kind["job.succeeded"]["outputs"]) == 9
+
+
+def test_a_retried_job_is_told_of_at_once_and_numbers_put_messages_in_order(
+    stream: Stream, receiver: Receiver
+) -> None:
+    service, job_id = stream.service, called(stream.service, receiver.url).job_id
+    failure = Failure(None, "Clearstem.StageCrashed", "lost")
+    service.jobs.change(job_id, lambda job: job.fail(failure, at=service.now()))
+    service.jobs.change(job_id, lambda job: job.retry(at=service.now()))
+    stream.dispatch()
+    stream.deliver()
+    told = [message.verified(secret_of(service)) for message in receiver.messages]
+    told.sort(key=lambda document: document["number"])
+    assert [(document["number"], document["type"]) for document in told] == [
+        (1, "job.queued"),
+        (2, "job.failed"),
+        (3, "job.retried"),
+    ]
+    assert (told[-1]["data"]["status"], told[-1]["data"]["attempt"]) == ("processing", 2)
+    ends = {message.event_id.rpartition("_")[2] for message in receiver.messages}
+    assert ends == {"1", "2", "3"}
 
 
 def test_stream_records_that_come_three_times_are_told_once(
