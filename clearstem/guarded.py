@@ -6,8 +6,8 @@ nothing else in clearstem calls users' addresses. ssrfguard looks a name up
 once, checks every answer and connects to an address that it checked, so a
 record that changes between the check and the connection (DNS rebinding)
 changes nothing; each hop of a redirect goes the same way. This module adds
-what a hostile peer could still do: send or take for ever, a byte at a time,
-send without end, answer what was not asked for.
+what a hostile peer could still do: send without end, answer what was not asked
+for; that he keeps nobody waiting for ever, `clearstem.deadline` sees to.
 
 Messages of errors never repeat an address, whose query may be a signature, and
 never say where a name leads.
@@ -16,28 +16,25 @@ never say where a name leads.
 import logging
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpcore
 import httpx
 from ssrfguard import BlockedAddressError, Resolver, SSRFGuardError, TooManyRedirectsError
-from ssrfguard.httpx import Client, SafeBackend, SafeTransport
+from ssrfguard.httpx import Client, SafeTransport
 
 from clearstem.addresses import MOST_REDIRECTS, Answered, check_address, policy
+from clearstem.deadline import Deadline, TimedBackend
 from clearstem.errors import UrlFailed, UrlRefused, UrlUnreachable
 from clearstem.settings import Settings
 
 _CONNECT_S: Final = 10.0
-# What the resolver's own retries take; without this it could wait for minutes.
-_LOOKUP_S: Final = 15.0
 _BLOCK_BYTES: Final = 256 * 1024
 # Asked again a little later, these may answer otherwise.
 _PASSING: Final = frozenset({408, 425, 429, *range(500, 600)})
@@ -80,7 +77,7 @@ class GuardedClient:
     allow_loopback : bool
         See `clearstem.addresses.policy`.
     total_s, idle_s : float
-        Most time for one transfer, redirects included; most time without a byte.
+        Most time for one transfer, lookups and redirects included; most time without a byte.
     resolver : callable or None
         Stands in for ``socket.getaddrinfo``; what it answers is checked.
     tls : ssl.SSLContext or None
@@ -174,7 +171,7 @@ class GuardedClient:
     def _calling(self, url: str) -> Iterator[Client]:
         """A client for one transfer, whose errors are told in our own words."""
         check_address(url, allow_loopback=self.allow_loopback)
-        deadline = _Deadline(self.monotonic() + self.total_s, self.total_s, self.monotonic)
+        deadline = Deadline(self.monotonic() + self.total_s, self.total_s, self.monotonic)
         try:
             with self._client(deadline) as client:
                 yield client
@@ -190,13 +187,13 @@ class GuardedClient:
         except httpx.TransportError as exc:
             raise UrlUnreachable(_fault(exc)) from exc
 
-    def _client(self, deadline: "_Deadline") -> Client:
+    def _client(self, deadline: Deadline) -> Client:
         # It logs every request with its whole address at INFO.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         allowed = policy(allow_loopback=self.allow_loopback)
-        resolver = _prompt(self.resolver or socket.getaddrinfo)
+        resolver = self.resolver or socket.getaddrinfo
         tls = self.tls or httpx.create_ssl_context(trust_env=False)
-        backend = _TimedBackend(SafeBackend(policy=allowed, resolver=resolver), deadline)
+        backend = TimedBackend(allowed, resolver, deadline)
         transport = SafeTransport(policy=allowed, resolver=resolver, verify=tls, trust_env=False)
         # As ssrfguard itself builds it, with the clock around its backend.
         transport._pool = httpcore.ConnectionPool(ssl_context=tls, network_backend=backend)
@@ -209,107 +206,6 @@ class GuardedClient:
             # Compressed, a small answer could unpack to any size.
             headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "clearstem"},
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Deadline:
-    """When a transfer has to be over."""
-
-    at: float
-    total_s: float
-    monotonic: Callable[[], float]
-
-    def left(self) -> float:
-        """Seconds until then; `UrlFailed` if there are none."""
-        left = self.at - self.monotonic()
-        if left <= 0:
-            raise UrlFailed(f"the address took longer than {self.total_s:g} s")
-        return left
-
-    def within(self, timeout: float | None) -> float:
-        """A timeout that does not pass the deadline."""
-        return self.left() if timeout is None else min(timeout, self.left())
-
-
-class _TimedBackend(httpcore.NetworkBackend):
-    """Ends every wait at the deadline, those for headers and handshakes among them.
-
-    A client's timeouts are for one read or write each: a peer that sends a byte
-    of its headers now and then would hold them off for days.
-    """
-
-    def __init__(self, backend: httpcore.NetworkBackend, deadline: _Deadline) -> None:
-        self._backend = backend
-        self._deadline = deadline
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        """Connect, by the deadline."""
-        within = self._deadline.within(timeout)
-        stream = self._backend.connect_tcp(host, port, within, local_address, socket_options)
-        return _TimedStream(stream, self._deadline)
-
-
-class _TimedStream(httpcore.NetworkStream):
-    """A connection of which every wait ends at the deadline."""
-
-    def __init__(self, stream: httpcore.NetworkStream, deadline: _Deadline) -> None:
-        self._stream = stream
-        self._deadline = deadline
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read what is there."""
-        return self._stream.read(max_bytes, self._deadline.within(timeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Write all of it."""
-        self._stream.write(buffer, self._deadline.within(timeout))
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._stream.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.NetworkStream:
-        """Shake hands for the name that httpcore gives, which is the address's own."""
-        within = self._deadline.within(timeout)
-        stream = self._stream.start_tls(ssl_context, server_hostname, within)
-        return _TimedStream(stream, self._deadline)
-
-    def get_extra_info(self, info: str) -> Any:
-        """What the connection knows of itself."""
-        return self._stream.get_extra_info(info)
-
-
-def _prompt(lookup: Resolver) -> Resolver:
-    """A resolver that gives up: a name's own server decides how long a lookup takes."""
-
-    def ask(*question: Any) -> Iterable[Any]:
-        answered: Future[Iterable[Any]] = Future()
-
-        def work() -> None:
-            try:
-                answered.set_result(list(lookup(*question)))
-            except Exception as exc:  # noqa: BLE001 - told to the thread that waits
-                answered.set_exception(exc)
-
-        threading.Thread(target=work, daemon=True).start()
-        try:
-            return answered.result(_LOOKUP_S)
-        except TimeoutError as exc:
-            raise socket.gaierror(socket.EAI_AGAIN, f"no answer in {_LOOKUP_S:g} s") from exc
-
-    return ask
 
 
 def _check_answer(answer: httpx.Response, *, max_bytes: int) -> None:

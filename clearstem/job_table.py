@@ -255,8 +255,11 @@ class JobTable:
         )
         for page in pages:
             for found in page["Items"]:
-                job = self.get(found["pk"]["S"].removeprefix("JOB#"))
-                # The index is behind the record it names.
+                # The index is behind the record it names, which may have been deleted.
+                try:
+                    job = self.get(found["pk"]["S"].removeprefix("JOB#"))
+                except JobNotFound:
+                    continue
                 if not job.state.is_final and job.updated_at < before:
                     yield job
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from clearstem.errors import JobNotFound
 from clearstem.executions import Executions, ExecutionState
 from clearstem.facts import Failure
 from clearstem.job_table import JobTable
@@ -63,23 +64,45 @@ class Settler:
         return self.jobs.change(job_id, ended)
 
     def sweep(self, *, quiet: timedelta = _QUIET) -> Iterator[Job]:
-        """Settle, or start, every unfinished job that has been quiet for too long."""
+        """Settle, or start, every unfinished job that has been quiet for too long.
+
+        Raises
+        ------
+        ExceptionGroup
+            At the end, of what went wrong: one job that cannot be settled must
+            not keep all others from it, turn after turn.
+        """
         before = self.now() - quiet
+        faults: list[Exception] = []
         for recipe_name in RECIPES:
-            executions = self.executions[recipe_name]
             for job in self.jobs.unfinished(recipe_name, before=before):
-                job_id, attempt = job.job_id, job.attempt
-                state = executions.state(job_id, attempt=attempt)
-                if state is ExecutionState.MISSING and job.state is JobState.QUEUED:
-                    # Recorded, and the function died before it could start it.
-                    executions.start(
-                        job_id, owner=job.owner, engine=job.engine.name, attempt=attempt
-                    )
-                    yield job
-                elif state not in (ExecutionState.RUNNING, ExecutionState.PENDING_REDRIVE):
-                    yield self.settle(
-                        job_id, attempt=attempt, status=state.value, error=None, cause=None
-                    )
+                try:
+                    swept = self._swept(job)
+                except JobNotFound:
+                    continue  # deleted since it was found
+                except Exception as exc:  # noqa: BLE001  # raised below, with all others
+                    faults.append(exc)
+                else:
+                    if swept is not None:
+                        yield swept
+        if faults:
+            raise ExceptionGroup(f"{len(faults)} jobs could not be settled", faults)
+
+    def _swept(self, job: Job) -> Job | None:
+        """A quiet job once it was settled or started; None where it is worked on."""
+        executions = self.executions[job.recipe_name]
+        state = executions.state(job.job_id, attempt=job.attempt)
+        if state is ExecutionState.MISSING and job.state is JobState.QUEUED:
+            # Recorded, and the function died before it could start it.
+            executions.start(
+                job.job_id, owner=job.owner, engine=job.engine.name, attempt=job.attempt
+            )
+            return job
+        if state in (ExecutionState.RUNNING, ExecutionState.PENDING_REDRIVE):
+            return None
+        return self.settle(
+            job.job_id, attempt=job.attempt, status=state.value, error=None, cause=None
+        )
 
 
 def _failure(job: Job, name: str, reason: str) -> Failure:

@@ -29,6 +29,7 @@ SENT_KINDS: Final = (
     EventKind.SUCCEEDED,
     EventKind.FAILED,
     EventKind.CANCELLED,
+    EventKind.RETRIED,
 )
 # The name by which an owner reaches the secret of his jobs' callbacks.
 CALLBACKS: Final = "callbacks"

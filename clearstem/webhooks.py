@@ -36,6 +36,8 @@ from clearstem.webhook_deliveries import (
 from clearstem.webhook_endpoints import Endpoint, EndpointTable, callback_of
 from clearstem.webhook_secrets import signed_headers
 
+# What the Standard Webhooks specification gives a receiver, to be found and to answer.
+RECEIVER_S: Final = 15.0
 # The longest that SQS holds a message back.
 _HOP_S: Final = 900
 # SQS counts in seconds, and its clock is not ours.
@@ -96,11 +98,17 @@ class OrderQueue:
     url: str
 
     def put(self, order: Order, *, at: datetime) -> None:
-        """Queue an order until it is due, or for as long as the queue can hold it back."""
+        """Queue an order until it is due, or for as long as the queue can hold it back.
+
+        Named after its owner, an order waits behind those of owners who have fewer under way
+        (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html);
+        in a standard queue that orders nothing.
+        """
         wait_s = math.ceil((order.due_at - at).total_seconds())
         self.client.send_message(
             QueueUrl=self.url,
             MessageBody=dumps(order),
+            MessageGroupId=order.owner,
             DelaySeconds=min(max(wait_s, 0), _HOP_S),
         )
 

@@ -215,13 +215,14 @@ def handler(event: Mapping[str, Any], _: object) -> None:
         Already told to the job's record.
     """
     for stage in event["stages"]:
-        run_stage(
-            stage,
-            event["job_id"],
-            service=_service(event["job_id"]),
-            lend=_lend,
-            goes_on_in_batch=True,
-        )
+        with _logged(stage, event["job_id"]):
+            run_stage(
+                stage,
+                event["job_id"],
+                service=_service(event["job_id"]),
+                lend=_lend,
+                goes_on_in_batch=True,
+            )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -237,15 +238,25 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(stage: str, job_id: str) -> int:
     """Run one stage; the exit code it earns."""
+    try:
+        with _logged(stage, job_id):
+            run_stage(stage, job_id, service=_service(job_id), lend=_lend)
+    except StageError as exc:
+        return exc.exit_code
+    return 0
+
+
+@contextlib.contextmanager
+def _logged(stage: str, job_id: str) -> Iterator[None]:
+    """Log how a stage ended, with the job's id, by which operators find it."""
     logger = Logger(service=stage)
     logger.append_keys(job_id=job_id, stage=stage)
     try:
-        run_stage(stage, job_id, service=_service(job_id), lend=_lend)
+        yield
     except StageError as exc:
         logger.exception("stage ended", extra={"error_name": exc.state_name})
-        return exc.exit_code
+        raise
     logger.info("stage done")
-    return 0
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ _MOMENTS: Final[Mapping[EventKind, str]] = {
     EventKind.SUCCEEDED: "A job is done and its tracks are there",
     EventKind.FAILED: "A job has failed",
     EventKind.CANCELLED: "A job was cancelled",
-    EventKind.RETRIED: "A job that had failed waits again",
+    EventKind.RETRIED: "A job that had failed was retried and waits again",
     EventKind.RESULTS_DELETED: "The files of a job were deleted",
 }
 

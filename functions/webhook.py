@@ -14,12 +14,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from clearstem.guarded import GuardedClient
 from clearstem.records import loads
 from clearstem.webhook_deliveries import DeliveryState
-from clearstem.webhooks import Courier, Order
+from clearstem.webhooks import RECEIVER_S, Courier, Order
 from functions import wiring
 from functions.telemetry import Event, count, entry_point, logger
-
-# What the Standard Webhooks specification gives a receiver.
-_TOTAL_S = 15.0
 
 
 @entry_point
@@ -49,8 +46,8 @@ def _courier() -> Courier:
     service = wiring.service()
     client = GuardedClient(
         allow_loopback=service.settings.webhook_allow_loopback,
-        total_s=_TOTAL_S,
-        idle_s=_TOTAL_S,
+        total_s=RECEIVER_S,
+        idle_s=RECEIVER_S,
         tls=httpx.create_ssl_context(trust_env=False),
     )
     return service.courier(client.post)

@@ -36,9 +36,9 @@ _LOG_GB: Final = 0.50
 # Of a job of four stages: queued, started, each stage, the end.
 _EVENTS: Final = 7
 
-# What is paid with no job at all: dashboard, 14 alarms, metrics, one sweep in
+# What is paid with no job at all: dashboard, 16 alarms, metrics, one sweep in
 # five minutes, point-in-time recovery of a small table.
-MONTHLY_BASE: Final = 3.0 + 14 * 0.10 + 25 * 0.30 + 0.05
+MONTHLY_BASE: Final = 3.0 + 16 * 0.10 + 26 * 0.30 + 0.05
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,9 @@ class ZipFunction(lambda_.Function):
     memory_mb : int
         Memory, and with it the share of a CPU: 1,769 MB is one.
     dead_letters : aws_sqs.IQueue, optional
-        Where an asynchronous call lands that failed three times.
+        Where an asynchronous call lands that failed for good.
+    retries : int, optional
+        How often such a call is made again before that; Lambda's default is 2, the most it takes.
 
     Attributes
     ----------
@@ -55,6 +57,7 @@ class ZipFunction(lambda_.Function):
         timeout: cdk.Duration,
         memory_mb: int,
         dead_letters: sqs.IQueue | None = None,
+        retries: int | None = None,
     ) -> None:
         self.module = handler
         log_group = function_log(scope, id)
@@ -72,6 +75,7 @@ class ZipFunction(lambda_.Function):
             memory_size=memory_mb,
             tracing=lambda_.Tracing.ACTIVE,
             dead_letter_queue=dead_letters,
+            retry_attempts=retries,
             log_group=log_group,
         )
 

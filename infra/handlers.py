@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import aws_cdk as cdk
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
 
 from infra.bundling import functions_code
 from infra.functions import DeadLetters, ZipFunction
@@ -29,7 +30,7 @@ class Handlers:
         Out of the shared zip.
     stream : aws_lambda.DockerImageFunction
         The API where its answers are streams.
-    push_lost, drop_lost, settle_lost, changes_lost : DeadLetters
+    push_lost, drop_lost, settle_lost, sweep_lost, changes_lost : DeadLetters
         What could not be handled, by whom.
     """
 
@@ -46,6 +47,7 @@ class Handlers:
         self.push_lost = DeadLetters(stack, "PushDeadLetters", key=key)
         self.drop_lost = DeadLetters(stack, "DropDeadLetters", key=key)
         self.settle_lost = DeadLetters(stack, "SettleDeadLetters", key=key)
+        self.sweep_lost = DeadLetters(stack, "SweepDeadLetters", key=key)
         self.changes_lost = DeadLetters(stack, "ChangesDeadLetters", key=key)
         # The gateway gives up after 29 s; a whole CPU halves FastAPI's cold start.
         self.rest = self._function("rest", seconds=29, memory_mb=1769)
@@ -56,8 +58,8 @@ class Handlers:
         self.push = self._function("push", seconds=60)
         self.drop = self._function("drop", seconds=60, lost=self.drop_lost)
         self.settle = self._function("settle", seconds=30, lost=self.settle_lost)
-        # All unfinished jobs, within the five minutes to its next turn.
-        self.sweep = self._function("sweep", seconds=240)
+        # All unfinished jobs, within the five minutes to its next turn, which is its next attempt.
+        self.sweep = self._function("sweep", seconds=240, lost=self.sweep_lost, retries=0)
         self.stream = streaming_function(
             stack,
             "StreamHandler",
@@ -67,15 +69,15 @@ class Handlers:
         )
         # Twenty-five changes of jobs, and some webhooks to tell of each.
         self.changes = self._function("changes", seconds=60)
-        # A receiver has 15 s, and its name half of that to be looked up.
+        # Twice what a receiver has, the lookup of its name and all its addresses in it.
         self.courier = self._function("webhook", seconds=COURIER_TIMEOUT_S)
         # Some small files, at deployments.
         self.publish = self._function("publish", seconds=120)
 
     @property
-    def watched(self) -> dict[str, ZipFunction]:
+    def watched(self) -> dict[str, lambda_.IFunction]:
         """Those that run while the service does, by their module."""
-        functions = (
+        zipped = (
             self.rest,
             self.authorizer,
             self.websocket,
@@ -86,10 +88,16 @@ class Handlers:
             self.changes,
             self.courier,
         )
-        return {function.module: function for function in functions}
+        return {**{function.module: function for function in zipped}, "stream": self.stream}
 
     def _function(
-        self, handler: str, *, seconds: int, memory_mb: int = 512, lost: DeadLetters | None = None
+        self,
+        handler: str,
+        *,
+        seconds: int,
+        memory_mb: int = 512,
+        lost: DeadLetters | None = None,
+        retries: int | None = None,
     ) -> ZipFunction:
         return ZipFunction(
             self._stack,
@@ -100,4 +108,5 @@ class Handlers:
             timeout=cdk.Duration.seconds(seconds),
             memory_mb=memory_mb,
             dead_letters=lost,
+            retries=retries,
         )

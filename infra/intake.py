@@ -76,8 +76,8 @@ class BadEndings(Construct):
 class Sweep(Construct):
     """A function called by the clock, for jobs whose ending got lost.
 
-    A missed turn is made good by the next one, so it is not tried again; that
-    it was missed is worth knowing.
+    A missed turn is made good by the next one, so it is not tried again, by this
+    rule or by Lambda; that it was missed is worth knowing, and so is one that failed.
     """
 
     def __init__(

@@ -161,9 +161,9 @@ ACCEPTED: Final = (
         "called synchronously, or by a stream or queue that has its own dead letters",
     ),
     Accepted(
-        r"Serverless-LambdaDLQ",
-        r"SweepHandler/Resource",
-        "the rule that calls it has dead letters; the next turn makes up for a lost one",
+        r"Serverless-LambdaAsyncFailureDestination",
+        r"SweepHandler/EventInvokeConfig/Resource",
+        "a turn that failed lands in the function's dead letters, as other functions' calls do",
     ),
     Accepted(
         r"Serverless-LambdaEventSourceMappingDestination",

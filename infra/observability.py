@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import aws_cdk as cdk
+from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_dynamodb as dynamodb
@@ -25,6 +26,9 @@ from clearstem.recipes import RECIPES
 NAMESPACE: Final = "clearstem"
 RUNBOOK: Final = "docs/operations.md"
 
+# Of the dashboard: what each graph is called, and shows.
+Row = Sequence[tuple[str, list[cloudwatch.Metric]]]
+
 _FIVE_MINUTES: Final = cdk.Duration.minutes(5)
 _QUARTER: Final = cdk.Duration.minutes(15)
 _DAY: Final = cdk.Duration.days(1)
@@ -37,17 +41,21 @@ class Watched:
     Attributes
     ----------
     functions : mapping of str to IFunction
-        By the module of their handler; ``push``, ``sweep`` and others.
+        All that run while the service does, by what they are called there;
+        ``push``, ``changes``, ``websocket`` and ``authorizer`` among them.
     dead_letters : mapping of str to IQueue
         By what could not be handled.
     rest_api_name : str
         The REST API's name, under which API Gateway counts.
+    sockets : IWebSocketStage
+        The WebSocket API, as it is deployed.
     """
 
     functions: Mapping[str, lambda_.IFunction]
     dead_letters: Mapping[str, sqs.IQueue]
     table: dynamodb.ITable
     rest_api_name: str
+    sockets: apigateway.IWebSocketStage
 
 
 class Observability(Construct):
@@ -97,12 +105,13 @@ class Observability(Construct):
         self._alarm(
             "QueueAge", silence, above=3600, says="A job was not heard of for more than an hour."
         )
-        turns = self._watched.functions["sweep"].metric_invocations(period=cdk.Duration.minutes(30))
+        # Lambda counts the calls that failed too; this is written at the end of one.
+        completed = _ours("SweepsCompleted", by="sweep").with_(period=cdk.Duration.minutes(30))
         self._alarm(
             "SweepStopped",
-            turns,
+            completed,
             below=1,
-            says="The sweep did not run for half an hour.",
+            says="No sweep came to its end for half an hour.",
             missing=cloudwatch.TreatMissingData.BREACHING,
         )
 
@@ -130,6 +139,13 @@ class Observability(Construct):
             says="More than one request in a hundred ended in a 5xx.",
         )
         self._alarm(
+            "SocketErrors",
+            self._faults_of_sockets(),
+            above=1,
+            periods=2,
+            says="More than one event of WebSockets in a hundred came to nothing.",
+        )
+        self._alarm(
             "FunctionThrottles",
             cloudwatch.Metric(
                 namespace="AWS/Lambda",
@@ -144,6 +160,34 @@ class Observability(Construct):
             "ThrottledRequests", statistic="Sum", period=_FIVE_MINUTES
         )
         self._alarm("TableThrottles", throttled, above=0, says="DynamoDB refused requests.")
+
+    def _faults_of_sockets(self) -> cloudwatch.MathExpression:
+        """What of a hundred events of WebSockets failed, or of a hundred calls at their door.
+
+        API Gateway's own count of errors has the refusals that our function means, so the
+        function's faults are looked at, and the calls that never reached it.
+        """
+        talk, door = (self._watched.functions[name] for name in ("websocket", "authorizer"))
+        failed = cloudwatch.MathExpression(
+            expression="100 * (FILL(unreached, 0) + FILL(failed, 0)) / FILL(calls, 1)",
+            using_metrics={
+                "unreached": self._socket("ExecutionError"),
+                "failed": talk.metric_errors(),
+                "calls": talk.metric_invocations(),
+            },
+            period=_FIVE_MINUTES,
+        )
+        refused = cloudwatch.MathExpression(
+            expression="100 * FILL(fell, 0) / FILL(asked, 1)",
+            using_metrics={"fell": door.metric_errors(), "asked": door.metric_invocations()},
+            period=_FIVE_MINUTES,
+        )
+        return cloudwatch.MathExpression(
+            expression="IF(talk > door, talk, door)",
+            using_metrics={"talk": failed, "door": refused},
+            period=_FIVE_MINUTES,
+            label="failed, %",
+        )
 
     def _alarm(
         self,
@@ -184,49 +228,11 @@ class Observability(Construct):
             period=_FIVE_MINUTES,
         )
 
+    def _socket(self, metric: str) -> cloudwatch.Metric:
+        return self._watched.sockets.metric(metric, statistic="Sum", period=_FIVE_MINUTES)
+
     def _draw(self) -> None:
-        functions = self._watched.functions.values()
-        recipes = list(RECIPES)
-        stages = [stage.name for recipe in RECIPES.values() for stage in recipe.stages]
-        ends = ("succeeded", "failed", "cancelled")
-        attempts = ("WebhooksDelivered", "WebhookAttemptsFailed", "WebhooksGivenUp")
-        rows: Sequence[Sequence[tuple[str, list[cloudwatch.IMetric]]]] = [
-            [
-                ("Jobs ended", [_ours("JobsEnded", state=end) for end in ends]),
-                ("Wait in the queue, p95", [_late("QueueSeconds", recipe=r) for r in recipes]),
-                ("Dollars a day", [_daily("JobDollars", recipe=r) for r in recipes]),
-            ],
-            [
-                ("Seconds of a job, p95", [_late("JobSeconds", recipe=r) for r in recipes]),
-                ("Seconds of a stage, p95", [_late("StageSeconds", stage=s) for s in stages]),
-                (
-                    "Longest silence",
-                    [_ours("LongestSilence", by="sweep").with_(statistic="Maximum")],
-                ),
-            ],
-            [
-                (
-                    "Requests that failed",
-                    [self._gateway(name, statistic="Sum") for name in ("4XXError", "5XXError")],
-                ),
-                ("Errors of functions", [f.metric_errors(period=_FIVE_MINUTES) for f in functions]),
-                (
-                    "Dead letters",
-                    [
-                        queue.metric_approximate_number_of_messages_visible(period=_FIVE_MINUTES)
-                        for queue in self._watched.dead_letters.values()
-                    ],
-                ),
-            ],
-            [
-                ("Events announced", [_ours("WebhooksAnnounced")]),
-                ("Attempts of webhooks", [_ours(name, by="webhook") for name in attempts]),
-                (
-                    "From a change to its watchers, p95",
-                    [_ours("PushSeconds", by="push").with_(statistic="p95")],
-                ),
-            ],
-        ]
+        rows = [*self._rows_of_jobs(), *self._rows_of_services()]
         cloudwatch.Dashboard(
             self,
             "Dashboard",
@@ -236,6 +242,49 @@ class Observability(Construct):
                 for row in rows
             ],
         )
+
+    def _rows_of_jobs(self) -> Sequence[Row]:
+        recipes = list(RECIPES)
+        stages = [stage.name for recipe in RECIPES.values() for stage in recipe.stages]
+        ended = [_ours("JobsEnded", state=end) for end in ("succeeded", "failed", "cancelled")]
+        answered = [_ours("JobsCached", recipe=r) for r in recipes]
+        silence = _ours("LongestSilence", by="sweep").with_(statistic="Maximum")
+        return [
+            [
+                ("Jobs ended, and of them answered by a stored result", [*ended, *answered]),
+                ("Wait in the queue, p95", [_late("QueueSeconds", recipe=r) for r in recipes]),
+                ("Dollars a day", [_daily("JobDollars", recipe=r) for r in recipes]),
+            ],
+            [
+                ("Seconds of a job, p95", [_late("JobSeconds", recipe=r) for r in recipes]),
+                ("Seconds of a stage, p95", [_late("StageSeconds", stage=s) for s in stages]),
+                ("Longest silence", [silence]),
+            ],
+        ]
+
+    def _rows_of_services(self) -> Sequence[Row]:
+        refused = [self._gateway(name, statistic="Sum") for name in ("4XXError", "5XXError")]
+        unheard = [self._socket(name) for name in ("IntegrationError", "ExecutionError")]
+        functions = self._watched.functions.values()
+        errors = [function.metric_errors(period=_FIVE_MINUTES) for function in functions]
+        lost = [
+            queue.metric_approximate_number_of_messages_visible(period=_FIVE_MINUTES)
+            for queue in self._watched.dead_letters.values()
+        ]
+        attempts = ("WebhooksDelivered", "WebhookAttemptsFailed", "WebhooksGivenUp")
+        pushed = _ours("PushSeconds", by="push").with_(statistic="p95")
+        return [
+            [
+                ("Requests that failed", [*refused, *unheard]),
+                ("Errors of functions", errors),
+                ("Dead letters", lost),
+            ],
+            [
+                ("Events announced", [_ours("WebhooksAnnounced")]),
+                ("Attempts of webhooks", [_ours(name, by="webhook") for name in attempts]),
+                ("From a change to its watchers, p95", [pushed]),
+            ],
+        ]
 
 
 def _ours(metric: str, *, by: str = "changes", **dimensions: str) -> cloudwatch.Metric:

@@ -154,7 +154,7 @@ class Service(cdk.Stack):
             function=handlers.settle,
             dead_letters=handlers.settle_lost,
         )
-        Sweep(self, "Sweeping", function=handlers.sweep, dead_letters=handlers.settle_lost)
+        Sweep(self, "Sweeping", function=handlers.sweep, dead_letters=handlers.sweep_lost)
 
     def _open_to_callers(self, logs: AccessLogs) -> None:
         """The REST API, and the one address in front of everything."""
@@ -183,16 +183,18 @@ class Service(cdk.Stack):
             self,
             "Observability",
             watched=Watched(
-                functions=handlers.watched,
+                functions={**handlers.watched, "stages": self._tasks.function},
                 dead_letters={
                     "Push": handlers.push_lost,
                     "Drop": handlers.drop_lost,
                     "Settle": handlers.settle_lost,
+                    "Sweep": handlers.sweep_lost,
                     "Changes": handlers.changes_lost,
                     "Webhook": self._webhooks.lost,
                 },
                 table=self._storage.table,
                 rest_api_name=self._rest_api.api.rest_api_name,
+                sockets=self._live.stage,
             ),
             email=self._options.alarm_email,
             key=self._key,

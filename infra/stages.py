@@ -135,8 +135,7 @@ class StageTasks(Construct):
         return StageJob(queue.job_queue_arn, definition, name)
 
     def _function(self) -> lambda_.DockerImageFunction:
-        log_group = function_log(self, "Function")
-        log_group.grant_write(self.role)
+        self._log.grant_write(self.role)
         return lambda_.DockerImageFunction(
             self,
             "Function",
@@ -155,7 +154,8 @@ class StageTasks(Construct):
             memory_size=FUNCTION_MEMORY_MB,
             ephemeral_storage_size=_FUNCTION_DISK,
             tracing=lambda_.Tracing.ACTIVE,
-            log_group=log_group,
+            # The tasks' own: a job is looked for in one place, wherever its stages ran.
+            log_group=self._log,
         )
 
     def _definition(self, kind: str, *, name: str, container: batch.IEcsContainerDefinition) -> str:

@@ -1,8 +1,10 @@
 """A server that misbehaves in every way a user's address can, one way a path."""
 
+import socket
 import ssl
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -47,6 +49,26 @@ def hostile_server(
 ) -> AbstractContextManager[HostileServer]:
     """Serve on a free port of the loopback."""
     return served(_Handler, lambda at: HostileServer(at, host), host=host, port=port, tls=tls)
+
+
+@contextmanager
+def black_holes(*hosts: str, port: int = 0) -> Iterator[int]:
+    """Addresses of the loopback that drop every packet, as a firewall does; their port.
+
+    Linux drops what asks for a connection while the queue of those not accepted yet is full.
+    """
+    with ExitStack() as opened:
+        for host in hosts:
+            hole = opened.enter_context(socket.socket())
+            hole.bind((host, port))
+            hole.listen(0)
+            port = hole.getsockname()[1]
+            for _ in range(2):
+                filling = opened.enter_context(socket.socket())
+                filling.setblocking(False)
+                with suppress(BlockingIOError):
+                    filling.connect((host, port))
+        yield port
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,15 +1,21 @@
 """The JSON documents of webhooks, as their types: what owners are shown, and receivers are sent."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from clearstem.client.documents import JobDocument
 
 
 class MessageDocument(TypedDict):
-    """What a receiver is sent: an event, and its job as it was then."""
+    """What a receiver is sent: an event, and its job as it was then.
+
+    ``number`` counts the events of the job from 1. Messages come in any order: of one
+    job, what has a smaller number than the largest seen tells of an earlier state.
+    A message that was made before messages had numbers has none, and is sent for days.
+    """
 
     type: str
     timestamp: str
+    number: NotRequired[int]
     data: JobDocument
 
 

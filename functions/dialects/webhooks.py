@@ -2,7 +2,9 @@
 
 A message has the form that the Standard Webhooks specification recommends:
 ``type``, ``timestamp`` and ``data``, which is the job's manifest, the document
-that ``GET /job/{job_id}`` shows, as it was at the event.
+that ``GET /job/{job_id}`` shows, as it was at the event. ``number`` is beside
+them: messages overtake each other, and by it a receiver puts those of one job
+into the order of their events.
 """
 
 import json
@@ -21,10 +23,11 @@ from functions.dialects.pipeline_documents import JobDocument
 
 
 class MessageDocument(TypedDict):
-    """What a receiver is sent: an event, and its job as it was then."""
+    """What a receiver is sent: an event, its place in its job's log, and the job as it was then."""
 
     type: str
     timestamp: str
+    number: int
     data: JobDocument
 
 
@@ -89,6 +92,7 @@ def event_body(job: Job, event: JobEvent) -> str:
     document: MessageDocument = {
         "type": event.kind.value,
         "timestamp": f"{timestamp(event.at)}Z",
+        "number": event.number,
         "data": job_document(job),
     }
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))

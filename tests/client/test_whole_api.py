@@ -187,6 +187,7 @@ def test_a_receiver_is_given_what_is_genuine_and_nothing_else() -> None:
     body, headers = message(secret)
     told = verify(body.encode(), headers, secret=secret)
     assert (told["type"], told["data"]["job_id"]) == ("job.succeeded", a_job().job_id)
+    assert told["number"] == 1
     old = {**headers, "Webhook-Timestamp": "1700000000"}
     for what, with_headers, by in (
         (body + " ", headers, secret),

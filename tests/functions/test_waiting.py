@@ -133,6 +133,25 @@ def test_a_socket_on_which_nothing_was_said_for_long_is_told_the_same_again(
     assert sockets.documents("idle") == [{"state": "in_progress", "percent": running.percent}]
 
 
+def test_a_part_of_the_sweep_that_fails_keeps_no_other_from_its_turn(
+    deployed: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = submit(deployed, owner="alice")
+    watched(deployed, job, by="idle")
+    sweep.handler({}, Invocation())
+    assert "SweepsCompleted" in capsys.readouterr().out
+    late(monkeypatch, minutes=20)
+    nowhere = replace(deployed.executions["separate"], state_machine_arn="nowhere")
+    blind = replace(wiring.service(), executions=dict.fromkeys(deployed.executions, nowhere))
+    monkeypatch.setattr(wiring, "service", lambda: blind)
+    with pytest.raises(ExceptionGroup, match="1 of 5 parts of the sweep failed"):
+        sweep.handler({}, Invocation())
+    assert touched(deployed) == ["idle"]
+    told = capsys.readouterr().out
+    assert "LongestSilence" in told
+    assert "SweepsCompleted" not in told
+
+
 def test_a_socket_that_closes_while_it_is_stirred_does_not_come_back(
     deployed: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

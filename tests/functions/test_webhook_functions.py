@@ -3,11 +3,13 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from clearstem.addresses import policy
+from clearstem.facts import Failure
 from clearstem.guarded import GuardedClient
 from clearstem.job_log import JobLog
 from clearstem.jobs import Job
@@ -15,8 +17,10 @@ from clearstem.service import Service
 from clearstem.table_keys import JOB
 from clearstem.webhook_deliveries import DeliveryState
 from clearstem.webhook_endpoints import SENT_KINDS
+from clearstem.webhooks import RECEIVER_S, Order
 from functions import changes, webhook
 from tests.fakes import Invocation
+from tests.hostile import black_holes
 from tests.receiver import Receiver, receiving
 from tests.submitted import finish, submit, wav
 
@@ -111,6 +115,27 @@ def test_what_is_sent_is_the_log_with_its_numbers_and_the_job_as_it_was(
     assert len(by_kind["job.succeeded"]["outputs"]) == 9
 
 
+def test_a_retried_job_is_told_of_at_once_and_numbers_put_messages_in_order(
+    stream: Stream, receiver: Receiver
+) -> None:
+    service, job_id = stream.service, called(stream.service, receiver.url).job_id
+    failure = Failure(None, "Clearstem.StageCrashed", "lost")
+    service.jobs.change(job_id, lambda job: job.fail(failure, at=service.now()))
+    service.jobs.change(job_id, lambda job: job.retry(at=service.now()))
+    stream.dispatch()
+    stream.deliver()
+    told = [message.verified(secret_of(service)) for message in receiver.messages]
+    told.sort(key=lambda document: document["number"])
+    assert [(document["number"], document["type"]) for document in told] == [
+        (1, "job.queued"),
+        (2, "job.failed"),
+        (3, "job.retried"),
+    ]
+    assert (told[-1]["data"]["status"], told[-1]["data"]["attempt"]) == ("processing", 2)
+    ends = {message.event_id.rpartition("_")[2] for message in receiver.messages}
+    assert ends == {"1", "2", "3"}
+
+
 def test_stream_records_that_come_three_times_are_told_once(
     stream: Stream, receiver: Receiver
 ) -> None:
@@ -124,6 +149,27 @@ def test_a_job_that_nobody_is_told_of_makes_no_message(stream: Stream) -> None:
     finish(stream.service, submit(stream.service))
     stream.dispatch()
     assert stream.deliver() == 0
+
+
+def test_messages_are_told_apart_by_owner_so_that_none_has_to_wait_for_another(
+    deployed: Service,
+) -> None:
+    """By that a queue of AWS's is a fair one; a message that is held back is no exception."""
+    queue, now = deployed.announcer.queue, deployed.now()
+    for owner, wait_s in (("ada", 0), ("bob@example.org", 0), ("ada", 1)):
+        due = now + timedelta(seconds=wait_s)
+        queue.put(Order(owner, "hook", "evt_1", attempt=0, due_at=due), at=now)
+    groups = sorted(
+        message["Attributes"]["MessageGroupId"]
+        for _ in range(2)
+        for message in queue.client.receive_message(
+            QueueUrl=queue.url,
+            MaxNumberOfMessages=10,
+            WaitTimeSeconds=2,
+            MessageSystemAttributeNames=["MessageGroupId"],
+        )["Messages"]
+    )
+    assert groups == ["ada", "ada", "bob@example.org"]
 
 
 def test_a_deleted_job_is_still_told_of(stream: Stream, receiver: Receiver) -> None:
@@ -178,6 +224,21 @@ def test_a_receiver_that_takes_too_long_is_given_up_and_tried_again(
     told = _told(stream, job)
     assert (told.state, told.attempts) == (DeliveryState.PENDING, 1)
     assert told.tries[-1].duration_s < 0.9
+
+
+def test_a_receiver_behind_a_firewall_is_an_attempt_that_failed(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    courier = webhook._courier()
+    assert courier.post.__self__.total_s == RECEIVER_S  # type: ignore[attr-defined]
+    post = GuardedClient(allow_loopback=True, total_s=0.2, idle_s=5.0).post
+    monkeypatch.setattr(webhook, "_courier", lambda: replace(courier, post=post))
+    with black_holes("127.0.0.2") as port:
+        job = called(stream.service, f"http://127.0.0.2:{port}/")
+        stream.dispatch()
+        stream.deliver()
+    told = _told(stream, job)
+    assert (told.state, told.attempts, told.tries[-1].status) == (DeliveryState.PENDING, 1, None)
 
 
 def test_where_aws_is_no_emulator_no_message_goes_to_this_machine(

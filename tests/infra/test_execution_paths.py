@@ -261,18 +261,7 @@ def test_a_stopped_execution_ends_its_stage_and_its_job(
 def test_short_stages_run_as_functions_and_the_job_succeeds(with_functions: Deployed) -> None:
     job = with_functions.ended(with_functions.submit({}, recipe=DENOISE.name))
     assert job.state is JobState.SUCCEEDED, job.failure
-    assert not with_functions.target.client("logs").describe_log_streams(
-        logGroupName=_batch_log(with_functions)
-    )["logStreams"]
-
-
-def _batch_log(deployed: Deployed) -> str:
-    definitions = deployed.target.client("batch").describe_job_definitions()["jobDefinitions"]
-    (group,) = {
-        definition["containerProperties"]["logConfiguration"]["options"]["awslogs-group"]
-        for definition in definitions
-    }
-    return str(group)
+    assert not _batch_jobs_of(with_functions, job)
 
 
 def _batch_jobs_of(deployed: Deployed, job: Job, *, queue: str = "") -> set[str]:

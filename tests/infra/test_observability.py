@@ -3,6 +3,8 @@
 import ast
 import json
 import re
+from dataclasses import replace
+from itertools import pairwise
 
 from aws_lambda_powertools.metrics import MetricUnit
 
@@ -11,8 +13,8 @@ from functions import telemetry
 from functions.meter import measurements
 from infra import synth
 from infra.observability import NAMESPACE, RUNBOOK
-from tests.infra.reading import of_type, only
-from tests.unit.examples import STAGES, a_job, after, at
+from tests.infra.reading import functions, of_type, only
+from tests.unit.examples import JOB_ID, STAGES, a_job, after, at
 
 
 def alarms(template):
@@ -42,6 +44,28 @@ def test_what_has_no_data_is_no_alarm_but_for_the_clock(template):
         if alarm["TreatMissingData"] != "notBreaching"
     }
     assert {name.removeprefix("Observability")[:12] for name in breaching} == {"SweepStopped"}
+
+
+def test_the_sweep_is_missed_when_none_comes_to_its_end(template):
+    """Lambda counts calls that failed as well: they are no sign of life."""
+    (alarm,) = [a for name, a in alarms(template).items() if "SweepStopped" in name]
+    assert (alarm["Namespace"], alarm["MetricName"]) == (NAMESPACE, "SweepsCompleted")
+    assert (alarm["Period"], alarm["Threshold"], alarm["Statistic"]) == (1800, 1, "Sum")
+    assert alarm["ComparisonOperator"] == "LessThanThreshold"
+
+
+def test_a_sweep_that_fails_is_kept_and_its_next_turn_is_its_next_attempt(template):
+    kept = functions(template)["sweep"]["DeadLetterConfig"]["TargetArn"]["Fn::GetAtt"][0]
+    (rule,) = [
+        rule
+        for rule in of_type(template, "AWS::Events::Rule").values()
+        if "ScheduleExpression" in rule
+    ]
+    assert kept == rule["Targets"][0]["DeadLetterConfig"]["Arn"]["Fn::GetAtt"][0]
+    assert kept.startswith("SweepDeadLetters")
+    config = only(of_type(template, "AWS::Lambda::EventInvokeConfig"))
+    assert config["FunctionName"]["Ref"].startswith("SweepHandler")
+    assert config["MaximumRetryAttempts"] == 0
 
 
 def test_every_dead_letter_queue_has_an_alarm(template):
@@ -83,7 +107,7 @@ def _texts(node):
 
 
 def _measured():
-    """A job that leaves the queue, one that fails and one that succeeds."""
+    """A job that leaves the queue, one that fails, one that succeeds and one that was answered."""
     running = a_job().start_stage(STAGES[0], at=at(1))
     yield running
     yield running.fail(Failure(STAGES[0], "Clearstem.NoAudio", "no sound"), at=at(5))
@@ -91,6 +115,7 @@ def _measured():
     for stage in STAGES:
         job = after(job.start_stage(stage, at=at(1)), stage, when=at(2))
     yield job
+    yield replace(job, cached_from=JOB_ID)
 
 
 def _asked(template):
@@ -118,8 +143,43 @@ def _series(metric, dimensions):
 
 def test_alarms_and_dashboard_look_at_series_that_somebody_writes(template):
     asked = set(_asked(template))
-    assert {"JobsEnded", "LongestSilence", "PushSeconds"} <= {metric for metric, _, _ in asked}
+    assert {"JobsEnded", "JobsCached", "LongestSilence", "PushSeconds"} <= {
+        metric for metric, _, _ in asked
+    }
     assert asked <= set(_emitted())
+
+
+def test_the_dashboard_shows_the_errors_of_every_function_that_runs_with_the_service(template):
+    body = only(of_type(template, "AWS::CloudWatch::Dashboard"))["DashboardBody"]["Fn::Join"][1]
+    shown = {
+        name["Ref"]
+        for before, name in pairwise(body)
+        if isinstance(name, dict)
+        and re.search(r'\["AWS/Lambda","Errors","FunctionName","$', str(before))
+    }
+    at_deployments = ("PublishHandler", "BucketNotifications", "Custom")
+    running = {
+        name
+        for name in of_type(template, "AWS::Lambda::Function")
+        if not name.startswith(at_deployments)
+    }
+    assert shown == running
+    assert {"StreamHandler", "StagesFunction"} <= {name[:-8] for name in shown}
+
+
+def test_sockets_are_watched_where_they_fail_and_where_they_are_let_in(template):
+    (alarm,) = [a for name, a in alarms(template).items() if "SocketErrors" in name]
+    asked = {
+        (stat["Metric"]["MetricName"], *(d["Name"] for d in stat["Metric"]["Dimensions"]))
+        for stat in (metric.get("MetricStat") for metric in alarm["Metrics"])
+        if stat
+    }
+    assert asked == {
+        ("ExecutionError", "ApiId", "Stage"),
+        ("Errors", "FunctionName"),
+        ("Invocations", "FunctionName"),
+    }
+    assert len(alarm["Metrics"]) <= 10  # more is more than CloudWatch takes
 
 
 def test_every_metric_of_ours_is_told_of_in_the_operators_table():

@@ -52,6 +52,14 @@ def test_only_the_batch_api_is_retried_by_the_machine_never_a_failed_job(templat
         assert retry["JitterStrategy"] == "FULL"
 
 
+def test_stages_log_to_one_group_whatever_they_run_as(template):
+    (function,) = (
+        f for f in of_type(template, "AWS::Lambda::Function").values() if "ImageConfig" in f
+    )
+    groups = [c["LogConfiguration"]["Options"]["awslogs-group"] for c in _containers(template)]
+    assert groups == [function["LoggingConfig"]["LogGroup"]] * len(groups)
+
+
 def test_the_function_is_the_cpu_image_within_lambdas_limits(template):
     (function,) = (
         f

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from clearstem.webhooks import RECEIVER_S
 from tests.infra.reading import actions, functions, mappings, of_type, only
 
 ORDERS, GIVEN_UP, LOST = "WebhooksOrders", "WebhooksGivenUp", "WebhooksDeadLetters"
@@ -37,6 +38,11 @@ def test_an_attempt_is_a_call_of_its_own_and_leaves_calls_to_others(template):
     assert mapping["ScalingConfig"] == {"MaximumConcurrency": 50}
 
 
+def test_an_attempt_is_over_long_before_its_function_is(template):
+    """What a function was stopped at is not written down, and is made for ever."""
+    assert functions(template)["webhook"]["Timeout"] >= RECEIVER_S + 10
+
+
 def test_a_message_is_invisible_for_six_times_as_long_as_an_attempt_may_take(template):
     queue = only({k: v for k, v in of_type(template, "AWS::SQS::Queue").items() if ORDERS in k})
     assert queue["VisibilityTimeout"] >= 6 * functions(template)["webhook"]["Timeout"]
@@ -51,7 +57,7 @@ def test_a_message_is_invisible_for_six_times_as_long_as_an_attempt_may_take(tem
         ("ChangesHandler", {ORDERS, "ChangesDeadLetters"}),
         ("WebhookHandler", {ORDERS, GIVEN_UP}),
         ("RestHandler", {ORDERS}),
-        ("SweepHandler", {ORDERS}),
+        ("SweepHandler", {ORDERS, "SweepDeadLetters"}),
         ("AuthorizerHandler", set()),
         ("WebsocketHandler", set()),
         ("StagesRole", set()),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from aws_lambda_powertools import Logger
 
 from clearstem.errors import ScratchFull
 from clearstem.jobs import Job, JobState
@@ -45,8 +46,14 @@ def test_in_batch_a_full_disk_is_the_end_and_says_so(service: Service, job: Job)
     assert job.failure.message.startswith("The recording is too long")
 
 
-def test_as_a_function_a_full_disk_leaves_the_job_to_batch(service: Service, job: Job) -> None:
+def test_as_a_function_a_full_disk_leaves_the_job_to_batch(
+    service: Service, job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(ScratchFull):
         stage.handler({"stages": [EXTRACTION], "job_id": job.job_id}, None)
+    # By its id an operator finds what became of a job, as in Batch.
+    (line,) = (record for record in caplog.records if record.message == "stage ended")
+    assert vars(line)["error_name"] == "Clearstem.ScratchFull"
+    assert Logger(service=EXTRACTION).get_current_keys()["job_id"] == job.job_id
     job = service.jobs.get(job.job_id)
     assert (job.state, job.stage(EXTRACTION).state) == (JobState.RUNNING, StageState.RUNNING)

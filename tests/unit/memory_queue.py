@@ -23,19 +23,27 @@ class Clock:
 
 @dataclass
 class MemoryQueue:
-    """Holds messages back for their delay, up to SQS's 900 s, and refuses a longer one."""
+    """Holds messages back for their delay, up to SQS's 900 s, and refuses a longer one.
+
+    Attributes
+    ----------
+    groups : list of str
+        Whose each message was, in the order they were sent in.
+    """
 
     clock: Clock
     waiting: list[tuple[datetime, Order]] = field(default_factory=list)
-    sent: int = 0
+    groups: list[str] = field(default_factory=list)
 
     @property
     def queue(self) -> OrderQueue:
         return OrderQueue(self, "memory")
 
-    def send_message(self, *, QueueUrl: str, MessageBody: str, DelaySeconds: int) -> dict[str, Any]:
+    def send_message(
+        self, *, QueueUrl: str, MessageBody: str, MessageGroupId: str, DelaySeconds: int
+    ) -> dict[str, Any]:
         assert 0 <= DelaySeconds <= 900
-        self.sent += 1
+        self.groups.append(MessageGroupId)
         visible = self.clock.at + timedelta(seconds=DelaySeconds)
         self.waiting.append((visible, loads(MessageBody, Order)))
         return {}

@@ -9,11 +9,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpcore
 import pytest
 
+from clearstem.deadline import Deadline, _TimedStream
 from clearstem.errors import UrlFailed, UrlRefused, UrlUnreachable
 from clearstem.guarded import GuardedClient
-from tests.hostile import RECORDING, HostileServer, hostile_server
+from tests.hostile import RECORDING, HostileServer, black_holes, hostile_server
 
 LIMIT = 1_000_000
 
@@ -52,6 +54,16 @@ def answering(*addresses: str):
         return [(family, socket.SOCK_STREAM, 6, "", (address, port))]
 
     return resolve, asked
+
+
+def all_of(*addresses: str, after_s: float = 0.0):
+    """A resolver that answers all of these at once, some time after it was asked."""
+
+    def resolve(_, port, *__):
+        time.sleep(after_s)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in addresses]
+
+    return resolve
 
 
 def test_a_recording_comes_as_it_is_with_what_was_said_of_it(server):
@@ -198,15 +210,56 @@ def test_a_byte_now_and_then_does_not_hold_a_transfer_beyond_its_time(server, pa
     assert time.monotonic() - began < 2
 
 
-def test_a_lookup_without_end_is_given_up(monkeypatch):
-    monkeypatch.setattr("clearstem.guarded._LOOKUP_S", 0.1)
+def test_a_lookup_without_end_is_given_up_with_its_transfer():
     never = threading.Event()
-    client = GuardedClient(resolver=lambda *_: never.wait(5) or [])
+    client = GuardedClient(total_s=0.1, resolver=lambda *_: never.wait(5) or [])
+    began = time.monotonic()
     try:
         with pytest.raises(UrlUnreachable, match="does not resolve"):
             fetched(client, "https://storage.example/a.wav")
     finally:
         never.set()
+    assert time.monotonic() - began < 2
+
+
+DEAD = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
+
+
+def test_a_slow_lookup_and_all_dead_addresses_of_a_name_have_one_time_together():
+    resolver = all_of("127.0.0.5", *DEAD, after_s=0.3)
+    began = time.monotonic()
+    with black_holes("127.0.0.5", *DEAD) as port, pytest.raises(UrlFailed) as caught:
+        local(resolver=resolver, total_s=0.7).post(f"http://receiver.example:{port}/", b"{}", {})
+    assert 0.6 < time.monotonic() - began < 2
+    assert str(caught.value) in (
+        "the address does not answer",
+        "the address took longer than 0.7 s",
+    )
+
+
+def test_a_living_address_behind_dead_ones_gets_its_share_of_the_time(server):
+    with black_holes(*DEAD, port=server.port):
+        client = local(resolver=all_of(*DEAD, "127.0.0.1"), total_s=1.6, idle_s=5.0)
+        assert fetched(client, server.url("/a.wav", host="receiver.example")) == RECORDING
+
+
+def test_a_refusal_is_told_before_the_silence_of_other_addresses():
+    with black_holes("127.0.0.2") as port, pytest.raises(UrlUnreachable, match="refuses"):
+        resolver = all_of("127.0.0.6", "127.0.0.2")
+        fetched(local(resolver=resolver, total_s=0.4), f"http://receiver.example:{port}/")
+
+
+def test_who_takes_a_little_now_and_then_does_not_hold_a_write_beyond_its_time():
+    seconds = [0.0]
+
+    class Sipping(httpcore.NetworkStream):
+        def write(self, buffer: bytes, timeout: float | None = None) -> None:
+            seconds[0] += 0.1
+
+    deadline = Deadline(at=0.5, total_s=0.5, monotonic=lambda: seconds[0])
+    with pytest.raises(UrlFailed, match=r"took longer than 0\.5 s"):
+        _TimedStream(Sipping(), deadline).write(bytes(256 * 1024))
+    assert seconds[0] == pytest.approx(0.5)
 
 
 def test_a_name_that_does_not_exist_is_told(server):

@@ -197,6 +197,16 @@ def test_a_job_that_ends_while_the_unfinished_are_read_is_left_out(jobs):
     assert [job.job_id for job in found] == ["job-2"]
 
 
+def test_a_job_that_is_deleted_while_the_unfinished_are_read_is_left_out(table):
+    for seconds in range(3):
+        table.create(a_job(f"job-{seconds}", created_at=at(seconds)))
+    found = table.unfinished("separate", before=at(60))
+    assert next(found).job_id == "job-0"
+    record = {"pk": {"S": "JOB#job-1"}, "sk": {"S": "JOB"}}
+    table.client.delete_item(TableName=table.table, Key=record)
+    assert [job.job_id for job in found] == ["job-2"]
+
+
 def test_a_job_that_is_over_drops_out_of_the_index_of_unfinished_ones(table):
     # It would be read, and paid for, at every sweep for as long as it is kept.
     for name in ("over", "open"):

@@ -214,3 +214,30 @@ def test_a_sweep_goes_through_every_quiet_job():
         separating("dead"), separating("alive"), a_job("lost"), alive=ExecutionState.RUNNING
     )
     assert {job.job_id for job in desk.sweep()} == {"dead", "lost"}
+
+
+def test_a_job_that_cannot_be_settled_keeps_no_other_from_it():
+    class Throttled(KnownExecutions):
+        def state(self, job_id: str, *, attempt: int) -> ExecutionState:
+            if job_id == "broken":
+                raise ConnectionError("Step Functions does not answer")
+            return super().state(job_id, attempt=attempt)
+
+    desk = settler(separating("broken"), separating("dead"))
+    sweep = replace(desk, executions=dict.fromkeys(RECIPES, Throttled())).sweep()
+    assert next(sweep).job_id == "dead"
+    with pytest.raises(ExceptionGroup, match="1 jobs could not be settled"):
+        next(sweep)
+
+
+def test_a_job_that_is_deleted_while_it_is_settled_is_no_fault():
+    desk = settler(separating("gone"), separating("dead"))
+
+    class Deleting(KnownExecutions):
+        def state(self, job_id: str, *, attempt: int) -> ExecutionState:
+            if job_id == "gone":
+                del desk.jobs.stored["gone"]
+            return super().state(job_id, attempt=attempt)
+
+    sweep = replace(desk, executions=dict.fromkeys(RECIPES, Deleting())).sweep()
+    assert [job.job_id for job in sweep] == ["dead"]

@@ -127,6 +127,9 @@ def test_attempts_follow_the_schedule_and_end_in_the_dead_letters(world):
     assert (told.state, told.attempts) == (DeliveryState.FAILED, len(SCHEDULE_S))
     assert [order.event_id for _, order in world.dead.waiting] == [told.event_id]
     assert told.tries[-1].error == "the receiver answered 500"
+    # Every hop between the attempts too.
+    assert len(world.orders.groups) > len(SCHEDULE_S)
+    assert set(world.orders.groups) == {"ada"}
 
 
 def test_a_receiver_that_comes_back_is_told_under_the_same_id(world):
