@@ -25,7 +25,11 @@ STAGE_NAME: Final = "live"
 _OPEN_TO_ALL: Final = ("health", "config", "docs", "openapi.json", "asyncapi.json")
 # Event streams, and an archive of all tracks: what a buffered answer has neither
 # the time nor the 6 MB for.
-_STREAMED: Final = ("/download/{job_id}/all", "/api/v1/denoise/{job_id}/progress")
+_STREAMED: Final = (
+    "/download/{job_id}/all",
+    "/job/{job_id}/events",
+    "/api/v1/denoise/{job_id}/progress",
+)
 # The longest that API Gateway streams.
 _STREAM_LIMIT: Final = cdk.Duration.minutes(15)
 # One flood must not eat the account's 10,000 requests a second.
@@ -120,12 +124,13 @@ class RestApi(Construct):
                     self._pass_on(resource.add_resource("{proxy+}"))
         last = resource.add_resource(segments[-1])
         last.add_method("GET", self._stream, authorizer=self._door)
-        _open(last, "OPTIONS", integration=self._proxy)
 
     def _pass_on(self, resource: apigateway.IResource) -> None:
         resource.add_method("ANY", self._proxy, authorizer=self._door)
         # A browser sends its preflight without a key.
         _open(resource, "OPTIONS", integration=self._proxy)
+        # A method's own integration goes before that of any method.
+        self._pass_on(last)
 
     def _authorizer(self, function: lambda_.IFunction) -> apigateway.RequestAuthorizer:
         return apigateway.RequestAuthorizer(

@@ -1,5 +1,6 @@
 """What every route needs: the core, the threads for it, and who is calling."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 from uuid import UUID
@@ -8,7 +9,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from clearstem.answering import Budget
-from clearstem.errors import JobNotFound
+from clearstem.errors import JobNotFound, Unauthorized
 from clearstem.identity import Credentials
 from clearstem.jobs import Job
 from clearstem.scopes import ALL_SCOPES, Caller, caller, needed_scope
@@ -151,8 +152,8 @@ async def caller_of(request: Request) -> Caller:
 
 
 def _gateway_caller(request: Request) -> Caller | None:
-    found = gateway_context(request.scope).get("authorizer")
-    if not isinstance(found, dict) or not found.get("owner"):
+    found = _authorized(request)
+    if not found or not found.get("owner"):
         return None
     # An authorizer of before there were scopes let everybody do everything.
     return caller(str(found["owner"]), str(found.get("scopes", " ".join(ALL_SCOPES))).split())
@@ -162,4 +163,14 @@ async def _identified(request: Request) -> Caller:
     service: Service = request.app.state.service
     blocking: Blocking = request.app.state.blocking
     keyed = dialects.needs_key(dialects.dialect_of(request.url.path))
-    return await blocking.call(service.identity.identify, _shown(request), keyed=keyed)
+    shown = _shown(request)
+    if shown.ticket is not None and _authorized(request) is not None:
+        # The authorizer has used it up and knew nobody by it; who streams may use up none.
+        raise Unauthorized("Invalid or used ticket")
+    return await blocking.call(service.identity.identify, shown, keyed=keyed)
+def _authorized(request: Request) -> Mapping[str, object] | None:
+    """What API Gateway's authorizer found; None where it was not asked."""
+    found = gateway_context(request.scope).get("authorizer")
+    return found if isinstance(found, dict) else None
+
+

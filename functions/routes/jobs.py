@@ -140,7 +140,7 @@ async def amend(job_id: str, body: Amendment, call: CurrentCall) -> JSONResponse
     tags=["jobs"],
     response_model=job_life.EventsDocument,
     responses={
-        200: examples.answer(job_examples.EVENTS),
+        200: job_examples.EVENTS_ANSWER,
         204: {"description": "A stream of a job that is over, of which all has been seen"},
         **examples.NO_JOB,
     },
