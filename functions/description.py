@@ -25,7 +25,7 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
 
 
 _TEXT: Final = {"type": "string"}
-# What any refusal of the other dialects may look like; the framework's own have `detail`.
+# What any refusal of the other dialects may look like, the framework's own included.
 _REFUSALS: Final[dict[str, list[dict[str, Any]]]] = {
     "audo": [{"type": "object", "required": ["detail"], "properties": {"detail": _TEXT}}],
     "munsit": [
@@ -35,7 +35,6 @@ _REFUSALS: Final[dict[str, list[dict[str, Any]]]] = {
             "properties": {"errorCode": _TEXT, "errorMessage": _TEXT},
         },
         {"type": "object", "required": ["message"], "properties": {"message": _TEXT}},
-        {"type": "object", "required": ["detail"], "properties": {"detail": _TEXT}},
     ],
 }
 

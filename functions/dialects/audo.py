@@ -234,6 +234,11 @@ def problem(error: ClearstemError) -> tuple[int, Mapping[str, str]]:
 
 
 def _level(asked: object) -> float | None:
+def plain_problem(_: int, detail: str) -> Mapping[str, str]:
+    """The body of a refusal that has no class: no such path, no such method."""
+    return {"detail": detail}
+
+
     if asked is None or asked is False:
         return None
     return AUTO_LEVEL_LUFS if asked is True else _number("autoVolume", asked)
