@@ -12,8 +12,8 @@ from typing_extensions import TypedDict  # pydantic asks for this one below Pyth
 class AcceptedDocument(TypedDict, total=False):
     """What would have been taken; which of the fields are there depends on the field."""
 
-    minimum: float
-    maximum: float
+    minimum: float | str
+    maximum: float | str
     above: float
     below: float
     min_length: int

@@ -149,7 +149,9 @@ async def events(
     request: Request,
     job_id: str,
     call: CurrentCall,
-    after: Annotated[int, Query(ge=0, description="Number of the last event known")] = 0,
+    after: Annotated[
+        int, Query(ge=0, le=job_stream.LATEST, description="Number of the last event known")
+    ] = 0,
     limit: Annotated[int, Query(ge=1, le=100, description="Events to a page")] = 100,
 ) -> Response:
     """List the events of a job's log; their numbers count from 1 and have no gap.
