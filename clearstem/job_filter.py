@@ -14,6 +14,8 @@ _STATES: Final[Mapping[str, frozenset[JobState]]] = {
     **{state.value: frozenset({state}) for state in JobState},
     "processing": frozenset({JobState.QUEUED, JobState.RUNNING}),
     "completed": frozenset({JobState.SUCCEEDED}),
+    # A cancelled job is shown as failed, so whoever asks for those is shown it too.
+    "failed": frozenset({JobState.FAILED, JobState.CANCELLED}),
 }
 
 

@@ -44,7 +44,8 @@ class Retention(BaseModel):
 
 def _wanted(
     status: Annotated[
-        str | None, Query(description="`processing`, `completed`, `failed` …")
+        str | None,
+        Query(description="`processing`, `completed` or `failed`, as jobs show it; or a finer one"),
     ] = None,
     recipe: Annotated[str | None, Query(description="`separate` or `denoise`")] = None,
     label: Annotated[list[str] | None, Query(description="`name:value`, all of them")] = None,
