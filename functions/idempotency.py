@@ -23,7 +23,7 @@ from clearstem.scopes import needed_scope
 from clearstem.service import Service
 from functions.blocking import Blocking
 from functions.multipart import FormEvent, FormReader, PartBegins, PartData
-from functions.routes.calls import caller_of
+from functions.routes.calls import caller_of, count_caller
 
 HEADER: Final = "idempotency-key"
 REPLAYED: Final = "Idempotency-Replayed"
@@ -60,6 +60,8 @@ class Idempotent:
         caller = await caller_of(request)
         # An answer may hold what only such a caller is shown.
         caller.require(needed_scope(request.method, request.url.path))
+        # Before the claim, which is a write, and an answer that is given again counts too.
+        await count_caller(request, owner=caller.owner)
         claim = await blocking.call(
             table.claim, key, owner=caller.owner, new_id=service.new_id(), at=service.now()
         )
