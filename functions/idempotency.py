@@ -76,8 +76,16 @@ class Idempotent:
         except Exception:
             await blocking.call(table.abandon, claim)
             raise
-        await _settle(claim, answer, body, table=table, blocking=blocking)
+        if getattr(request.state, "left_open", False):
+            await blocking.call(table.abandon, claim)
+        else:
+            await _settle(claim, answer, body, table=table, blocking=blocking)
         await answer.pass_on(send)
+
+
+def leave_open(request: Request) -> None:
+    """Keep no answer to a request, good though it is: the same again does what is left of it."""
+    request.state.left_open = True
 
 
 async def _replay(kept: Kept, body: "_Body", scope: Scope, send: Send) -> None:

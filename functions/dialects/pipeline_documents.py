@@ -34,6 +34,26 @@ class ProblemDocument(TypedDict):
     field: NotRequired[str]
     value: NotRequired[str | float | bool | None]
     accepted: NotRequired[AcceptedDocument]
+    limit: NotRequired[str]
+    used: NotRequired[float]
+    resets_at: NotRequired[str | None]
+
+
+class ReasonDocument(TypedDict):
+    """Why one thing of several is not done: a problem without an occurrence of its own."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    name: str
+    field: NotRequired[str]
+    value: NotRequired[str | float | bool | None]
+    accepted: NotRequired[AcceptedDocument]
+    limit: NotRequired[str]
+    used: NotRequired[float]
+    resets_at: NotRequired[str | None]
+    retry_after_s: NotRequired[int]
 
 
 class DetailDocument(TypedDict):
