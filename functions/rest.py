@@ -39,7 +39,7 @@ from functions.routes import uploads as upload_routes
 from functions.routes import usage as usage_routes
 from functions.routes import webhooks as webhook_routes
 from functions.security import page_policy
-from functions.telemetry import Event, count, entry_point
+from functions.telemetry import Event, entry_point
 
 _CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
 
@@ -57,12 +57,6 @@ _EXPOSED: Final = (
     REQUEST_ID,
     "X-Upload-Id",
     REPLAYED,
-)
-_SUBMITTING: Final = (
-    ("POST", "/process"),
-    ("POST", "/jobs"),
-    ("POST", "/v1/remove-noise"),
-    ("POST", "/api/v1/denoise"),
 )
 
 _DESCRIPTION: Final = """\
@@ -162,10 +156,7 @@ def _wrap(app: FastAPI, *, origins: Collection[str], adapted: bool) -> None:
 def handler(event: Event, context: LambdaContext) -> dict[str, Any]:
     """Answer one request of API Gateway."""
     # Mangum only hands the context on; its type and Powertools' differ by names.
-    answer = _gateway()(event, cast("Any", context))
-    if (event["httpMethod"], event["path"]) in _SUBMITTING and answer["statusCode"] == 200:
-        count("JobsSubmitted")
-    return answer
+    return _gateway()(event, cast("Any", context))
 
 
 @cache
