@@ -24,7 +24,7 @@ from functions import answers, wiring
 from functions.blocking import Blocking
 from functions.description import describe
 from functions.dialects import pipeline
-from functions.envelope import REQUEST_ID, Envelope
+from functions.envelope import API_VERSION_HEADER, REQUEST_ID, Envelope
 from functions.event_stream import JobFeed
 from functions.idempotency import REPLAYED, Idempotent
 from functions.job_reads import JobReads
@@ -54,6 +54,7 @@ _EXPOSED: Final = (
     "RateLimit",
     "RateLimit-Policy",
     "Retry-After",
+    API_VERSION_HEADER,
     REQUEST_ID,
     "X-Upload-Id",
     REPLAYED,
@@ -77,8 +78,9 @@ that comes while the first is still under way, is a 409.
 
 **Errors** are problem details (RFC 9457, `application/problem+json`); `detail` says what is wrong,
 `type` leads to what that kind of error means. The Audo and Munsit routes keep the errors of their
-published APIs. Every answer has an `X-Request-Id`, by which the service's logs know it. All routes
-allow calls from other origins as the deployment decides.
+published APIs. Every answer has an `X-Request-Id`, by which the service's logs know it, and the
+API's version in `X-API-Version`: minor versions change it compatibly, major ones may break. All
+routes allow calls from other origins as the deployment decides.
 """
 
 
