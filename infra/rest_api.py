@@ -9,6 +9,7 @@ a warm call of some milliseconds each time, and a revoked key is out at once.
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import Final
 
 import aws_cdk as cdk
@@ -47,6 +48,11 @@ _FIRST_NAMES: Final = {
 class RestApi(Construct):
     """The HTTP way in.
 
+    Parameters
+    ----------
+    origins : sequence of str
+        Those whose pages may call; ``*`` is any.
+
     Attributes
     ----------
     api : aws_apigateway.RestApi
@@ -62,6 +68,7 @@ class RestApi(Construct):
         streaming: lambda_.IFunction,
         authorizer: lambda_.IFunction,
         logs: AccessLogs,
+        origins: Sequence[str],
     ) -> None:
         super().__init__(scope, id)
         self.api = apigateway.RestApi(
@@ -99,7 +106,7 @@ class RestApi(Construct):
             timeout=_STREAM_LIMIT,
         )
         self._add_routes()
-        self._speak_as_the_service_does()
+        self._speak_as_the_service_does(origins)
 
     def _add_routes(self) -> None:
         for path in _OPEN_TO_ALL:
@@ -123,14 +130,14 @@ class RestApi(Construct):
                 if not following.startswith("{"):
                     self._pass_on(resource.add_resource("{proxy+}"))
         last = resource.add_resource(segments[-1])
+        # A method's own integration goes before that of any method.
+        self._pass_on(last)
         last.add_method("GET", self._stream, authorizer=self._door)
 
     def _pass_on(self, resource: apigateway.IResource) -> None:
         resource.add_method("ANY", self._proxy, authorizer=self._door)
         # A browser sends its preflight without a key.
         _open(resource, "OPTIONS", integration=self._proxy)
-        # A method's own integration goes before that of any method.
-        self._pass_on(last)
 
     def _authorizer(self, function: lambda_.IFunction) -> apigateway.RequestAuthorizer:
         return apigateway.RequestAuthorizer(
@@ -141,9 +148,9 @@ class RestApi(Construct):
             results_cache_ttl=cdk.Duration.seconds(0),
         )
 
-    def _speak_as_the_service_does(self) -> None:
+    def _speak_as_the_service_does(self, origins: Sequence[str]) -> None:
         """Give the gateway's own refusals bodies that clients of the service read."""
-        for refusal in refusals():
+        for refusal in refusals(origins=origins):
             words = "".join(word.capitalize() for word in refusal.kind.split("_"))
             self.api.add_gateway_response(
                 _FIRST_NAMES.get(refusal.kind, words),
