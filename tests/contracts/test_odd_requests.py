@@ -45,12 +45,12 @@ def test_a_time_that_ends_before_it_begins_is_told_with_both_ends(api: TestClien
     assert api.get("/jobs", params={"since": LATE, "until": LATE}).json()["jobs"] == []
 
 
-@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
-@pytest.mark.parametrize("name", ["since", "until"])
-def test_a_time_that_utc_has_no_year_for_is_a_400(api: TestClient, name: str, moment: str) -> None:
-    answer = api.get("/jobs", params={name: moment})
-    assert refusal(answer)[0] == 400
-    assert (answer.json()["field"], answer.json()["value"]) == (name, moment)
+def test_a_time_that_utc_has_no_year_for_is_a_400(api: TestClient) -> None:
+    for moment in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+        for name in ("since", "until"):
+            answer = api.get("/jobs", params={name: moment})
+            assert refusal(answer)[0] == 400
+            assert (answer.json()["field"], answer.json()["value"]) == (name, moment)
 
 
 def test_a_cursor_goes_with_the_times_that_it_was_given_out_for(
@@ -71,16 +71,16 @@ def test_a_cursor_goes_with_the_times_that_it_was_given_out_for(
     assert middle.created_at > oldest.created_at
 
 
-@pytest.mark.parametrize("told", [DIGITS, "10000000000"])
 def test_a_last_event_beyond_all_is_told_how_far_numbers_go(
-    api: TestClient, service: Service, told: str
+    api: TestClient, service: Service
 ) -> None:
     path = f"/job/{submit(service, owner='ada').job_id}/events"
-    headers = {"Accept": "text/event-stream", "Last-Event-ID": told}
-    answer = api.get(path, headers=headers)
-    assert refusal(answer)[0] == 400
-    assert answer.json()["accepted"] == {"minimum": 0, "maximum": 9_999_999_998}
-    assert api.get(path, params={"after": told}, headers=headers).status_code == 400
+    streamed = {"Accept": "text/event-stream"}
+    for told in (DIGITS, "10000000000"):
+        answer = api.get(path, headers={**streamed, "Last-Event-ID": told})
+        assert refusal(answer)[0] == 400
+        assert answer.json()["accepted"] == {"minimum": 0, "maximum": 9_999_999_998}
+        assert api.get(path, params={"after": told}, headers=streamed).status_code == 400
 
 
 def test_a_range_of_thousands_of_digits_is_behind_every_end(
@@ -91,17 +91,13 @@ def test_a_range_of_thousands_of_digits_is_behind_every_end(
     assert refusal(answer)[0] == 416
 
 
-@pytest.mark.parametrize(
-    ("path", "status"), [("/process", 400), ("/v1/upload", 422), ("/api/v1/denoise", 400)]
-)
-def test_a_length_of_thousands_of_digits_is_no_announcement(
-    api: TestClient, path: str, status: int
-) -> None:
+def test_a_length_of_thousands_of_digits_is_no_announcement(api: TestClient) -> None:
     headers = {"Content-Length": DIGITS, "Content-Type": "multipart/form-data; boundary=x"}
-    assert api.post(path, content=b"--x--\r\n", headers=headers).status_code == status
+    for path, status in (("/process", 400), ("/v1/upload", 422), ("/api/v1/denoise", 400)):
+        assert api.post(path, content=b"--x--\r\n", headers=headers).status_code == status
 
 
-BODIES = [
+BODIES: list[tuple[str, dict[str, Any]]] = [
     ("/jobs", {"upload_id": HALF}),
     ("/jobs", {"upload_id": "x", "recipe": HALF}),
     ("/jobs", {"upload_id": "x", "engine": HALF}),
@@ -129,13 +125,13 @@ BODIES = [
 ]
 
 
-@pytest.mark.parametrize(("path", "body"), BODIES)
 def test_a_body_that_nothing_can_be_made_of_is_refused_in_the_dialects_words(
-    api: TestClient, service: Service, path: str, body: dict[str, Any]
+    api: TestClient, service: Service
 ) -> None:
-    answer = sent(api, "POST", path, body)
-    assert 400 <= answer.status_code < 500, answer.text
-    assert isinstance(answer.json()["detail"], str)
+    for path, body in BODIES:
+        answer = sent(api, "POST", path, body)
+        assert 400 <= answer.status_code < 500, (path, body)
+        assert isinstance(answer.json()["detail"], str)
     assert service.jobs.history("ada", limit=1).jobs == ()
 
 
@@ -149,47 +145,46 @@ def test_one_of_a_batch_that_cannot_be_written_down_is_refused_alone(
     assert answer.json()["results"][3]["problem"]["value"] == HALF
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("PATCH", "/job/{}", {"labels": {"a": HALF}}),
-        ("PATCH", "/job/{}", {"labels": {HALF: "a"}}),
-        ("PUT", "/retention", {"retention_hours": HALF}),
-        ("POST", "/webhooks", {"url": HOOK + HALF}),
-        ("POST", "/webhooks", {"url": HOOK, "events": [HALF]}),
-    ],
-)
+SETTLED: list[tuple[str, str, dict[str, Any]]] = [
+    ("PATCH", "/job/{}", {"labels": {"a": HALF}}),
+    ("PATCH", "/job/{}", {"labels": {HALF: "a"}}),
+    ("PUT", "/retention", {"retention_hours": HALF}),
+    ("POST", "/webhooks", {"url": HOOK + HALF}),
+    ("POST", "/webhooks", {"url": HOOK, "events": [HALF]}),
+]
+
+
 def test_what_an_owner_settles_is_text_that_can_be_stored(
-    service: Service, method: str, path: str, body: dict[str, Any]
+    api: TestClient, service: Service
 ) -> None:
-    job = submit(service)
-    with TestClient(create_app(service), raise_server_exceptions=False) as api:
-        answer = sent(api, method, path.format(job.job_id), body)
-    assert refusal(answer)[0] == 400
+    job = submit(service, owner="ada")
+    for method, path, body in SETTLED:
+        assert refusal(sent(api, method, path.format(job.job_id), body))[0] == 400
     assert service.jobs.get(job.job_id) == job
-    assert service.endpoints.registered("local") == ()
+    assert service.endpoints.registered("ada") == ()
 
 
-def test_an_event_of_a_name_that_is_no_text_is_sent_to_nobody(service: Service) -> None:
-    with TestClient(create_app(service), raise_server_exceptions=False) as api:
-        webhook_id = sent(api, "POST", "/webhooks", {"url": HOOK}).json()["webhook_id"]
-        path = f"/webhooks/{webhook_id}/redeliver"
-        assert refusal(sent(api, "POST", path, {"event_id": HALF}))[0] == 400
+def test_an_event_of_a_name_that_is_no_text_is_sent_to_nobody(api: TestClient) -> None:
+    webhook_id = sent(api, "POST", "/webhooks", {"url": HOOK}).json()["webhook_id"]
+    answer = sent(api, "POST", f"/webhooks/{webhook_id}/redeliver", {"event_id": HALF})
+    assert refusal(answer)[0] == 400
 
 
-@pytest.mark.parametrize("name", ["x" * 3000, "é" * 600, HALF.encode(errors="surrogatepass")])
-def test_a_name_that_no_key_can_hold_is_of_nothing(service: Service, name: str | bytes) -> None:
-    quoted = name if isinstance(name, str) else "%ED%A0%80"
-    paths = [
-        ("GET", f"/job/{quoted}"),
-        ("GET", f"/uploads/{quoted}/parts"),
-        ("GET", f"/webhooks/{quoted}"),
-        ("DELETE", f"/webhooks/{quoted}"),
-        ("POST", f"/webhooks/{quoted}/rotate"),
-        ("GET", f"/webhooks/{quoted}/deliveries"),
-        ("GET", f"/problems/{quoted}"),
-        ("GET", f"/download/{uuid4()}/{quoted}"),
-    ]
-    with TestClient(create_app(service), raise_server_exceptions=False) as api:
-        for method, path in paths:
-            assert refusal(api.request(method, path))[0] == 404, path
+# The last one is a half of a surrogate pair as no UTF-8 has it.
+NAMES = ("x" * 3000, "é" * 600, "%ED%A0%80")
+NAMED = [
+    ("GET", "/job/{}"),
+    ("GET", "/uploads/{}/parts"),
+    ("GET", "/webhooks/{}"),
+    ("DELETE", "/webhooks/{}"),
+    ("POST", "/webhooks/{}/rotate"),
+    ("GET", "/webhooks/{}/deliveries"),
+    ("GET", "/problems/{}"),
+    ("GET", f"/download/{uuid4()}/{{}}"),
+]
+
+
+def test_a_name_that_no_key_can_hold_is_of_nothing(api: TestClient) -> None:
+    for name in NAMES:
+        for method, path in NAMED:
+            assert refusal(api.request(method, path.format(name)))[0] == 404, (path, name)
