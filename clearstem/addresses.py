@@ -70,6 +70,9 @@ def check_address(url: str, *, allow_loopback: bool) -> None:
         The message says why, and does not repeat the address.
     """
     allowed = policy(allow_loopback=allow_loopback)
+    if not url.isprintable():
+        # Halves of surrogate pairs among them, which nothing can send or store.
+        raise UrlRefused("the address has control characters, or such as are no text")
     try:
         allowed.check_url(url)
     except SSRFGuardError:

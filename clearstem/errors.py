@@ -39,6 +39,7 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
     ├── NotOffered                  501   something this deployment has not
     ├── EngineUnavailable           503   a separator was asked for that is not there
     ├── Contention                  503   a record kept changing under a writer
+    ├── BackendUnavailable          503   AWS gave no answer, or none that tells what was done
     ├── IssuerUnavailable           503   tokens cannot be verified, for lack of keys
     ├── UrlFailed                   502   a user's address does not give or take what it should
     │   └── UrlUnreachable                it may, if it is asked again
@@ -285,6 +286,13 @@ class Contention(ClearstemError):
 
     http_status = 503
     state_name = "Clearstem.Contention"
+
+
+class BackendUnavailable(ClearstemError):
+    """AWS did not answer, or not as it should, in the middle of a task; it may be tried again."""
+
+    http_status = 503
+    state_name = "Clearstem.BackendUnavailable"
 
 
 class IssuerUnavailable(ClearstemError):

@@ -283,12 +283,12 @@ class Intake:
         )
 
     def quote(self, upload: Upload, options: Options) -> Quote:
-        """What a job of an upload would take; nothing is made.
+        """What a job of an upload would take, and which limit it would not fit in; none is made.
 
         Raises
         ------
         RequestError, EngineUnavailable
-            As `submit_upload` would.
+            As `submit_upload` would, but for quotas: those change, so the quote tells them.
         """
         source = self._uploaded(upload, options)
         nowhere = Location(self.settings.tracks_bucket, "")
@@ -301,6 +301,7 @@ class Intake:
             jobs_ahead=self.jobs.jobs_before_next(job.recipe_name, job.owner),
             past=past,
             cached=self.answers.find(job) if self.answers else None,
+            refusal=self.jobs.quotas.refusal(job),
         )
 
     def _check_callback(self, url: str | None) -> None:

@@ -14,6 +14,8 @@ _STATES: Final[Mapping[str, frozenset[JobState]]] = {
     **{state.value: frozenset({state}) for state in JobState},
     "processing": frozenset({JobState.QUEUED, JobState.RUNNING}),
     "completed": frozenset({JobState.SUCCEEDED}),
+    # A cancelled job is shown as failed, so whoever asks for those is shown it too.
+    "failed": frozenset({JobState.FAILED, JobState.CANCELLED}),
 }
 
 
@@ -76,18 +78,34 @@ def job_filter(
     Raises
     ------
     InvalidRequest
-        A status or a recipe that there is not.
+        A status or a recipe that there is not, or a time that ends before it begins.
     """
     if status is not None and status not in _STATES:
         raise InvalidRequest(f"status {status!r} is not one of {', '.join(_STATES)}")
     if recipe is not None and recipe not in RECIPES:
         raise InvalidRequest(f"recipe {recipe!r} is not one of {', '.join(RECIPES)}")
     states = _STATES[status] if status else frozenset[JobState]()
-    return JobFilter(states, recipe, labels or {}, since=_utc(since), until=_utc(until))
+    first, end = _utc("since", since), _utc("until", until)
+    if first and end and end < first:
+        raise InvalidRequest(
+            f"until {end.isoformat()} is before since {first.isoformat()}",
+            facts={
+                "field": "until",
+                "value": end.isoformat(),
+                "accepted": {"minimum": first.isoformat()},
+            },
+        )
+    return JobFilter(states, recipe, labels or {}, since=first, until=end)
 
 
-def _utc(moment: datetime | None) -> datetime | None:
+def _utc(name: str, moment: datetime | None) -> datetime | None:
     # Keys hold UTC; this API writes times without a zone and means UTC by them.
-    if moment is None:
-        return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    if moment is None or moment.tzinfo is None:
+        return moment and moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as exc:
+        raise InvalidRequest(
+            f"{name} {moment.isoformat()} is not within the years 1 to 9999 of UTC",
+            facts={"field": name, "value": moment.isoformat()},
+        ) from exc

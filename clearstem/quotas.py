@@ -13,7 +13,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from clearstem.errors import InvalidOption, MinutesUsedUp, StorageUsedUp, TooManyJobs
+from clearstem.errors import (
+    InvalidOption,
+    MinutesUsedUp,
+    QuotaUsedUp,
+    StorageUsedUp,
+    TooManyJobs,
+)
 from clearstem.jobs import Job
 from clearstem.table_keys import MINUTES, QUOTA, USAGE, owner_key, usage_key
 from clearstem.usage import NOTHING, Usage, month_of, usage_of
@@ -164,6 +170,14 @@ class Quotas:
             raise _minutes_used_up(quota, used, job)
         if _passes(used.stored_bytes, more.stored_bytes, limit=quota.stored_bytes):
             raise _storage_used_up(quota, used)
+
+    def refusal(self, job: Job) -> TooManyJobs | QuotaUsedUp | None:
+        """Why a new job would not be let in as things stand; None where it would."""
+        try:
+            self.check(None, job)
+        except (TooManyJobs, QuotaUsedUp) as exc:
+            return exc
+        return None
 
     def _usage_part(self, owner: str, more: Usage, quota: Quota | None) -> Any:
         conditions, values = [], {":unfinished": more.unfinished, ":stored": more.stored_bytes}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+from clearstem.errors import ClearstemError
 from clearstem.jobs import Job
 from clearstem.receipts import stage_dollars, stage_machine
 from clearstem.recipes import Recipe
@@ -44,6 +45,8 @@ class Quote:
         How many finished jobs the estimate is from.
     cached : Job or None
         The job whose stored result would be the answer: it would take no time.
+    refusal : ClearstemError or None
+        The limit of its owner's that the job would not fit in as things stand.
     """
 
     job: Job
@@ -53,6 +56,7 @@ class Quote:
     jobs_ahead: int
     based_on: int
     cached: Job | None = None
+    refusal: ClearstemError | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -72,6 +76,7 @@ def quoted(
     jobs_ahead: int,
     past: Iterable[Job],
     cached: Job | None = None,
+    refusal: ClearstemError | None = None,
 ) -> Quote:
     """The estimate for a job from those that are over; the ones unlike it are left out."""
     alike = [(old, old.audio.duration_s) for old in past if old.audio and _is_like(old, job)]
@@ -81,7 +86,10 @@ def quoted(
     elif audio_s is not None and alike:
         stage_s = {name: audio_s * _pace(name, alike) for name in _stages(job.recipe)}
     dollars = _priced(job, stage_s, frames=_RATE_HZ * (audio_s or 0.0))
-    return Quote(job, audio_s, stage_s, dollars, jobs_ahead, len(alike), cached=cached)
+    based_on = len(alike)
+    return Quote(
+        job, audio_s, stage_s, dollars, jobs_ahead, based_on, cached=cached, refusal=refusal
+    )
 
 
 def _priced(job: Job, stage_s: Mapping[str, float], *, frames: float) -> dict[str, float]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Uploads expire from their bucket after a week; an announcement lives as long.
 _LIFETIME: Final = timedelta(days=7)
-# A UUID's text. DynamoDB refuses keys of more than 2 KB in words of its own.
+# A UUID's text. DynamoDB refuses keys of more than 2 KB, or that are no UTF-8, in its own words.
 _LONGEST_ID: Final = 36
 
 
@@ -58,8 +58,8 @@ class UploadTable:
 
     def get(self, upload_id: str, *, owner: str) -> Upload:
         """An owner's upload; `UploadNotFound` also where it is another's."""
-        if len(upload_id) > _LONGEST_ID:
-            raise UploadNotFound(f"no upload {upload_id[:_LONGEST_ID]}…")
+        if len(upload_id) > _LONGEST_ID or not (upload_id.isascii() and upload_id.isprintable()):
+            raise UploadNotFound(f"no upload {upload_id[:_LONGEST_ID]!r}…")
         key = {"pk": {"S": f"UPLOAD#{upload_id}"}, "sk": {"S": "UPLOAD"}}
         # Consistent: a small file is sent, and a job asked for, within milliseconds.
         answer = self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True)

@@ -32,6 +32,8 @@ SCHEDULE_S: Final = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0)
 # The longest that a receiver may have us wait by Retry-After.
 LONGEST_WAIT_S: Final = 86_400.0
 LISTABLE: Final = 100
+# Of a sort key; DynamoDB refuses longer ones in words of its own.
+_SORT_BYTES: Final = 1024
 _PENDING: Final = "DELIVERY"
 _LOGGED: Final = timedelta(days=30)
 # Attempts that the record keeps: the last round of them, and some of the one before.
@@ -349,7 +351,8 @@ def _decoded(cursor: str, *, owner: str, webhook_id: str) -> Item:
     kind, _, rest = sort.partition("#")
     named, _, place = rest.partition("#")
     event_id = place.partition("#")[2].rpartition("#")[2]
-    if kind != "DELIVERY" or named != webhook_id or not event_id:
+    fits = len(sort.encode()) <= _SORT_BYTES
+    if kind != "DELIVERY" or named != webhook_id or not event_id or not fits:
         raise InvalidRequest(f"cursor {cursor[:100]!r} is not one this API gave out")
     return {
         **_key(webhook_id, event_id),

@@ -34,6 +34,8 @@ SENT_KINDS: Final = (
 # The name by which an owner reaches the secret of his jobs' callbacks.
 CALLBACKS: Final = "callbacks"
 _CALLBACK_MARK: Final = "cb_"
+# A mark and a UUID's text have 39.
+_LONGEST_ID: Final = 100
 # Each event of each job asks them all.
 _MOST_ENDPOINTS: Final = 10
 # Longer than any delivery is logged.
@@ -141,7 +143,9 @@ class EndpointTable:
 
     def get(self, webhook_id: str, *, owner: str) -> Endpoint:
         """An owner's endpoint; `WebhookNotFound` also where it is another's."""
-        item = self._item(_key(owner, _sort(webhook_id)))
+        # DynamoDB refuses keys of more than 1 KB in words of its own.
+        named = webhook_id.isascii() and len(webhook_id) <= _LONGEST_ID
+        item = self._item(_key(owner, _sort(webhook_id))) if named else None
         if item is None:
             raise WebhookNotFound(f"no webhook {webhook_id[:100]}")
         return from_item(item, Endpoint)

@@ -1,5 +1,7 @@
 """Errors as answers: whatever goes wrong in a route, in the words of the dialect spoken to."""
 
+import json
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -76,20 +78,29 @@ class Faults:
             raise
 
 
+class EchoingJson(JSONResponse):
+    """JSON that repeats whatever a caller wrote, half of a surrogate pair included."""
+
+    def render(self, content: object) -> bytes:
+        """The body; such a half, which UTF-8 has no bytes for, as JSON's own escape of it."""
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode(errors="backslashreplace")
+
+
 def _answer(request: Request, error: ClearstemError) -> Response:
     dialect = dialects.dialect_of(request.url.path)
     status, body = dialects.PROBLEMS[dialect](error)
-    if dialect == dialects.DEFAULT:
-        return _problem(request, body, status=status, headers=_headers(error))
-    return JSONResponse(dict(body), status_code=status, headers=_headers(error))
+    return _problem(request, body, status=status, headers=_headers(error))
 
 
 def _problem(
-    request: Request, body: dialects.Body, *, status: int, headers: dict[str, str] | None
+    request: Request, body: dialects.Body, *, status: int, headers: Mapping[str, str]
 ) -> Response:
-    """A problem document, with what tells this occurrence from all others."""
+    """A dialect's body as an answer; a problem document tells this occurrence from all others."""
+    if dialects.dialect_of(request.url.path) != dialects.DEFAULT:
+        return EchoingJson(body, status_code=status, headers=headers)
     document = dict(body) | {"instance": f"urn:uuid:{request_id_of(request.scope)}"}
-    return JSONResponse(
+    return EchoingJson(
         document, status_code=status, headers=headers, media_type=problems.MEDIA_TYPE
     )
 
@@ -137,11 +148,9 @@ async def _plain(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     if error.status_code < HTTPStatus.BAD_REQUEST:
         return Response(status_code=error.status_code, headers=headers)
-    if dialects.dialect_of(request.url.path) != dialects.DEFAULT:
-        body = {"detail": error.detail}
-        return JSONResponse(body, status_code=error.status_code, headers=headers)
-    document = problems.plain_problem(error.status_code, error.detail)
-    return _problem(request, document, status=error.status_code, headers=headers)
+    plainly = dialects.PLAIN_PROBLEMS[dialects.dialect_of(request.url.path)]
+    body = plainly(error.status_code, error.detail)
+    return _problem(request, body, status=error.status_code, headers=headers)
 
 
 async def _gone(_: Request, __: Exception) -> Response:

@@ -11,21 +11,27 @@ from fastapi import FastAPI
 
 from functions import dialects
 from functions.dialects import problems
-from functions.envelope import REQUEST_ID
+from functions.dialects.pipeline import API_VERSION
+from functions.envelope import API_VERSION_HEADER, REQUEST_ID
 
 _JSON: Final = "application/json"
-_NAME: Final = "RequestId"
+# By their names among the document's components.
 _HEADERS: Final[dict[str, dict[str, Any]]] = {
-    _NAME: {
+    "RequestId": {
         "description": "What the service's logs know the request by",
         "schema": {"type": "string", "format": "uuid"},
         "required": True,
-    }
+    },
+    "ApiVersion": {
+        "description": "The version of this API: major, minor and patch",
+        "schema": {"type": "string", "const": API_VERSION},
+        "required": True,
+    },
 }
-
+_NAMES: Final = {REQUEST_ID: "RequestId", API_VERSION_HEADER: "ApiVersion"}
 
 _TEXT: Final = {"type": "string"}
-# What any refusal of the other dialects may look like; the framework's own have `detail`.
+# What any refusal of the other dialects may look like, the framework's own included.
 _REFUSALS: Final[dict[str, list[dict[str, Any]]]] = {
     "audo": [{"type": "object", "required": ["detail"], "properties": {"detail": _TEXT}}],
     "munsit": [
@@ -35,7 +41,6 @@ _REFUSALS: Final[dict[str, list[dict[str, Any]]]] = {
             "properties": {"errorCode": _TEXT, "errorMessage": _TEXT},
         },
         {"type": "object", "required": ["message"], "properties": {"message": _TEXT}},
-        {"type": "object", "required": ["detail"], "properties": {"detail": _TEXT}},
     ],
 }
 
@@ -55,9 +60,9 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
     document["components"]["headers"] = _HEADERS
     for path, responses in _operations(document):
         for status, response in responses.items():
-            response.setdefault("headers", {})[REQUEST_ID] = {
-                "$ref": f"#/components/headers/{_NAME}"
-            }
+            carried = response.setdefault("headers", {})
+            for header, name in _NAMES.items():
+                carried[header] = {"$ref": f"#/components/headers/{name}"}
             for media in response.get("content", {}).values():
                 # The framework's word for a stream's events, which came with OpenAPI 3.2;
                 # AsyncAPI has their schemas.

@@ -36,5 +36,4 @@ def _submit(record: S3EventRecord, *, intake: Intake) -> None:
     if job is None:
         logger().info("nothing new to submit")
         return
-    count("JobsSubmitted")
     logger().info("job submitted", job_id=job.job_id, size_bytes=job.source.size_bytes)

@@ -1,4 +1,4 @@
-"""What every HTTP answer carries, whoever makes it: a request id and security headers.
+"""What every HTTP answer carries: a request id, the API's version, security headers.
 
 The id is API Gateway's where the call came through it, so that an answer, its
 log lines and the gateway's access log name the call alike; else a fresh one.
@@ -13,10 +13,12 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from functions.dialects.pipeline import API_VERSION
 from functions.security import HEADERS, STRICT_TRANSPORT
 from functions.telemetry import correlate
 
 REQUEST_ID: Final = "X-Request-Id"
+API_VERSION_HEADER: Final = "X-API-Version"
 # What the Lambda Web Adapter says of the event that it made a request of.
 _CONTEXT_HEADER: Final = "x-amzn-request-context"
 _STATE: Final = "request_id"
@@ -55,6 +57,7 @@ class Envelope:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID] = request_id
+                headers[API_VERSION_HEADER] = API_VERSION
                 for name, values in scope["state"][_MORE].items():
                     headers[name] = ", ".join(values)
                 for name, value in _security(scope).items():

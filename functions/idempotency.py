@@ -23,7 +23,7 @@ from clearstem.scopes import needed_scope
 from clearstem.service import Service
 from functions.blocking import Blocking
 from functions.multipart import FormEvent, FormReader, PartBegins, PartData
-from functions.routes.calls import caller_of
+from functions.routes.calls import caller_of, count_caller
 
 HEADER: Final = "idempotency-key"
 REPLAYED: Final = "Idempotency-Replayed"
@@ -60,6 +60,8 @@ class Idempotent:
         caller = await caller_of(request)
         # An answer may hold what only such a caller is shown.
         caller.require(needed_scope(request.method, request.url.path))
+        # Before the claim, which is a write, and an answer that is given again counts too.
+        await count_caller(request, owner=caller.owner)
         claim = await blocking.call(
             table.claim, key, owner=caller.owner, new_id=service.new_id(), at=service.now()
         )
@@ -74,8 +76,16 @@ class Idempotent:
         except Exception:
             await blocking.call(table.abandon, claim)
             raise
-        await _settle(claim, answer, body, table=table, blocking=blocking)
+        if getattr(request.state, "left_open", False):
+            await blocking.call(table.abandon, claim)
+        else:
+            await _settle(claim, answer, body, table=table, blocking=blocking)
         await answer.pass_on(send)
+
+
+def leave_open(request: Request) -> None:
+    """Keep no answer to a request, good though it is: the same again does what is left of it."""
+    request.state.left_open = True
 
 
 async def _replay(kept: Kept, body: "_Body", scope: Scope, send: Send) -> None:

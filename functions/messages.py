@@ -151,7 +151,10 @@ _WEBHOOKS: Final = tuple(
 )
 
 _TICKET: Final[Mapping[str, Schema]] = {
-    "ticket": {"type": "string", "description": "Of `POST /tickets`, instead of a key; good once"}
+    "ticket": {
+        "type": "string",
+        "description": "Of `POST /tickets`, instead of a key; good once: coming back takes another",
+    }
 }
 _OPENING: Final[Mapping[str, Schema]] = {
     **_TICKET,

@@ -1,4 +1,4 @@
-"""What is measured of jobs: ends, failures by name, seconds and dollars."""
+"""What is measured of jobs: beginnings and ends, failures by name, seconds and dollars."""
 
 from collections.abc import Iterator
 
@@ -10,16 +10,21 @@ from functions.telemetry import Measurement
 
 
 def is_measured(before: Job | None, after: Job) -> bool:
-    """Whether a job left the queue, or ended, by a change."""
-    if before is None or before.state.is_final:
+    """Whether a job was made, left the queue, or ended, by a change."""
+    if before is None:
+        return after.state is JobState.QUEUED
+    if before.state.is_final:
         return False
     begun = before.state is JobState.QUEUED and after.state is JobState.RUNNING
     return begun or after.state.is_final
 
 
 def measurements(job: Job) -> Iterator[Measurement]:
-    """What a job that just left the queue, or just ended, tells."""
+    """What a job that was just made, just left the queue, or just ended, tells."""
     recipe = {"recipe": job.recipe_name}
+    if job.state is JobState.QUEUED:
+        yield Measurement("JobsSubmitted", MetricUnit.Count, 1, recipe)
+        return
     lasted_s = (job.updated_at - job.created_at).total_seconds()
     if not job.state.is_final:
         yield Measurement("QueueSeconds", MetricUnit.Seconds, lasted_s, recipe)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 _ONE_RANGE: Final = re.compile(r"bytes=\s*(\d*)-(\d*)\s*")
+# More than the size of any object has; Python reads no number of thousands.
+_DIGITS: Final = 20
 
 
 class Unsatisfiable(Exception):
@@ -38,14 +40,19 @@ def parse_range(header: str | None, *, size_bytes: int) -> ByteRange | None:
     found = _ONE_RANGE.fullmatch(header or "")
     if found is None or found.groups() == ("", ""):
         return None
-    first, last = found.groups()
-    if not first:
-        wanted = ByteRange(max(size_bytes - int(last), 0), size_bytes - 1)
+    first, last = (_position(digits) for digits in found.groups())
+    end = size_bytes - 1
+    if first is None:
+        wanted = ByteRange(max(size_bytes - (last or 0), 0), end)
+    elif last is not None and last < first:
+        return None
     else:
-        end = min(int(last), size_bytes - 1) if last else size_bytes - 1
-        if last and int(last) < int(first):
-            return None
-        wanted = ByteRange(int(first), end)
+        wanted = ByteRange(first, end if last is None else min(last, end))
     if wanted.size_bytes <= 0:
         raise Unsatisfiable
     return wanted
+
+
+def _position(digits: str) -> int | None:
+    """A number of bytes, or one beyond every object's end for any that is longer than those."""
+    return int(digits.lstrip("0")[:_DIGITS] or "0") if digits else None

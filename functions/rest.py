@@ -24,7 +24,7 @@ from functions import answers, wiring
 from functions.blocking import Blocking
 from functions.description import describe
 from functions.dialects import pipeline
-from functions.envelope import REQUEST_ID, Envelope
+from functions.envelope import API_VERSION_HEADER, REQUEST_ID, Envelope
 from functions.event_stream import JobFeed
 from functions.idempotency import REPLAYED, Idempotent
 from functions.job_reads import JobReads
@@ -39,7 +39,7 @@ from functions.routes import uploads as upload_routes
 from functions.routes import usage as usage_routes
 from functions.routes import webhooks as webhook_routes
 from functions.security import page_policy
-from functions.telemetry import Event, count, entry_point
+from functions.telemetry import Event, entry_point
 
 _CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
 
@@ -54,15 +54,10 @@ _EXPOSED: Final = (
     "RateLimit",
     "RateLimit-Policy",
     "Retry-After",
+    API_VERSION_HEADER,
     REQUEST_ID,
     "X-Upload-Id",
     REPLAYED,
-)
-_SUBMITTING: Final = (
-    ("POST", "/process"),
-    ("POST", "/jobs"),
-    ("POST", "/v1/remove-noise"),
-    ("POST", "/api/v1/denoise"),
 )
 
 _DESCRIPTION: Final = """\
@@ -83,8 +78,9 @@ that comes while the first is still under way, is a 409.
 
 **Errors** are problem details (RFC 9457, `application/problem+json`); `detail` says what is wrong,
 `type` leads to what that kind of error means. The Audo and Munsit routes keep the errors of their
-published APIs. Every answer has an `X-Request-Id`, by which the service's logs know it. All routes
-allow calls from other origins as the deployment decides.
+published APIs. Every answer has an `X-Request-Id`, by which the service's logs know it, and the
+API's version in `X-API-Version`: minor versions change it compatibly, major ones may break. All
+routes allow calls from other origins as the deployment decides.
 """
 
 
@@ -162,10 +158,7 @@ def _wrap(app: FastAPI, *, origins: Collection[str], adapted: bool) -> None:
 def handler(event: Event, context: LambdaContext) -> dict[str, Any]:
     """Answer one request of API Gateway."""
     # Mangum only hands the context on; its type and Powertools' differ by names.
-    answer = _gateway()(event, cast("Any", context))
-    if (event["httpMethod"], event["path"]) in _SUBMITTING and answer["statusCode"] == 200:
-        count("JobsSubmitted")
-    return answer
+    return _gateway()(event, cast("Any", context))
 
 
 @cache

@@ -78,7 +78,7 @@ def _asked_job(body: str | None) -> str:
     try:
         message = json.loads(body or "")
         action, job_id = message["action"], message["job_id"]
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise InvalidRequest('expected {"action": "subscribe", "job_id": "…"}') from exc
     if action != "subscribe":
         raise InvalidRequest(f"action {str(action)[:40]!r} is not known; subscribe is")

@@ -5,6 +5,7 @@ distribution stands in front of both. On one machine ``infra.local.edge`` does
 what this does.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ from constructs import Construct
 import functions
 from clearstem.edge_proof import HEADER
 from functions import security
+from infra.gateway_refusals import READABLE
 from infra.options import Options
 from infra.storage import CLOSED, Storage
 
@@ -71,7 +73,7 @@ class Edge(Construct):
             self,
             "Distribution",
             comment="clearstem",
-            default_behavior=self._rest(rest, proof=proof),
+            default_behavior=self._rest(rest, proof=proof, callers=options.callers_origins),
             # The root is asked for under both names, before and after CloudFront
             # puts in the default object.
             additional_behaviors={
@@ -115,7 +117,11 @@ class Edge(Construct):
         )
 
     def _rest(
-        self, api: apigateway.RestApi, *, proof: secretsmanager.ISecret | None
+        self,
+        api: apigateway.RestApi,
+        *,
+        proof: secretsmanager.ISecret | None,
+        callers: Sequence[str],
     ) -> cloudfront.BehaviorOptions:
         # The template has a reference, which CloudFormation looks up.
         headers = {HEADER: proof.secret_value.unsafe_unwrap()} if proof else None
@@ -125,7 +131,7 @@ class Edge(Construct):
             cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
             # API Gateway answers to its own host name only.
             origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
-            response_headers_policy=_headers(self, "ApiHeaders"),
+            response_headers_policy=_headers(self, "ApiHeaders", callers=callers),
             viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
         )
 
@@ -195,12 +201,13 @@ def _console_policy(storage: Storage) -> str:
 
 
 def _headers(
-    scope: Construct, id: str, *, policy: str | None = None
+    scope: Construct, id: str, *, policy: str | None = None, callers: Sequence[str] = ()
 ) -> cloudfront.ResponseHeadersPolicy:
     """Security headers for what comes without; a content security policy for a page of ours.
 
     The API sets its own, which stand: what lacks them comes out of the bucket, or is
-    a refusal of API Gateway itself.
+    a refusal of API Gateway itself. Where pages of several origins (`callers`) may call,
+    those refusals get the header that lets the asking one read them.
     """
     content = (
         cloudfront.ResponseHeadersContentSecurityPolicy(
@@ -212,6 +219,7 @@ def _headers(
     return cloudfront.ResponseHeadersPolicy(
         scope,
         id,
+        cors_behavior=_readable_by(callers) if len(callers) > 1 and "*" not in callers else None,
         security_headers_behavior=cloudfront.ResponseSecurityHeadersBehavior(
             content_security_policy=content,
             content_type_options=cloudfront.ResponseHeadersContentTypeOptions(override=False),
@@ -225,4 +233,16 @@ def _headers(
                 access_control_max_age=_HSTS, include_subdomains=False, override=False
             ),
         ),
+    )
+
+
+def _readable_by(origins: Sequence[str]) -> cloudfront.ResponseHeadersCorsBehavior:
+    """Headers by which CloudFront lets pages of these origins read what has none of its own."""
+    return cloudfront.ResponseHeadersCorsBehavior(
+        access_control_allow_origins=list(origins),
+        access_control_allow_credentials=False,
+        access_control_allow_headers=["*"],
+        access_control_allow_methods=["ALL"],
+        access_control_expose_headers=list(READABLE),
+        origin_override=False,
     )

@@ -75,8 +75,14 @@ def use_table(table: TableGrants, *, handlers: Handlers) -> None:
     """Give each function what it does to items, and the one index that it asks."""
     allow = table.allow
     allow(handlers.rest, *_CHANGE_JOB, "dynamodb:BatchGetItem", queries="by_owner")
-    # It reads and tells; keys it looks up itself, so it notes their use too.
-    allow(handlers.stream, *_READ_ITEM, "dynamodb:BatchGetItem", "dynamodb:UpdateItem")
+    # It reads jobs and their logs and tells; keys it looks up itself, so it notes their use too.
+    allow(
+        handlers.stream,
+        *_READ_ITEM,
+        "dynamodb:BatchGetItem",
+        "dynamodb:Query",
+        "dynamodb:UpdateItem",
+    )
     # It notes when a key was last used, and uses tickets up.
     allow(handlers.authorizer, *_READ_ITEM, "dynamodb:UpdateItem", "dynamodb:DeleteItem")
     for watcher in (handlers.websocket, handlers.push):

@@ -11,7 +11,7 @@ refusal has a response of its own that names its status.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +23,11 @@ from clearstem.errors import (
     Unauthorized,
 )
 from functions.dialects import audo, munsit, problems
+from functions.dialects.pipeline import API_VERSION
+from functions.envelope import API_VERSION_HEADER, REQUEST_ID
 
+# Of a refusal's headers, what a page of another origin may read.
+READABLE: Final = ("Retry-After", REQUEST_ID, API_VERSION_HEADER)
 # The request's id in a template; the service gives the same one where it answers.
 _INSTANCE: Final = "urn:uuid:$context.requestId"
 # Bodies end at 10 MB here, and at Lambda's 6 MB behind: what the function says of
@@ -90,36 +94,54 @@ class Refusal:
     headers: Mapping[str, str]
 
 
-def refusals() -> Iterator[Refusal]:
-    """Every kind of refusal that there is, and what is left of those to come."""
+def refusals(*, origins: Sequence[str]) -> Iterator[Refusal]:
+    """Every kind of refusal that there is, and what is left of those to come.
+
+    Parameters
+    ----------
+    origins : sequence of str
+        Those whose pages may call; ``*`` is any.
+    """
+    shown = _shown_to(origins)
     for kind, error in _OURS.items():
         _, native = problems.problem(error)
         others = dict(munsit.problem(error)[1]) | dict(audo.problem(error)[1])
         waits = isinstance(error, TooManyRequests)
         more = {"Retry-After": f"'{_RETRY_AFTER_S}'"} if waits else {}
-        yield _refusal(kind, {**others, **native}, **more)
+        yield _refusal(kind, {**others, **native}, {**shown, **more})
     for kind, (status, detail) in _PLAIN.items():
         native = problems.plain_problem(status, detail)
-        yield _refusal(kind, {**_munsit(f"{status}01", detail), **native})
+        yield _refusal(kind, {**munsit.plain_problem(status, detail), **native}, shown)
     for kind, detail in _UNKNOWN.items():
-        code = f"{kind.removeprefix('DEFAULT_').replace('XX', '00')}01"
+        hundreds = int(kind.removeprefix("DEFAULT_").replace("XX", "00"))
         unknown = {"type": "about:blank", "title": "Request refused", "detail": detail}
-        yield _refusal(kind, {**_munsit(code, detail), **unknown})
+        yield _refusal(kind, {**munsit.plain_problem(hundreds, detail), **unknown}, shown)
 
 
-def _refusal(kind: str, body: Mapping[str, object], **more: str) -> Refusal:
+def _shown_to(origins: Sequence[str]) -> Mapping[str, str]:
+    """What lets pages of other origins read a refusal, and what they obey of its headers.
+
+    The header names one origin, and API Gateway can choose none by the request:
+    where several may call, the distribution in front adds it (`infra.edge`).
+    """
+    allowed = "*" if "*" in origins else origins[0] if len(origins) == 1 else None
+    if allowed is None:
+        return {}
+    return {
+        "Access-Control-Allow-Origin": f"'{allowed}'",
+        "Access-Control-Expose-Headers": f"'{', '.join(READABLE)}'",
+    }
+
+
+def _refusal(kind: str, body: Mapping[str, object], more: Mapping[str, str]) -> Refusal:
     document = {**body, "instance": _INSTANCE}
     return Refusal(
         kind,
         json.dumps(document, ensure_ascii=False),
         {
             "Content-Type": f"'{problems.MEDIA_TYPE}'",
-            "X-Request-Id": "context.requestId",
-            "Access-Control-Allow-Origin": "'*'",
+            REQUEST_ID: "context.requestId",
+            API_VERSION_HEADER: f"'{API_VERSION}'",
             **more,
         },
     )
-
-
-def _munsit(code: str, message: str) -> Mapping[str, str]:
-    return {"errorCode": code, "errorMessage": message}

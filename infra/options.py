@@ -191,8 +191,13 @@ class Options:
         a page of another distribution gains nothing by being let in.
         """
         own = f"https://{self.domain_name or '*.cloudfront.net'}"
-        listed = [origin.strip() for origin in self.cors_origins.split(",")]
+        listed = self.callers_origins
         return listed if "*" in listed else [*listed, own]
+
+    @property
+    def callers_origins(self) -> list[str]:
+        """Origins whose pages may call, one by one."""
+        return [origin.strip() for origin in self.cors_origins.split(",")]
 
     @property
     def build_arguments(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ a warm call of some milliseconds each time, and a revoked key is out at once.
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import Final
 
 import aws_cdk as cdk
@@ -25,7 +26,11 @@ STAGE_NAME: Final = "live"
 _OPEN_TO_ALL: Final = ("health", "config", "docs", "openapi.json", "asyncapi.json")
 # Event streams, and an archive of all tracks: what a buffered answer has neither
 # the time nor the 6 MB for.
-_STREAMED: Final = ("/download/{job_id}/all", "/api/v1/denoise/{job_id}/progress")
+_STREAMED: Final = (
+    "/download/{job_id}/all",
+    "/job/{job_id}/events",
+    "/api/v1/denoise/{job_id}/progress",
+)
 # The longest that API Gateway streams.
 _STREAM_LIMIT: Final = cdk.Duration.minutes(15)
 # One flood must not eat the account's 10,000 requests a second.
@@ -43,6 +48,11 @@ _FIRST_NAMES: Final = {
 class RestApi(Construct):
     """The HTTP way in.
 
+    Parameters
+    ----------
+    origins : sequence of str
+        Those whose pages may call; ``*`` is any.
+
     Attributes
     ----------
     api : aws_apigateway.RestApi
@@ -58,6 +68,7 @@ class RestApi(Construct):
         streaming: lambda_.IFunction,
         authorizer: lambda_.IFunction,
         logs: AccessLogs,
+        origins: Sequence[str],
     ) -> None:
         super().__init__(scope, id)
         self.api = apigateway.RestApi(
@@ -95,7 +106,7 @@ class RestApi(Construct):
             timeout=_STREAM_LIMIT,
         )
         self._add_routes()
-        self._speak_as_the_service_does()
+        self._speak_as_the_service_does(origins)
 
     def _add_routes(self) -> None:
         for path in _OPEN_TO_ALL:
@@ -119,8 +130,9 @@ class RestApi(Construct):
                 if not following.startswith("{"):
                     self._pass_on(resource.add_resource("{proxy+}"))
         last = resource.add_resource(segments[-1])
+        # A method's own integration goes before that of any method.
+        self._pass_on(last)
         last.add_method("GET", self._stream, authorizer=self._door)
-        _open(last, "OPTIONS", integration=self._proxy)
 
     def _pass_on(self, resource: apigateway.IResource) -> None:
         resource.add_method("ANY", self._proxy, authorizer=self._door)
@@ -136,9 +148,9 @@ class RestApi(Construct):
             results_cache_ttl=cdk.Duration.seconds(0),
         )
 
-    def _speak_as_the_service_does(self) -> None:
+    def _speak_as_the_service_does(self, origins: Sequence[str]) -> None:
         """Give the gateway's own refusals bodies that clients of the service read."""
-        for refusal in refusals():
+        for refusal in refusals(origins=origins):
             words = "".join(word.capitalize() for word in refusal.kind.split("_"))
             self.api.add_gateway_response(
                 _FIRST_NAMES.get(refusal.kind, words),

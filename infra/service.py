@@ -165,6 +165,7 @@ class Service(cdk.Stack):
             streaming=self._handlers.stream,
             authorizer=self._handlers.authorizer,
             logs=logs,
+            origins=self._options.callers_origins,
         )
         self._edge = Edge(
             self,

@@ -13,9 +13,7 @@ from clearstem.client.documents import (
     EventDocument,
     JobAsked,
     JobDocument,
-    QuoteDocument,
     ReceiptDocument,
-    ResultDocument,
     SeparateOptions,
     TrackDocument,
     UsageDocument,
@@ -38,6 +36,7 @@ from clearstem.client.errors import (
     UploadStalled,
 )
 from clearstem.client.retrying import Retry
+from clearstem.client.submission_documents import QuoteDocument, ReasonDocument, ResultDocument
 from clearstem.client.synchronous import BlockingWatch, Client, Webhooks
 from clearstem.client.watching import Watch, Way
 from clearstem.client.webhook_documents import (
@@ -72,6 +71,7 @@ __all__ = [
     "NotFound",
     "NotGenuine",
     "QuoteDocument",
+    "ReasonDocument",
     "ReceiptDocument",
     "Refused",
     "ResultDocument",

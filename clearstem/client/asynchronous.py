@@ -19,7 +19,6 @@ from clearstem.client.asyncio_io import AsyncioIo
 from clearstem.client.calling import Caller, Token, base_url
 from clearstem.client.calls import Io
 from clearstem.client.documents import (
-    BatchDocument,
     ConfigDocument,
     EventDocument,
     EventsDocument,
@@ -27,13 +26,12 @@ from clearstem.client.documents import (
     JobDocument,
     JobsDocument,
     Options,
-    QuoteDocument,
     ReceiptDocument,
-    ResultDocument,
     UsageDocument,
 )
 from clearstem.client.errors import ClientError, NotFound
 from clearstem.client.retrying import Retry
+from clearstem.client.submission_documents import BatchDocument, QuoteDocument, ResultDocument
 from clearstem.client.uploading import Unfinished, Uploads
 from clearstem.client.watching import POLL_S, QUIET_S, Watch
 from clearstem.client.webhooks import AsyncWebhooks

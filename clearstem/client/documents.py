@@ -298,35 +298,6 @@ class ReceiptDocument(TypedDict):
     deliveries_pending: int
 
 
-class QuoteDocument(TypedDict):
-    """What a job would take; seconds and dollars are estimates from jobs like it."""
-
-    dry_run: bool
-    engine: EngineDocument
-    audio_s: float | None
-    seconds: float | None
-    stages: dict[str, float]
-    jobs_ahead: int
-    based_on: int
-    dollars: float | None
-    stage_dollars: dict[str, float]
-    cache: CacheDocument
-
-
-class ResultDocument(TypedDict):
-    """What became of one job of a batch: the job, or why there is none."""
-
-    status: int
-    job: JobDocument | None
-    detail: str | None
-
-
-class BatchDocument(TypedDict):
-    """What became of each, in the order they were asked for."""
-
-    results: list[ResultDocument]
-
-
 class CountDocument(TypedDict):
     """What is used of a limit that counts; null: there is no limit."""
 

@@ -19,12 +19,11 @@ from clearstem.client.documents import (
     JobAsked,
     JobDocument,
     Options,
-    QuoteDocument,
     ReceiptDocument,
-    ResultDocument,
     UsageDocument,
 )
 from clearstem.client.retrying import Retry
+from clearstem.client.submission_documents import QuoteDocument, ResultDocument
 from clearstem.client.watching import POLL_S, QUIET_S, Watch, Way
 from clearstem.client.webhook_documents import (
     DeliveryDocument,

@@ -31,6 +31,15 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "munsit": munsit.problem,
 }
 
+PlainProblem = Callable[[int, str], Body]
+"""The body of a refusal by its status and detail."""
+
+PLAIN_PROBLEMS: Final[dict[str, PlainProblem]] = {
+    DEFAULT: problems.plain_problem,
+    "audo": audo.plain_problem,
+    "munsit": munsit.plain_problem,
+}
+
 _PREFIXES: Final = {"/v1/": "audo", "/api/v1/": "munsit"}
 # Those whose refusal of a key has a body of its own, which API Gateway cannot write.
 _REFUSING: Final = frozenset({"munsit"})

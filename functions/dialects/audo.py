@@ -31,6 +31,7 @@ from functions.attached import NOTHING, Attached, attached
 _UNPROCESSABLE: Final = 422
 _NO_CREDITS: Final = 400
 _FILE_PREFIX: Final = "audo_enhanced_"
+_SHOWN: Final = 40
 
 
 class DownloadingState(TypedDict):
@@ -233,6 +234,11 @@ def problem(error: ClearstemError) -> tuple[int, Mapping[str, str]]:
     return error.http_status, {"detail": str(error)}
 
 
+def plain_problem(_: int, detail: str) -> Mapping[str, str]:
+    """The body of a refusal that has no class: no such path, no such method."""
+    return {"detail": detail}
+
+
 def _level(asked: object) -> float | None:
     if asked is None or asked is False:
         return None
@@ -256,4 +262,7 @@ def _text(name: str, value: object) -> str | None:
 def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidOption(f"{name} {value!r} is not a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as exc:
+        raise InvalidOption(f"{name} {str(value)[:_SHOWN]}… is beyond every range") from exc

@@ -9,8 +9,9 @@ from typing_extensions import TypedDict  # pydantic asks for this one below Pyth
 from clearstem.job_events import JobEvent
 from clearstem.quotes import Quote
 from clearstem.retention import Receipt
+from functions.dialects import problems
 from functions.dialects.pipeline import cache_document, engine_document, timestamp
-from functions.dialects.pipeline_documents import CacheDocument, EngineDocument
+from functions.dialects.pipeline_documents import CacheDocument, EngineDocument, ReasonDocument
 
 
 class EventDocument(TypedDict):
@@ -49,7 +50,7 @@ class ReceiptDocument(TypedDict):
 
 
 class QuoteDocument(TypedDict):
-    """What a job would take; seconds and dollars are estimates from jobs like it."""
+    """What a job would take, by jobs like it, and `refusal`: the limit it would not fit in."""
 
     dry_run: bool
     engine: EngineDocument
@@ -61,6 +62,7 @@ class QuoteDocument(TypedDict):
     dollars: float | None
     stage_dollars: dict[str, float]
     cache: CacheDocument
+    refusal: ReasonDocument | None
 
 
 def event_document(event: JobEvent) -> EventDocument:
@@ -114,4 +116,5 @@ def quote_document(quote: Quote) -> QuoteDocument:
         "dollars": None if quote.dollars is None else round(quote.dollars, 6),
         "stage_dollars": {name: round(value, 6) for name, value in quote.stage_dollars.items()},
         "cache": cache_document(quote.cached.job_id if quote.cached else None),
+        "refusal": problems.reason(quote.refusal) if quote.refusal else None,
     }

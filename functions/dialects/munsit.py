@@ -166,8 +166,14 @@ def problem(error: ClearstemError) -> tuple[int, Mapping[str, str]]:
         return error.http_status, {"message": "Denoising job not found"}
     # What is wrong with a recording is a 400 in this dialect, whatever it is.
     status = _BAD_REQUEST if isinstance(error, TooLarge) else error.http_status
-    code = _CODES.get(type(error), f"{status}01")
-    return status, {"errorCode": code, "errorMessage": _message(error)}
+    plain = plain_problem(status, _message(error))
+    code = _CODES.get(type(error), plain["errorCode"])
+    return status, {**plain, "errorCode": code}
+
+
+def plain_problem(status: int, detail: str) -> Mapping[str, str]:
+    """The body of a refusal that has no class: no such path, no such method."""
+    return {"errorCode": f"{status}01", "errorMessage": detail}
 
 
 def _message(error: ClearstemError) -> str:

@@ -12,8 +12,8 @@ from typing_extensions import TypedDict  # pydantic asks for this one below Pyth
 class AcceptedDocument(TypedDict, total=False):
     """What would have been taken; which of the fields are there depends on the field."""
 
-    minimum: float
-    maximum: float
+    minimum: float | str
+    maximum: float | str
     above: float
     below: float
     min_length: int
@@ -34,6 +34,26 @@ class ProblemDocument(TypedDict):
     field: NotRequired[str]
     value: NotRequired[str | float | bool | None]
     accepted: NotRequired[AcceptedDocument]
+    limit: NotRequired[str]
+    used: NotRequired[float]
+    resets_at: NotRequired[str | None]
+
+
+class ReasonDocument(TypedDict):
+    """Why one thing of several is not done: a problem without an occurrence of its own."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    name: str
+    field: NotRequired[str]
+    value: NotRequired[str | float | bool | None]
+    accepted: NotRequired[AcceptedDocument]
+    limit: NotRequired[str]
+    used: NotRequired[float]
+    resets_at: NotRequired[str | None]
+    retry_after_s: NotRequired[int]
 
 
 class DetailDocument(TypedDict):

@@ -8,9 +8,10 @@ of its own, whose address tells what it means.
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 
-from clearstem.errors import ClearstemError, StageError
+from clearstem.errors import ClearstemError, StageError, TooManyRequests
+from functions.dialects.pipeline_documents import ReasonDocument
 
 MEDIA_TYPE: Final = "application/problem+json"
 PREFIX: Final = "/problems/"
@@ -30,6 +31,14 @@ def problem(error: ClearstemError) -> tuple[int, Mapping[str, object]]:
         "name": f"Clearstem.{kind.__name__}",
     }
     return kind.http_status, known | error.facts
+
+
+def reason(error: ClearstemError) -> ReasonDocument:
+    """The document of an error that is told within an answer, so that no header says the rest."""
+    _, document = problem(error)
+    wait = {"retry_after_s": error.retry_after_s} if isinstance(error, TooManyRequests) else {}
+    # Facts are named by their error; the document lists all that there are.
+    return cast("ReasonDocument", {**document, **wait})
 
 
 def plain_problem(status: int, detail: str) -> Mapping[str, object]:

@@ -17,6 +17,7 @@ from functions.dialects import audo
 from functions.form_upload import Form, receive_form
 from functions.routes import examples
 from functions.routes.calls import Call, CurrentCall, job_uuid, shared_reads
+from functions.routes.rates import COUNTED_BY_ADDRESS
 from functions.routes.sending import send_track
 from functions.routes.sizes import refuse_large
 from functions.telemetry import logger
@@ -201,9 +202,12 @@ async def try_key(call: CurrentCall) -> JSONResponse:
         307: {"description": "The recording lies at the link in `Location`"},
         404: examples.told("Track not found", description="No such result"),
         416: examples.told("…", description="The range lies behind the end"),
+        **examples.AUDO_TOO_OFTEN,
     },
 )
-async def download(token: str, file_name: str, request: Request) -> Response:
+async def download(
+    token: str, file_name: str, request: Request, _: Annotated[None, COUNTED_BY_ADDRESS]
+) -> Response:
     """Send a result by its `downloadPath`, which nobody can guess and which needs no key."""
     try:
         job_id = job_uuid(audo.job_of_file(file_name) or "")

@@ -1,5 +1,6 @@
 """What every route needs: the core, the threads for it, and who is calling."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 from uuid import UUID
@@ -8,7 +9,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from clearstem.answering import Budget
-from clearstem.errors import JobNotFound
+from clearstem.errors import JobNotFound, Unauthorized
 from clearstem.identity import Credentials
 from clearstem.jobs import Job
 from clearstem.scopes import ALL_SCOPES, Caller, caller, needed_scope
@@ -94,13 +95,27 @@ async def _call(
     caller = await caller_of(request)
     caller.require(needed_scope(request.method, request.url.path))
     owner = caller.owner
-    if not _uploads(request.url.path):
-        keyless = _is_keyless(request, owner=owner, service=service)
-        await count_call(request, owner=owner, keyless=keyless)
+    await count_caller(request, owner=owner)
     reserved = getattr(request.state, "job_ids", None)
     if reserved is not None:
         service = replace(service, new_job_id=reserved)
     return Call(service, blocking, request.app.state.reads, owner)
+
+
+async def count_caller(request: Request, *, owner: str) -> None:
+    """Count a request against its caller's rate, once however often this is asked.
+
+    Raises
+    ------
+    TooManyRequests
+        There was nothing left.
+    """
+    if _uploads(request.url.path) or getattr(request.state, "counted", False):
+        return
+    request.state.counted = True
+    service: Service = request.app.state.service
+    keyless = _is_keyless(request, owner=owner, service=service)
+    await count_call(request, owner=owner, keyless=keyless)
 
 
 def _is_keyless(request: Request, *, owner: str, service: Service) -> bool:
@@ -151,15 +166,25 @@ async def caller_of(request: Request) -> Caller:
 
 
 def _gateway_caller(request: Request) -> Caller | None:
-    found = gateway_context(request.scope).get("authorizer")
-    if not isinstance(found, dict) or not found.get("owner"):
+    found = _authorized(request)
+    if not found or not found.get("owner"):
         return None
     # An authorizer of before there were scopes let everybody do everything.
     return caller(str(found["owner"]), str(found.get("scopes", " ".join(ALL_SCOPES))).split())
+
+
+def _authorized(request: Request) -> Mapping[str, object] | None:
+    """What API Gateway's authorizer found; None where it was not asked."""
+    found = gateway_context(request.scope).get("authorizer")
+    return found if isinstance(found, dict) else None
 
 
 async def _identified(request: Request) -> Caller:
     service: Service = request.app.state.service
     blocking: Blocking = request.app.state.blocking
     keyed = dialects.needs_key(dialects.dialect_of(request.url.path))
-    return await blocking.call(service.identity.identify, _shown(request), keyed=keyed)
+    shown = _shown(request)
+    if shown.ticket is not None and _authorized(request) is not None:
+        # The authorizer has used it up and knew nobody by it; who streams may use up none.
+        raise Unauthorized("Invalid or used ticket")
+    return await blocking.call(service.identity.identify, shown, keyed=keyed)

@@ -7,8 +7,9 @@ from fastapi.responses import JSONResponse
 
 from functions.asyncapi import asyncapi_document
 from functions.routes.addresses import base_url
+from functions.routes.rates import COUNTED_BY_ADDRESS
 
-router: Final = APIRouter(include_in_schema=False)
+router: Final = APIRouter(include_in_schema=False, dependencies=[COUNTED_BY_ADDRESS])
 
 
 @router.get("/asyncapi.json")

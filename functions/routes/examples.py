@@ -343,11 +343,14 @@ def told(detail: str, *, description: str) -> dict[str, Any]:
     }
 
 
-NEEDS_KEY: Final[dict[int | str, dict[str, Any]]] = {
-    401: problem(401, "Invalid or missing API key", description="No key, or a wrong one"),
+TOO_OFTEN: Final[dict[int | str, dict[str, Any]]] = {
     429: problem(
         429, "more than 20 requests a second; …", description="Too often; see Retry-After"
     ),
+}
+NEEDS_KEY: Final[dict[int | str, dict[str, Any]]] = {
+    401: problem(401, "Invalid or missing API key", description="No key, or a wrong one"),
+    **TOO_OFTEN,
 }
 NO_JOB: Final[dict[int | str, dict[str, Any]]] = {
     **NEEDS_KEY,
@@ -366,9 +369,12 @@ NO_PARTS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 # The same of the Audo dialect.
+AUDO_TOO_OFTEN: Final[dict[int | str, dict[str, Any]]] = {
+    429: told("more than 20 requests a second; …", description="Too often; see Retry-After"),
+}
 AUDO_NEEDS_KEY: Final[dict[int | str, dict[str, Any]]] = {
     401: told("Invalid or missing API key", description="No key, or a wrong one"),
-    429: told("more than 20 requests a second; …", description="Too often; see Retry-After"),
+    **AUDO_TOO_OFTEN,
 }
 AUDO_NO_JOB: Final[dict[int | str, dict[str, Any]]] = {
     **AUDO_NEEDS_KEY,

@@ -1,10 +1,11 @@
 """Examples of a job's course that the OpenAPI description shows."""
 
-from typing import Final
+import json
+from typing import Any, Final
 
 from functions.dialects import job_life
 from functions.dialects import pipeline_documents as documents
-from functions.routes.examples import JOB_ID, QUEUED_JOB
+from functions.routes.examples import JOB_ID, QUEUED_JOB, answer
 
 EVENTS: Final[job_life.EventsDocument] = {
     "events": [
@@ -38,6 +39,16 @@ EVENTS: Final[job_life.EventsDocument] = {
     ],
     "last": 3,
     "more": False,
+}
+
+_STREAM: Final = "".join(
+    f"id: {event['number']}\nevent: {event['type']}\ndata: {json.dumps(event)}\n\n"
+    for event in EVENTS["events"]
+)
+# The one or the other, as the request's `Accept` asks.
+EVENTS_ANSWER: Final[dict[str, Any]] = {
+    "description": "A page of the log, or the log as a stream",
+    "content": {**answer(EVENTS)["content"], "text/event-stream": {"example": _STREAM}},
 }
 
 CANCELLED_JOB: Final[documents.JobDocument] = {

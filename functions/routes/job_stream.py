@@ -10,13 +10,15 @@ from fastapi.responses import Response, StreamingResponse
 
 from clearstem.errors import InvalidRequest, JobNotFound
 from clearstem.job_events import JobEvent
-from clearstem.job_log import LISTABLE
+from clearstem.job_log import LARGEST_NUMBER, LISTABLE
 from functions.dialects import job_life
 from functions.event_stream import JobFeed
 from functions.job_reads import Snapshot
 from functions.routes.calls import Call
 
 MEDIA_TYPE: Final = "text/event-stream"
+# Of the numbers behind which a log can be read on.
+LATEST: Final = LARGEST_NUMBER - 1
 # Proxies give a silent connection up after half a minute or so.
 _PING_S: Final = 15.0
 _PING: Final = ": ping\n\n"
@@ -34,12 +36,21 @@ def last_seen(request: Request, *, after: int) -> int:
     Raises
     ------
     InvalidRequest
-        The header ``Last-Event-ID`` holds no number.
+        The header ``Last-Event-ID`` holds no number that an event may have.
     """
     told = request.headers.get("last-event-id", "")
-    if told and not told.isdecimal():
-        raise InvalidRequest(f"Last-Event-ID {told[:40]!r} is not the number of an event")
-    return int(told) if told else after
+    if not told:
+        return after
+    if not told.isdecimal() or len(told) > len(str(LATEST)) or int(told) > LATEST:
+        raise InvalidRequest(
+            f"Last-Event-ID {told[:40]!r} is not the number of an event, 0 to {LATEST}",
+            facts={
+                "field": "Last-Event-ID",
+                "value": told[:40],
+                "accepted": {"minimum": 0, "maximum": LATEST},
+            },
+        )
+    return int(told)
 
 
 def stream(request: Request, call: Call, snapshot: Snapshot, *, after: int) -> Response:

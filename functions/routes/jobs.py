@@ -44,7 +44,8 @@ class Retention(BaseModel):
 
 def _wanted(
     status: Annotated[
-        str | None, Query(description="`processing`, `completed`, `failed` …")
+        str | None,
+        Query(description="`processing`, `completed` or `failed`, as jobs show it; or a finer one"),
     ] = None,
     recipe: Annotated[str | None, Query(description="`separate` or `denoise`")] = None,
     label: Annotated[list[str] | None, Query(description="`name:value`, all of them")] = None,
@@ -140,7 +141,7 @@ async def amend(job_id: str, body: Amendment, call: CurrentCall) -> JSONResponse
     tags=["jobs"],
     response_model=job_life.EventsDocument,
     responses={
-        200: examples.answer(job_examples.EVENTS),
+        200: job_examples.EVENTS_ANSWER,
         204: {"description": "A stream of a job that is over, of which all has been seen"},
         **examples.NO_JOB,
     },
@@ -149,7 +150,9 @@ async def events(
     request: Request,
     job_id: str,
     call: CurrentCall,
-    after: Annotated[int, Query(ge=0, description="Number of the last event known")] = 0,
+    after: Annotated[
+        int, Query(ge=0, le=job_stream.LATEST, description="Number of the last event known")
+    ] = 0,
     limit: Annotated[int, Query(ge=1, le=100, description="Events to a page")] = 100,
 ) -> Response:
     """List the events of a job's log; their numbers count from 1 and have no gap.

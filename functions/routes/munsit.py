@@ -22,6 +22,7 @@ from functions.routes import munsit_examples as shown
 from functions.routes.addresses import base_url
 from functions.routes.calls import Call, CurrentCall
 from functions.routes.examples import answer
+from functions.routes.sizes import announced_bytes
 from functions.telemetry import logger
 
 router: Final = APIRouter(prefix="/api/v1", tags=["noise removal (Munsit)"])
@@ -42,7 +43,7 @@ _MOST: Final = 2**31 - 1
 async def denoise(request: Request, call: CurrentCall) -> JSONResponse:
     """Take one file, store it, and answer before the work begins."""
     limit = call.service.settings.voice_max_upload_bytes
-    announced = _announced(request)
+    announced = announced_bytes(request) or 0
     if announced > limit + _FORM_SLACK_BYTES:
         raise TooLarge(munsit.size_message(announced, limit_bytes=limit))
     job = await _submitted(request, call, announced=announced)
@@ -145,12 +146,6 @@ def _options(given: Mapping[str, str], *, settings: Settings) -> DenoiseOptions:
     """The published API has none; `cache` is our own, since there has to be a way out."""
     cache = read_switch("cache", given.get("cache") or "true")
     return DenoiseOptions(max_duration_s=settings.voice_max_duration_s, cache=cache)
-
-
-def _announced(request: Request) -> int:
-    """The length of the body as its header says; 0 where it does not."""
-    announced = request.headers.get("content-length", "")
-    return int(announced) if announced.isdecimal() else 0
 
 
 def _history(call: Call, *, base: str, offset: int, limit: int | None) -> Iterator[bytes]:

@@ -16,9 +16,10 @@ from clearstem.jobs import Job
 from clearstem.service import Service
 from functions.dialects import munsit
 from functions.routes.calls import job_uuid, shared_reads
+from functions.routes.rates import COUNTED_BY_ADDRESS
 from functions.routes.sending import Sendable, send
 
-router: Final = APIRouter()
+router: Final = APIRouter(dependencies=[COUNTED_BY_ADDRESS])
 
 
 @router.head(f"{munsit.ORIGINALS}/{{token}}/{{file_name}}", include_in_schema=False)

@@ -13,6 +13,7 @@ from functions.dialects import pipeline_documents as documents
 from functions.form_upload import form_of, receive_form
 from functions.routes import examples
 from functions.routes.calls import CurrentCall
+from functions.routes.rates import COUNTED_BY_ADDRESS
 from functions.routes.sizes import refuse_large
 from functions.telemetry import logger
 
@@ -39,7 +40,8 @@ async def health() -> JSONResponse:
     summary="Formats, limits, stages and engines",
     tags=["service"],
     response_model=documents.ConfigDocument,
-    responses={200: examples.answer(examples.CONFIG)},
+    responses={200: examples.answer(examples.CONFIG), **examples.TOO_OFTEN},
+    dependencies=[COUNTED_BY_ADDRESS],
 )
 async def config(request: Request) -> JSONResponse:
     """Say what is accepted, and what engine `auto` would take now and why."""

@@ -1,4 +1,4 @@
-"""Counting calls: against an owner's rate, and a network address's where nobody is named.
+"""Counting calls: against an owner's rate, and a network address's where no key is asked or shown.
 
 The answer of a call that was counted says what is left, by the header fields
 of draft-ietf-httpapi-ratelimit-headers-10: ``RateLimit-Policy`` tells the
@@ -10,7 +10,7 @@ seconds until it is full. When the next call may come, where it is empty, is
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Final
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from clearstem.edge_proof import HEADER, EdgeProof
 from clearstem.limits import Allowance, OwnRates, RateLimits
@@ -34,12 +34,30 @@ async def count_call(request: Request, *, owner: str, keyless: bool) -> None:
     TooManyRequests
         There was nothing left.
     """
-    service: Service = request.app.state.service
     if keyless:
-        # No name of an owner has a colon.
-        address = f"ip:{source_address(request, by_edge=await _by_edge(request))}"
-        await _count(request, address, policy="address", limits=service.keyless_limits)
+        await count_address(request)
     await _count(request, owner, policy="owner", limits=await _limits_of(request, owner))
+
+
+async def count_address(request: Request) -> None:
+    """Count a call of nobody in particular by the network that it comes from.
+
+    Raises
+    ------
+    TooManyRequests
+        There was nothing left.
+    """
+    service: Service = request.app.state.service
+    limits = service.keyless_limits
+    if limits.per_s <= 0:
+        return
+    # No name of an owner has a colon.
+    address = f"ip:{source_address(request, by_edge=await _by_edge(request))}"
+    await _count(request, address, policy="address", limits=limits)
+
+
+# Of routes that ask for no key.
+COUNTED_BY_ADDRESS: Final = Depends(count_address)
 
 
 async def _limits_of(request: Request, owner: str) -> RateLimits:

@@ -1,4 +1,4 @@
-"""Bodies that are refused for their announced length, before a byte of them is read."""
+"""How long bodies are by their announcement, and which are refused before a byte is read."""
 
 from typing import Final
 
@@ -11,6 +11,14 @@ from clearstem.media import MEBIBYTE
 _FORM_SLACK_BYTES: Final = MEBIBYTE
 # Lambda takes events of 6 MB, of which base64 leaves three quarters.
 _GATEWAY_BODY_BYTES: Final = 4_500_000
+# Of a Content-Length; Python refuses to read numbers of thousands of digits.
+_LENGTH_DIGITS: Final = 20
+
+
+def announced_bytes(request: Request) -> int | None:
+    """The length of a body as its header says; None where it says none that can be meant."""
+    told = request.headers.get("content-length", "")
+    return int(told) if told.isdecimal() and len(told) <= _LENGTH_DIGITS else None
 
 
 def refuse_large(request: Request, *, limit: int) -> None:
@@ -22,8 +30,7 @@ def refuse_large(request: Request, *, limit: int) -> None:
         A recording of more than `limit` bytes, or a body that API Gateway does
         not let through; then the message says which way is open.
     """
-    announced = request.headers.get("content-length", "")
-    size = int(announced) if announced.isdecimal() else 0
+    size = announced_bytes(request) or 0
     if size > limit + _FORM_SLACK_BYTES:
         raise TooLarge(
             f"File is larger than the limit of {limit / MEBIBYTE:g} MB",

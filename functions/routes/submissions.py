@@ -1,21 +1,25 @@
 """Jobs made of recordings that are in storage already: one, or many at once."""
 
 import asyncio
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter
+from botocore.exceptions import BotoCoreError, ClientError
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
-from clearstem.errors import ClearstemError, InvalidOption
+from clearstem.errors import BackendUnavailable, ClearstemError, InvalidOption
 from clearstem.jobs import Job
 from clearstem.options import Options, read_options, recipe_named
 from clearstem.quotes import Quote
 from clearstem.recipes import SEPARATE
 from clearstem.terms import Terms
-from functions.dialects import job_life, pipeline
+from functions.answers import EchoingJson
+from functions.dialects import job_life, pipeline, problems
 from functions.dialects import pipeline_documents as documents
+from functions.idempotency import leave_open
 from functions.routes import examples
 from functions.routes.calls import Call, CurrentCall
 from functions.telemetry import logger
@@ -26,6 +30,10 @@ router: Final = APIRouter()
 # bytes, its labels 5 KB at the most.
 _JSON_BYTES: Final = 16 * 1024
 _MOST_JOBS: Final = 100
+_UNFINISHED: Final = (
+    "AWS did not answer as it should, so the job may be there or not; GET /jobs tells, and so does "
+    "the same batch under the same Idempotency-Key"
+)
 
 
 class JobRequest(BaseModel):
@@ -77,6 +85,7 @@ class ResultDocument(TypedDict):
     status: int
     job: documents.JobDocument | None
     detail: str | None
+    problem: documents.ReasonDocument | None
 
 
 class BatchDocument(TypedDict):
@@ -87,8 +96,19 @@ class BatchDocument(TypedDict):
 
 _BATCH: Final[BatchDocument] = {
     "results": [
-        {"status": 200, "job": examples.QUEUED_JOB, "detail": None},
-        {"status": 404, "job": None, "detail": "nothing was uploaded to …"},
+        {"status": 200, "job": examples.QUEUED_JOB, "detail": None, "problem": None},
+        {
+            "status": 404,
+            "job": None,
+            "detail": "nothing was uploaded to …",
+            "problem": {
+                "type": "/problems/upload-not-found",
+                "title": "Upload not found",
+                "status": 404,
+                "detail": "nothing was uploaded to …",
+                "name": "Clearstem.UploadNotFound",
+            },
+        },
     ]
 }
 _ACCEPTED: Final[dict[int | str, dict[str, Any]]] = {
@@ -125,13 +145,19 @@ async def start_job(body: JobRequest, call: CurrentCall) -> JSONResponse:
     response_model=BatchDocument,
     responses={200: examples.answer(_BATCH), **examples.BAD_INPUT},
 )
-async def start_jobs(body: BatchRequest, call: CurrentCall) -> JSONResponse:
-    """Make a job of each upload; the answer is 200 whatever becomes of the single ones."""
+async def start_jobs(request: Request, body: BatchRequest, call: CurrentCall) -> JSONResponse:
+    """Make a job of each upload; the answer is 200 whatever becomes of the single ones.
+
+    Where one of them is a 503, the same batch with the same `Idempotency-Key` is tried again:
+    the jobs that were made are found, and those that are missing are made.
+    """
     # One call for each, since they run side by side: reserved ids go by their order here.
     together = call.of_several()
     calls = [together.with_next_id() for _ in body.jobs]
     results = await asyncio.gather(*map(_result, body.jobs, calls))
-    return JSONResponse(BatchDocument(results=list(results)))
+    if any(result["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR for result in results):
+        leave_open(request)
+    return EchoingJson(BatchDocument(results=list(results)))
 
 
 async def _result(body: JobRequest, call: Call) -> ResultDocument:
@@ -140,8 +166,22 @@ async def _result(body: JobRequest, call: Call) -> ResultDocument:
             raise InvalidOption("dry_run is for single jobs; ask POST /jobs")
         job = await _submitted(body, call)
     except ClearstemError as exc:
-        return {"status": exc.http_status, "job": None, "detail": str(exc)}
-    return {"status": 200, "job": pipeline.job_document(job), "detail": None}
+        return _not_made(exc)
+    except (BotoCoreError, ClientError) as exc:
+        # The other jobs are made: what became of them must not be lost with this one.
+        logger().error("job of a batch not submitted", exc_info=exc)
+        return _not_made(BackendUnavailable(_UNFINISHED))
+    return {"status": 200, "job": pipeline.job_document(job), "detail": None, "problem": None}
+
+
+def _not_made(error: ClearstemError) -> ResultDocument:
+    problem = problems.reason(error)
+    return {
+        "status": problem["status"],
+        "job": None,
+        "detail": problem["detail"],
+        "problem": problem,
+    }
 
 
 def _options(body: JobRequest) -> Options:

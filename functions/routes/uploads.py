@@ -16,12 +16,11 @@ from functions.dialects import pipeline
 from functions.dialects import pipeline_documents as documents
 from functions.routes import examples
 from functions.routes.calls import CurrentCall
+from functions.routes.sizes import announced_bytes
 
 router: Final = APIRouter()
 
 _JSON_BYTES: Final = 16 * 1024
-# Of a Content-Length; Python refuses to read numbers of thousands of digits.
-_LENGTH_DIGITS: Final = 20
 # A link takes 700 bytes: a longer list would not pass API Gateway in base64.
 _LINKS: Final = 100
 
@@ -149,10 +148,10 @@ async def send(
     Behind API Gateway the first request must pass, body and all, unless the client
     waits for leave to send it: what is larger than 4.5 MB takes `POST /uploads`.
     """
-    announced = request.headers.get("content-length", "")
-    if not announced.isdecimal() or len(announced) > _LENGTH_DIGITS:
+    size = announced_bytes(request)
+    if size is None:
         raise InvalidRequest("a PUT needs a Content-Length: storage takes no chunked bodies")
-    intake, size = call.service.intake, int(announced)
+    intake = call.service.intake
     upload = await call.blocking.call(intake.announce, owner=call.owner, file_name=name)
     link = await call.blocking.call(intake.put_link, upload, size_bytes=size)
     return Response(status_code=307, headers={"Location": link, "x-upload-id": upload.upload_id})

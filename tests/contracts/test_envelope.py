@@ -86,11 +86,26 @@ def test_what_the_framework_refuses_is_a_problem_as_well(
     assert answer.json()["type"] == "about:blank"
 
 
-@pytest.mark.parametrize("path", ["/v1/nothing", "/api/v1/nothing"])
-def test_other_dialects_know_no_problem_documents(api: TestClient, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/nothing", {"detail": "Not Found"}),
+        ("/api/v1/nothing", {"errorCode": "40401", "errorMessage": "Not Found"}),
+    ],
+)
+def test_what_the_framework_refuses_is_said_in_the_dialects_words(
+    api: TestClient, path: str, body: dict[str, str]
+) -> None:
     answer = api.get(path)
-    assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
+    assert (answer.status_code, answer.json()) == (404, body)
     assert answer.headers["content-type"] == "application/json"
+
+
+def test_a_method_that_is_none_is_told_in_munsits_words(api: TestClient) -> None:
+    answer = api.put("/api/v1/denoise")
+    told = {"errorCode": "40501", "errorMessage": "Method Not Allowed"}
+    assert (answer.status_code, answer.json()) == (405, told)
+    assert answer.headers["allow"]
 
 
 def test_every_type_of_problem_is_explained_at_its_address(api: TestClient) -> None:
@@ -118,6 +133,12 @@ def test_an_unknown_type_of_problem_is_a_problem(api: TestClient) -> None:
 def test_every_answer_has_an_id_of_its_own(api: TestClient, path: str) -> None:
     ids = {str(UUID(api.get(path).headers["x-request-id"])) for _ in range(2)}
     assert len(ids) == 2
+
+
+def test_every_answer_tells_the_version_of_the_api(api: TestClient) -> None:
+    version = api.get("/openapi.json").json()["info"]["version"]
+    assert api.get("/health").json()["version"] == version
+    assert {api.get(path).headers["x-api-version"] for path in ANSWERS} == {version}
 
 
 def test_a_callers_own_id_is_not_taken(api: TestClient) -> None:

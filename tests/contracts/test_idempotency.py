@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from fastapi.testclient import TestClient
 
+from clearstem.facts import Location
 from clearstem.idempotency import Claim
 from clearstem.jobs import JobState
 from clearstem.service import Service
@@ -273,6 +275,46 @@ def test_in_the_munsit_dialect_a_recording_is_taken_once(api: TestClient, core: 
     assert set(other.json()) == {"errorCode", "errorMessage"}
 
 
+def recordings(core: Service, count: int) -> list[dict[str, str]]:
+    """Jobs to ask for, each of a recording of its own."""
+    uploads = [core.intake.announce(owner="local", file_name=f"{n}.wav") for n in range(count)]
+    for number, upload in enumerate(uploads):
+        with core.intake.writer(upload) as writer:
+            writer.write(wav(400 + number))
+    return [{"upload_id": upload.upload_id} for upload in uploads]
+
+
+def test_a_batch_of_which_aws_let_one_fail_is_completed_by_the_same_key(
+    api: TestClient, core: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clearstem.track_store import TrackStore
+
+    jobs, stat = recordings(core, 3), TrackStore.stat
+
+    def faulty(store: TrackStore, location: Location) -> Any:
+        if jobs[1]["upload_id"] in location.key:
+            raise EndpointConnectionError(endpoint_url="https://s3")
+        return stat(store, location)
+
+    def send() -> Any:
+        headers = {"Idempotency-Key": "k1"}
+        return api.post("/jobs/batch", json={"jobs": jobs}, headers=headers).json()["results"]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrackStore, "stat", faulty)
+        first = send()
+    assert [result["status"] for result in first] == [200, 503, 200]
+    problem = first[1]["problem"]
+    assert (problem["name"], problem["status"]) == ("Clearstem.BackendUnavailable", 503)
+    assert problem["detail"] == first[1]["detail"]
+    again = send()
+    assert [result["status"] for result in again] == [200, 200, 200]
+    made = [result["job"]["job_id"] for result in again]
+    assert [made[0], made[2]] == [first[0]["job"]["job_id"], first[2]["job"]["job_id"]]
+    assert sorted(job_ids(api)) == sorted(made)
+    assert send() == again
+
+
 def test_a_batch_that_is_tried_again_after_a_crash_makes_no_job_twice(
     api: TestClient, core: Service, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,12 +323,7 @@ def test_a_batch_that_is_tried_again_after_a_crash_makes_no_job_twice(
     def die(*_: object) -> None:
         raise RuntimeError("the power went")
 
-    jobs = []
-    for number in range(8):
-        upload = core.intake.announce(owner="local", file_name=f"{number}.wav")
-        with core.intake.writer(upload) as writer:
-            writer.write(wav(400 + number))
-        jobs.append({"upload_id": upload.upload_id})
+    jobs = recordings(core, 8)
     headers = {"Idempotency-Key": "k1"}
     with monkeypatch.context() as patched:
         patched.setattr(IdempotencyTable, "keep", die)

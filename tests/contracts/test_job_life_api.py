@@ -357,6 +357,21 @@ def test_jobs_are_listed_by_status_recipe_label_and_time(api: TestClient, servic
     assert listed(until=ended.created_at.isoformat()) == [waiting.job_id]
 
 
+def test_a_list_by_status_holds_the_jobs_that_show_it(api: TestClient, service: Service) -> None:
+    submit(service)
+    advance(service, submit(service), fraction=0.5)
+    finish(service, submit(service))
+    failed(service)
+    service.control.cancel(submit(service).job_id)
+    jobs = api.get("/jobs").json()["jobs"]
+    for status in {job["status"] for job in jobs}:
+        shown = [job["job_id"] for job in jobs if job["status"] == status]
+        listed = api.get("/jobs", params={"status": status}).json()["jobs"]
+        assert [job["job_id"] for job in listed] == shown
+    (cancelled,) = api.get("/jobs?status=cancelled").json()["jobs"]
+    assert cancelled["error"]["name"] == "Clearstem.Cancelled"
+
+
 def test_pages_of_a_filtered_list_give_every_job_once(api: TestClient, service: Service) -> None:
     jobs = [submit(service) for _ in range(6)]
     for job in jobs[::2]:

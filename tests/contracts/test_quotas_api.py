@@ -74,7 +74,15 @@ def test_one_job_of_a_batch_that_does_not_fit_is_refused_alone(
     service.jobs.quotas.settle(OWNER, unfinished_jobs=1)
     ids = [uploaded(api, wav()) for _ in range(3)]
     answer = api.post("/jobs/batch", json={"jobs": [{"upload_id": each} for each in ids]})
-    assert sorted(result["status"] for result in answer.json()["results"]) == [200, 429, 429]
+    results = sorted(answer.json()["results"], key=lambda result: result["status"])
+    assert [result["status"] for result in results] == [200, 429, 429]
+    assert results[0]["problem"] is None
+    for result in results[1:]:
+        problem = result["problem"]
+        assert (problem["detail"], problem["status"]) == (result["detail"], 429)
+        assert problem["name"] == "Clearstem.TooManyJobs"
+        assert (problem["limit"], problem["value"], problem["used"]) == ("unfinished_jobs", 1, 1)
+        assert (problem["resets_at"], problem["retry_after_s"]) == (None, 30)
 
 
 def test_files_count_until_their_bucket_lets_them_go(service: Service) -> None:

@@ -77,6 +77,29 @@ def test_jobs_of_another_recipe_or_owner_tell_nothing(api: TestClient, service: 
     assert api.post("/jobs", json=body, headers={"x-api-key": key}).status_code == 404
 
 
+def test_a_quote_tells_the_limit_that_the_job_would_not_fit_in(
+    api: TestClient, service: Service
+) -> None:
+    assert asked(api, service).json()["refusal"] is None
+    service.jobs.quotas.settle("local", unfinished_jobs=1)
+    assert asked(api, service).json()["refusal"] is None
+    submit(service)
+    quote = asked(api, service)
+    assert (quote.status_code, quote.json()["jobs_ahead"]) == (200, 1)
+    refusal = quote.json()["refusal"]
+    assert (refusal["status"], refusal["name"]) == (429, "Clearstem.TooManyJobs")
+    assert (refusal["limit"], refusal["value"], refusal["retry_after_s"]) == (
+        "unfinished_jobs",
+        1,
+        30,
+    )
+    service.jobs.quotas.settle("local", minutes_per_month=0.0001)
+    refusal = asked(api, service).json()["refusal"]
+    assert (refusal["status"], refusal["limit"]) == (403, "minutes_per_month")
+    made = api.post("/jobs", json={"upload_id": uploaded(service)})
+    assert (made.status_code, made.json()["limit"]) == (403, "minutes_per_month")
+
+
 def test_what_would_be_refused_is_refused_to_the_asker_as_well(
     api: TestClient, service: Service
 ) -> None:

@@ -89,6 +89,15 @@ def test_every_counted_answer_says_what_is_left(
     assert api.patch(PROBES[dialect]).headers["RateLimit"] == '"owner";r=0;t=7'
 
 
+def test_an_answer_that_is_given_again_counts_as_the_first_one_did(api: TestClient) -> None:
+    answers = [api.post("/tickets", headers={"Idempotency-Key": "k1"}) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[1].headers["Idempotency-Replayed"] == "true"
+    told = [answer.headers["RateLimit"] for answer in answers]
+    assert told == ['"owner";r=1;t=4', '"owner";r=0;t=8', '"owner";r=0;t=8']
+    assert answers[2].headers["Retry-After"] == "4"
+
+
 def test_an_owner_may_have_a_rate_of_his_own(
     api: TestClient, limited: Service, clock: Clock
 ) -> None:
@@ -152,6 +161,25 @@ def test_each_address_without_a_key_has_a_rate_of_its_own(limited: Service) -> N
     assert [answer.status_code for answer in answers] == [200, 429, 200, 429, 200, 429]
     assert answers[1].headers["Retry-After"] == "2"
     assert answers[0].headers["RateLimit-Policy"] == '"address";q=1;w=2'
+
+
+ASKED_WITHOUT_A_KEY = (
+    "/config",
+    "/asyncapi.json",
+    "/v1/dl/token/audo_enhanced_x.wav",
+    "/v1//dl/token/audo_enhanced_x.wav",
+    "/api/v1/originals/token/x.wav",
+)
+
+
+def test_what_takes_no_key_is_counted_by_the_address(limited: Service) -> None:
+    app = create_app(keyless(limited))
+    for number, path in enumerate(ASKED_WITHOUT_A_KEY):
+        with TestClient(app, client=(f"192.0.2.{number}", 1)) as caller:
+            first, again = caller.get(path), caller.get(path)
+        assert first.status_code in (200, 404), path
+        assert first.headers["RateLimit-Policy"] == '"address";q=1;w=2'
+        assert (again.status_code, again.headers["Retry-After"]) == (429, "2"), path
 
 
 def test_a_key_is_not_counted_by_its_address(limited: Service) -> None:

@@ -48,7 +48,16 @@ def counted(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [name for name in names if not name.startswith("Webhooks")]
 
 
-ONCE = sorted(["QueueSeconds", "JobsEnded", "JobSeconds", "JobDollars", *["StageSeconds"] * 4])
+ONCE = sorted(
+    [
+        "JobsSubmitted",
+        "QueueSeconds",
+        "JobsEnded",
+        "JobSeconds",
+        "JobDollars",
+        *["StageSeconds"] * 4,
+    ]
+)
 
 
 def test_a_job_is_counted_once_though_its_records_come_three_times(
@@ -107,8 +116,8 @@ def test_while_nothing_can_be_counted_events_go_out_and_each_arrives_once(
     forgetful = CountedTable(whole.counted.client, "no-such-table")
     monkeypatch.setattr(changes, "_hearer", lambda: replace(whole, counted=forgetful))
     capsys.readouterr()
-    # What is measured of a job: that it began, and that it ended.
-    assert len(changes.handler(finished, Invocation())["batchItemFailures"]) == 2
+    # What is measured of a job: that it was made, that it began, and that it ended.
+    assert len(changes.handler(finished, Invocation())["batchItemFailures"]) == 3
     stream.deliver()
     arrived = sorted(receiver.kinds(secret_of(stream.service)))
     monkeypatch.setattr(changes, "_hearer", lambda: whole)

@@ -222,6 +222,7 @@ def test_websocket_subscribe_watches_the_job(sockets: Sockets, deployed: Service
         ("no json", "expected"),
         ("[]", "expected"),
         ("null", "expected"),
+        ("[" * 30_000, "expected"),
         (None, "expected"),
     ],
 )

@@ -22,11 +22,15 @@ def test_jobs_are_measured_when_they_leave_the_queue_and_when_they_end() -> None
     assert is_measured(queued, running)
     assert is_measured(running, failed)
     assert is_measured(queued, queued.cancel(at=at(1)))
-    assert not is_measured(None, queued)
+    assert is_measured(None, queued)
     assert not is_measured(running, further)
     # Its results are deleted, or it is retried.
     assert not is_measured(failed, failed)
     assert not is_measured(failed, queued)
+
+
+def test_a_job_that_was_made_is_one_submission() -> None:
+    assert told(a_job()) == [("JobsSubmitted", 1, {"recipe": "separate"})]
 
 
 def test_a_job_that_begins_tells_how_long_it_waited() -> None:

@@ -59,6 +59,22 @@ def test_whom_the_authorizer_let_through_without_a_name_is_nobody(
     assert streaming.get(f"/job/{job.job_id}/events", headers=told(None)).status_code == 401
 
 
+def test_a_ticket_by_which_the_authorizer_knew_nobody_is_not_used_again(
+    core: Service, streaming: TestClient
+) -> None:
+    job = finish(core, submit(core, owner="ada"))
+    ticket = core.entry_tickets.issue("ada", at=core.now())
+    context = {**recorded("rest_health")["requestContext"], "authorizer": {"principalId": "-"}}
+    answer = streaming.get(
+        f"/api/v1/denoise/{job.job_id}/progress",
+        params={"ticket": ticket},
+        headers={"x-amzn-request-context": json.dumps(context)},
+    )
+    assert (answer.status_code, answer.json()["errorCode"]) == (401, "40101")
+    # The role of this function may delete no ticket.
+    assert core.entry_tickets.redeem(ticket, at=core.now()).owner == "ada"
+
+
 def test_the_adapters_own_look_needs_no_context(streaming: TestClient) -> None:
     assert streaming.get("/health", headers={"x-amzn-request-context": "null"}).status_code == 200
     assert streaming.get("/health").status_code == 200

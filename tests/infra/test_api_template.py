@@ -1,9 +1,15 @@
 """What the template promises of the two APIs."""
 
 import json
+import re
 
+import boto3
 import pytest
 
+from clearstem.service import Service
+from clearstem.settings import Settings
+from functions.messages import CHANNELS, Place
+from functions.rest import create_app
 from tests.infra.reading import of_type, only
 
 
@@ -40,12 +46,41 @@ def test_only_what_tells_of_nobody_is_open_without_the_authorizer(template):
     assert methods["ANY", "/{proxy+}"]["AuthorizationType"] == "CUSTOM"
 
 
-STREAMED = {"/download/{job_id}/all", "/api/v1/denoise/{job_id}/progress"}
+STREAMED = {
+    "/download/{}/all",
+    "/job/{}/events",
+    "/api/v1/denoise/{}/progress",
+}
+# What an answer is that is sent while it is made, for as long as that takes.
+_STREAMS = {"text/event-stream", "application/zip"}
+
+
+def _unnamed(path):
+    """A path whose variables have no names: the two sides have their own."""
+    return re.sub(r"{[^}+]+}", "{}", path)
+
+
+def _documented():
+    """The paths of the application whose answer is described as a stream."""
+    nobody = boto3.Session("none", "none", region_name="us-east-1")
+    settings = Settings("table", "uploads", "work", "tracks", "drop")
+    paths = create_app(Service.over(settings, session=nobody)).openapi()["paths"]
+    for path, methods in paths.items():
+        answers = methods.get("get", {}).get("responses", {})
+        if _STREAMS & answers.get("200", {}).get("content", {}).keys():
+            yield _unnamed(path)
+
+
+def test_each_stream_that_the_service_describes_is_known_here():
+    told = {_unnamed(c.address) for c in CHANNELS if c.place is Place.STREAMS}
+    documented = set(_documented())
+    assert told < documented
+    assert documented == STREAMED
 
 
 def test_event_streams_and_archives_are_streamed_and_nothing_else(template):
     streamed = {
-        path: method
+        _unnamed(path): method
         for (_, path), method in _methods(template).items()
         if method["Integration"].get("ResponseTransferMode") == "STREAM"
     }
@@ -60,7 +95,9 @@ def test_event_streams_and_archives_are_streamed_and_nothing_else(template):
 
 @pytest.mark.parametrize("path", sorted(STREAMED))
 def test_what_lies_beside_a_streamed_path_still_reaches_the_service(template, path):
-    methods = _methods(template)
+    methods = {(verb, _unnamed(at)): method for (verb, at), method in _methods(template).items()}
+    for verb in ("ANY", "OPTIONS"):
+        assert "RestHandler" in json.dumps(methods[verb, path]["Integration"]["Uri"])
     segments = path.strip("/").split("/")
     for length in range(1, len(segments)):
         above = "/" + "/".join(segments[:length])

@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from clearstem.counted import CountedTable
+from clearstem.job_log import JobLog
 from clearstem.recipes import RECIPES
 from clearstem.records import loads
 from clearstem.webhook_endpoints import Endpoint, EndpointTable
@@ -147,6 +148,11 @@ def test_a_role_may_do_its_own_task(enforced: Deployed) -> None:
         )["Count"]
         == 0
     )
+
+
+def test_the_streaming_function_reads_the_log_of_a_job(enforced: Deployed) -> None:
+    stream = enforced.acting_as("StreamHandlerRole")("dynamodb")
+    assert JobLog(stream, enforced.outputs["Table"]).after(0, job_id=str(uuid.uuid4())) == ()
 
 
 def test_changes_remembers_what_it_counted_and_queues_what_it_announces(

@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from infra.gateway_refusals import refusals
 from tests.infra.reading import of_type
 
 
@@ -42,12 +45,31 @@ def test_each_refusal_of_the_gateways_own_is_a_problem_document_of_its_status(te
         body, headers = answer["body"], answer["headers"]
         assert headers["Content-Type"] == "'application/problem+json'"
         assert headers["X-Request-Id"] == "context.requestId"
+        assert headers["X-API-Version"] == "'1.0.0'"
         assert headers["Access-Control-Allow-Origin"] == "'*'"
+        exposed = headers["Access-Control-Expose-Headers"].strip("'").split(", ")
+        assert {"Retry-After", "X-Request-Id"} <= set(exposed)
         assert body["instance"] == "urn:uuid:$context.requestId"
         assert body["type"] == "about:blank" or body["name"].startswith("Clearstem.")
         # One body for all dialects: Audo's member is the native one, Munsit's are beside it.
         assert body["errorMessage"] == body["detail"]
         assert body["errorCode"][0] in (str(body.get("status", ""))[:1] or "45")
+
+
+@pytest.mark.parametrize(
+    ("origins", "allowed"),
+    [
+        (["*"], "'*'"),
+        (["https://a.example", "*"], "'*'"),
+        (["https://a.example"], "'https://a.example'"),
+        # One header names one origin; the distribution chooses.
+        (["https://a.example", "https://b.example"], None),
+    ],
+)
+def test_refusals_are_shown_to_the_pages_that_may_call(origins, allowed):
+    for refusal in refusals(origins=origins):
+        assert refusal.headers.get("Access-Control-Allow-Origin") == allowed
+        assert ("Access-Control-Expose-Headers" in refusal.headers) == (allowed is not None)
 
 
 def test_who_is_throttled_by_the_gateway_is_told_in_whole_seconds_when_to_come_back(template):

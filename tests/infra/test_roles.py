@@ -51,7 +51,7 @@ DELETE = {"BatchWriteItem"}
     ("role", "allowed"),
     [
         ("RestHandler", CHANGE | DELETE | {"Query", "BatchGetItem"}),
-        ("StreamHandler", READ | {"BatchGetItem", "UpdateItem"}),
+        ("StreamHandler", READ | {"Query", "BatchGetItem", "UpdateItem"}),
         ("AuthorizerHandler", READ | {"UpdateItem", "DeleteItem"}),
         ("WebsocketHandler", READ | {"Query", "PutItem", "DeleteItem"}),
         ("PushHandler", READ | {"Query", "DeleteItem"}),
@@ -85,6 +85,11 @@ def test_a_role_queries_the_one_index_it_needs(template, role, index):
         f"Table/index/{index}",
     }
     assert not any("/index/" in where for action, where in found if action != "Query")
+
+
+def test_the_streaming_function_queries_logs_and_no_index(template):
+    found = actions(template, "StreamHandler", service="dynamodb")
+    assert {where for action, where in found if action == "Query"} == {"Table"}
 
 
 def test_a_function_writes_to_its_own_log_and_to_no_other(template):

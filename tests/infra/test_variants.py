@@ -82,6 +82,21 @@ def test_all_that_is_stored_is_under_the_own_key(turned):
     assert only(of_type(turned, "AWS::SNS::Topic"))["KmsMasterKeyId"] == arn
 
 
+def test_where_pages_of_several_origins_may_call_the_distribution_lets_them_read(turned):
+    policies = of_type(turned, "AWS::CloudFront::ResponseHeadersPolicy")
+    cors = {
+        name: policy["ResponseHeadersPolicyConfig"].get("CorsConfig")
+        for name, policy in policies.items()
+    }
+    (api,) = [found for name, found in cors.items() if "ApiHeaders" in name]
+    assert api["AccessControlAllowOrigins"]["Items"] == ["https://a.example", "https://b.example"]
+    assert (api["AccessControlAllowCredentials"], api["OriginOverride"]) == (False, False)
+    assert "Retry-After" in api["AccessControlExposeHeaders"]["Items"]
+    assert [found for name, found in cors.items() if "ApiHeaders" not in name] == [None]
+    for each in of_type(turned, "AWS::ApiGateway::GatewayResponse").values():
+        assert not any("Allow-Origin" in name for name in each["ResponseParameters"])
+
+
 def test_who_queues_under_the_own_key_may_use_it(turned):
     senders = ("RestHandler", "SweepHandler", "ChangesHandler", "WebhookHandler")
     for role in senders:

@@ -417,6 +417,7 @@ def encoded(text: str) -> str:
 def test_a_cursor_that_this_api_never_gave_out_is_refused(table):
     no_text = ("x", "%%%", "кот", "/w==", "=")
     no_place = ("null", "[" * 5000, "JOB#2026", "JOB##", "JOB#2026#1#2", "KEY#2026#abc")
+    no_place += ("JOB#2026#" + "a" * 2000, "JOB#" + "0" * 2000 + "#abc", "JOB#2026#кот")
     for cursor in (*no_text, *map(encoded, no_place)):
         with pytest.raises(InvalidRequest, match="is not one this API gave out"):
             table.history("ada", limit=1, cursor=cursor)
