@@ -22,8 +22,9 @@ from typing import Any, Final
 import soundfile
 
 from clearstem.facts import Engine, Location, Source
-from clearstem.jobs import Job, JobState, queued_job
+from clearstem.jobs import Job, JobState
 from clearstem.options import DenoiseOptions, Options, SeparateOptions
+from clearstem.queueing import queued_job
 from clearstem.recipes import DENOISE, SEPARATE, EngineName, Recipe
 from clearstem.settings import Settings
 from clearstem.track_store import TrackStore
