@@ -10,8 +10,8 @@ from bench.fresh import Fresh, run_fresh
 from bench.measure import note
 from clearstem.denoisers import engine_for
 from clearstem.facts import Location, Source
-from clearstem.jobs import queued_job
 from clearstem.options import Options
+from clearstem.queueing import queued_job
 from clearstem.service import Service
 from clearstem.twin import running_twin, twin
 

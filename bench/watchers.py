@@ -24,8 +24,9 @@ from websockets.asyncio.client import connect
 
 from bench.measure import Outcome, note
 from clearstem.facts import Engine, Location, Source
-from clearstem.jobs import Job, queued_job
+from clearstem.jobs import Job
 from clearstem.options import DenoiseOptions
+from clearstem.queueing import queued_job
 from clearstem.recipes import DENOISE, EXTRACTION, EngineName
 from clearstem.service import Service
 from clearstem.settings import Settings

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from clearstem import models
+from clearstem import models, weights
 from clearstem.cli_jobs import JobCommands, Key, Url, connected
 from clearstem.cli_quotas import QuotaCommands
 from clearstem.cli_webhooks import WebhookCommands
@@ -269,7 +269,7 @@ def list_models() -> None:
         folder = models_dir()
         table = Table("model", "here", "size", "sha256", "licence")
         for model in _published().values():
-            here = models.is_here(model, models_dir=folder)
+            here = weights.is_here(model, models_dir=folder)
             size = f"{model.size_bytes / 1e6:.1f} MB"
             row = ("yes" if here else "no", size, model.sha256[:12] + "…", model.licence)
             table.add_row(model.name, *row)
@@ -287,7 +287,7 @@ def fetch_model(name: ModelName = models.HTDEMUCS.name) -> None:
         for path, file in zip(paths, model.files, strict=True):
             right = "the right sha256" if file.is_pinned else f"a sha256 that begins {file.sha256}"
             _console.print(f"{path} has {right}")
-        if told := models.partly_known(model):
+        if told := weights.partly_known(model):
             _console.print(told)
 
 
@@ -296,7 +296,7 @@ def model_path(name: ModelName = models.HTDEMUCS.name) -> None:
     """Print where a model's files are looked for."""
     with _told_errors():
         for file in _model(name).files:
-            path = models.weights_path(file, models_dir=models_dir())
+            path = weights.weights_path(file, models_dir=models_dir())
             _console.print(str(path), highlight=False, soft_wrap=True)
 
 
@@ -306,26 +306,26 @@ def models_dir() -> Path:
     return Path(os.environ.get("CLEARSTEM_MODELS_DIR") or cache / "clearstem" / "models")
 
 
-def _published() -> dict[str, models.Published]:
+def _published() -> dict[str, weights.Published]:
     """Whatever has weights, by name: separators, the operator's own among them, and denoisers."""
-    denoisers: dict[str, models.Published] = {each.name: each for each in DENOISERS}
+    denoisers: dict[str, weights.Published] = {each.name: each for each in DENOISERS}
     return denoisers | dict(models.known_models(models_dir()))
 
 
-def _model(name: str) -> models.Published:
+def _model(name: str) -> weights.Published:
     known = _published()
     if name not in known:
         raise ClearstemError(f"model {name!r} is not one of {', '.join(sorted(known))}")
     return known[name]
 
 
-def _fetched(model: models.Published, progress: Callable[[int, int], None]) -> tuple[Path, ...]:
+def _fetched(model: weights.Published, progress: Callable[[int, int], None]) -> tuple[Path, ...]:
     folder = models_dir()
     try:
-        return models.fetch(model, models_dir=folder, stream=_http_chunks, progress=progress)
+        return weights.fetch(model, models_dir=folder, stream=_http_chunks, progress=progress)
     except httpx.HTTPError as exc:
         wanted = "; ".join(
-            f"{file.url} to {models.weights_path(file, models_dir=folder)} (sha256 {file.sha256})"
+            f"{file.url} to {weights.weights_path(file, models_dir=folder)} (sha256 {file.sha256})"
             for file in model.files
         )
         raise ClearstemError(

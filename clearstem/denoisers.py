@@ -10,10 +10,11 @@ from typing import Final
 
 from clearstem.errors import EngineUnavailable, WrongChecksum
 from clearstem.facts import Engine
-from clearstem.models import ModelFile, check_weights, choose_engine
+from clearstem.models import choose_engine
 from clearstem.options import DenoiserChoice, EngineChoice, Options, SeparateOptions
 from clearstem.recipes import EngineName
 from clearstem.settings import Settings
+from clearstem.weights import ModelFile, check_weights
 
 
 @dataclass(frozen=True, slots=True)

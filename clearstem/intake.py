@@ -27,9 +27,10 @@ from clearstem.executions import Executions
 from clearstem.facts import Location, Source
 from clearstem.job_filter import JobFilter
 from clearstem.job_table import JobTable
-from clearstem.jobs import Job, JobState, queued_job
+from clearstem.jobs import Job, JobState
 from clearstem.options import DenoiseOptions, Options
 from clearstem.part_uploads import SINGLE_PUT_BYTES, PartPlan
+from clearstem.queueing import queued_job
 from clearstem.quotes import LOOKED_AT, Quote, quoted
 from clearstem.recipes import SEPARATE, Recipe
 from clearstem.retention import RetentionTable

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from clearstem.models import Model, is_here, known_models, weights_path
+from clearstem.models import Model, known_models
+from clearstem.weights import is_here, weights_path
 from containers.audio.weights import Checkpoint
 
 

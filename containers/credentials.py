@@ -14,6 +14,8 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 import boto3
+import botocore.session
+from botocore.credentials import CredentialProvider, CredentialResolver, RefreshableCredentials
 
 from clearstem.drops import DONE_PREFIX
 from clearstem.errors import JobNotFound
@@ -27,8 +29,7 @@ from clearstem.settings import Settings
 from clearstem.table_keys import cache_key, job_key, usage_key
 from clearstem.tickets import queue_key
 
-# The most that AWS gives a role that takes another; a Batch attempt and a
-# function end before.
+# The most that AWS gives a role that takes another; an attempt may last for many times as long.
 _SESSION_S: Final = 3600
 # Of a key under uploads/OWNER/ID/ and under drop/OWNER/: what is of one owner's.
 _UPLOAD_PARTS: Final = 3
@@ -82,28 +83,52 @@ def copying_service(
 
 
 def _limited(job: Job, policy: str, *, settings: Settings, session: boto3.Session) -> Service:
-    """The core with the role of stages as a policy narrows it, taken in a job's name."""
-    given = _taken(job, policy, settings=settings, session=session)
-    scoped = boto3.Session(
-        aws_access_key_id=given["AccessKeyId"],
-        aws_secret_access_key=given["SecretAccessKey"],
-        aws_session_token=given["SessionToken"],
-        region_name=session.region_name,
-    )
-    return Service.over(settings, session=scoped)
+    """The core with the role of stages as a policy narrows it, taken in a job's name.
 
-
-def _taken(job: Job, policy: str, *, settings: Settings, session: boto3.Session) -> dict[str, str]:
+    The role is taken again, with the same policy, before its credentials expire.
+    """
     sts: Any = session.client("sts", config=CLIENT_CONFIG)
-    answer = sts.assume_role(
-        RoleArn=settings.stage_role_arn,
-        # CloudTrail tells by it which job read or wrote what.
-        RoleSessionName=job.job_id,
-        Policy=policy,
-        DurationSeconds=_SESSION_S,
+
+    def taken() -> dict[str, str]:
+        answer = sts.assume_role(
+            RoleArn=settings.stage_role_arn,
+            # CloudTrail tells by it which job read or wrote what.
+            RoleSessionName=job.job_id,
+            Policy=policy,
+            DurationSeconds=_SESSION_S,
+        )
+        return _as_metadata(answer["Credentials"])
+
+    scoped = botocore.session.Session()
+    renewed = RefreshableCredentials.create_from_metadata(
+        taken(), refresh_using=taken, method=_JobRole.METHOD
     )
-    given: dict[str, str] = answer["Credentials"]
-    return given
+    scoped.register_component("credential_provider", CredentialResolver([_JobRole(renewed)]))
+    session = boto3.Session(botocore_session=scoped, region_name=session.region_name)
+    return Service.over(settings, session=session)
+
+
+def _as_metadata(given: dict[str, Any]) -> dict[str, str]:
+    """What STS answers, under the names that botocore reads."""
+    return {
+        "access_key": given["AccessKeyId"],
+        "secret_key": given["SecretAccessKey"],
+        "token": given["SessionToken"],
+        "expiry_time": given["Expiration"].isoformat(),
+    }
+
+
+class _JobRole(CredentialProvider):
+    """The only credentials of a session: none are looked for anywhere else."""
+
+    METHOD = "job-role"
+
+    def __init__(self, credentials: RefreshableCredentials) -> None:
+        super().__init__()
+        self._credentials = credentials
+
+    def load(self) -> RefreshableCredentials:
+        return self._credentials
 
 
 def session_policy(job: Job, *, settings: Settings) -> str:

@@ -6,6 +6,7 @@ missing or whose DSP does not compile fails here and not in somebody's job.
 """
 
 import importlib
+import os
 import shutil
 import sys
 import tempfile
@@ -21,12 +22,14 @@ from typing import Any, Final
 import soundfile
 
 from clearstem.facts import Engine, Location, Source
-from clearstem.jobs import Job, JobState, queued_job
+from clearstem.jobs import Job, JobState
 from clearstem.options import DenoiseOptions, Options, SeparateOptions
+from clearstem.queueing import queued_job
 from clearstem.recipes import DENOISE, SEPARATE, EngineName, Recipe
 from clearstem.settings import Settings
 from clearstem.track_store import TrackStore
-from containers.audio.song import RATE_HZ, song
+from containers.audio.song import RATE_HZ, Floats, song
+from containers.kernels import lay_out
 from containers.stage import MODULES
 from containers.workspace import Workspace
 
@@ -74,13 +77,27 @@ class FolderClient:
         return {"Contents": [{"Key": Prefix, "Size": path.stat().st_size}]} if path.exists() else {}
 
 
-def run(recipe: Recipe, folder: Path) -> Job:
-    """A second of our own song, taken through a recipe's stages in a folder."""
+def run(
+    recipe: Recipe, folder: Path, *, options: Options | None = None, sound: Floats | None = None
+) -> Job:
+    """A second of music, taken through a recipe's stages in a folder.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Whose stages.
+    folder : Path
+        Takes the place of storage; empty.
+    options : Options or None
+        The recipe's; None: its own.
+    sound : ndarray of float32, shape (channels, frames), or None
+        At `RATE_HZ`; None: our own song, in stereo.
+    """
     settings = Settings("table", "uploads", "work", "tracks", "drop")
     client: Any = FolderClient(folder)
     store = TrackStore(client)
     source = folder / "song.wav"
-    soundfile.write(source, song(1.0).T, RATE_HZ, subtype="PCM_16")
+    soundfile.write(source, (song(1.0) if sound is None else sound).T, RATE_HZ, subtype="PCM_16")
     store.put_file(source, to=_SOURCE, content_type="audio/wav")
     job_id, now = str(uuid.uuid4()), datetime.now(UTC)
     job = queued_job(
@@ -89,7 +106,7 @@ def run(recipe: Recipe, folder: Path) -> Job:
         recipe=recipe,
         source=Source(_SOURCE, "song.wav", "wav", source.stat().st_size),
         destination=Location(settings.tracks_bucket, f"jobs/{job_id}/"),
-        options=_OPTIONS[recipe.name],
+        options=options or _OPTIONS[recipe.name],
         engine=_ENGINE,
         at=now,
     )
@@ -119,4 +136,5 @@ def lines() -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    lay_out(os.environ)
     sys.stdout.writelines(f"{line}\n" for line in lines())

@@ -30,10 +30,13 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     HF_HUB_OFFLINE=1 \
     HOME=/tmp \
+    CLEARSTEM_KERNELS_DIR=/opt/kernels \
     NUMBA_CACHE_DIR=/tmp/numba \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin stage
+# Compiled once, for the processors of the fleet: a task starts with an empty /tmp.
+RUN python -m containers.bake /opt/kernels \
+    && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin stage
 # All that is writable where the root is read-only; declared, so that a volume
 # mounted here takes the folder's permissions over.
 VOLUME ["/tmp"]

@@ -13,6 +13,7 @@ import contextlib
 import errno
 import importlib
 import importlib.metadata
+import os
 import signal
 import sys
 import tempfile
@@ -57,6 +58,7 @@ from clearstem.service import Service
 from clearstem.settings import Settings
 from containers.beginning import Lend, answered, take_in
 from containers.credentials import copying_service, service_of
+from containers.kernels import lay_out
 from containers.workspace import Manifest, Workspace
 
 # Imported when asked for: torch, which only one stage needs, costs a second.
@@ -177,6 +179,7 @@ def _work(space: Workspace, reporter: StageReporter, *, lend: Lend) -> Manifest 
 
 
 def _module(stage: str) -> StageModule:
+    lay_out(os.environ)
     module: StageModule = importlib.import_module(MODULES[stage])
     return module
 

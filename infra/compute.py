@@ -28,9 +28,10 @@ _ON_DEMAND: Final = batch.AllocationStrategy.BEST_FIT_PROGRESSIVE
 # How long the head of a queue waits for a machine that does not come. Only
 # what blocks for lack of capacity is counted; jobs behind it wait their turn.
 CAPACITY_WAIT: Final = cdk.Duration.minutes(60)
-# What runs while machines are changed by a deployment may finish: an attempt of a stage takes an
-# hour at the most. AWS would end it after half of one.
-_UPDATE_WAIT: Final = cdk.Duration.hours(1)
+# What runs while machines are changed by a deployment may finish: eight hours of music take one
+# network an hour and a half. What several need longer for goes on from its restart points on
+# another machine. AWS would end it after half an hour.
+_UPDATE_WAIT: Final = cdk.Duration.hours(2)
 # A request that fits no machine never will: ten minutes is the least AWS takes.
 _MISFIT_WAIT: Final = cdk.Duration.minutes(10)
 

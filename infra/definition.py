@@ -30,10 +30,10 @@ from infra.steps import StageJob, Step
 State = dict[str, Any]
 States = dict[str, State]
 
-# From SubmitJob to the end, RUNNABLE included, which no attempt timeout covers. Three attempts
-# of an hour, each after an hour's wait for a machine, take six; the rest is for the jobs in
-# front: one GPU makes about two thousand songs in a day. What a stage reads is kept for longer
-# (`infra.storage`), and an operator is told after an hour (`infra.observability`).
+# What a task may wait for machines in all, RUNNABLE, which no attempt timeout covers; its
+# attempts' own time comes on top. One GPU makes about two thousand songs in a day. What a stage
+# reads is kept for longer (`infra.storage`), and an operator is told after an hour
+# (`infra.observability`).
 TASK_S: Final = 24 * 3600
 ATTEMPTS: Final = 3
 # The backstop of the whole: it must never strike before a task's own.
@@ -159,7 +159,12 @@ def definition(
 def _longest(step: Step) -> int:
     if step.light is not None:
         return max(_longest(replace(step, light=None)), _longest(step.light))
-    return TASK_S + (FUNCTION_S + _ANSWER_S if step.as_function else 0)
+    return _task_s(step) + (FUNCTION_S + _ANSWER_S if step.as_function else 0)
+
+
+def _task_s(step: Step) -> int:
+    """Seconds from SubmitJob to the end of the last attempt."""
+    return TASK_S + ATTEMPTS * step.job.attempt_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,13 +316,14 @@ class _Tasks:
                 "ShareIdentifier.$": "$.share",
                 "SchedulingPriorityOverride": step.priority,
                 "JobDefinition": step.job.definition_arn,
+                "Timeout": {"AttemptDurationSeconds": step.job.attempt_s},
                 "ContainerOverrides": {
                     "Command.$": f"States.Array({words}, '--job-id', $.job_id)",
                     **_resources(step.job),
                 },
             },
             "ResultPath": None,
-            "TimeoutSeconds": TASK_S,
+            "TimeoutSeconds": _task_s(step),
             "Retry": [_retry(_BATCH_ERRORS)],
         }
 

@@ -16,6 +16,7 @@ from constructs import Construct
 
 from clearstem.receipts import BATCH_DISK_GB, FUNCTION_MEMORY_MB
 from clearstem.recipes import SEPARATION, Recipe
+from infra.attempts import CPU_SEPARATION_S, GPU_SEPARATION_S, LIGHT_S, light_attempt_s
 from infra.compute import Queues
 from infra.definition import ATTEMPTS, FUNCTION_S, QuickWay, definition
 from infra.functions import LOG_RETENTION, function_log
@@ -24,9 +25,6 @@ from infra.wheels import ROOT
 
 _ON_GPU: Final = frozenset({SEPARATION})
 
-# One attempt: 8 hours of music, the most that 500 MB of MP3 hold, at ten
-# times real time. Batch does not retry what it cut off here.
-_ATTEMPT: Final = cdk.Duration.hours(1)
 # A g4dn.xlarge offers ECS about 15.4 of its 16 GiB.
 _GPU_MEMORY: Final = cdk.Size.mebibytes(14_000)
 _GPU_CPUS: Final = 4
@@ -96,12 +94,9 @@ class StageTasks(Construct):
         # Named, so that the role of the state machine can be told which they
         # are whatever their revision.
         prefix = cdk.Stack.of(self).stack_name
-        self._cpu = self._job("Cpu", f"{prefix}-stage-cpu", queues.cpu, self._cpu_container())
-        self._gpu = (
-            self._job("Gpu", f"{prefix}-stage-gpu", queues.gpu, self._gpu_container())
-            if queues.gpu
-            else replace(self._cpu, vcpus=_CPU_SEPARATION[0], memory_mb=_CPU_SEPARATION[1])
-        )
+        name = f"{prefix}-stage-cpu"
+        self._cpu = self._job("Cpu", name, queues.cpu, self._cpu_container(), attempt_s=LIGHT_S)
+        self._gpu = self._separation(queues.gpu, name=f"{prefix}-stage-gpu")
         self.function = self._function()
 
     def _job_role(self) -> iam.Role:
@@ -118,11 +113,22 @@ class StageTasks(Construct):
 
     def job(self, stage: str) -> StageJob:
         """What a stage is submitted as."""
-        return self._gpu if stage in _ON_GPU else self._cpu
+        return self._gpu if stage in _ON_GPU else self._light(stage)
 
     def light_jobs(self, stages: Iterable[str]) -> dict[str, StageJob]:
         """What stages that want a GPU are submitted as where the engine is of no use on one."""
-        return {stage: self._cpu for stage in stages if stage in _ON_GPU}
+        return {stage: self._light(stage) for stage in stages if stage in _ON_GPU}
+
+    def _light(self, stage: str) -> StageJob:
+        return replace(self._cpu, attempt_s=light_attempt_s(stage))
+
+    def _separation(self, queue: batch.IJobQueue | None, *, name: str) -> StageJob:
+        """What a network is submitted as: on a GPU, or on CPUs where there is none."""
+        if queue is None:
+            vcpus, memory_mb = _CPU_SEPARATION
+            return replace(self._cpu, vcpus=vcpus, memory_mb=memory_mb, attempt_s=CPU_SEPARATION_S)
+        container = self._gpu_container()
+        return self._job("Gpu", name, queue, container, attempt_s=GPU_SEPARATION_S)
 
     def _job(
         self,
@@ -130,9 +136,11 @@ class StageTasks(Construct):
         name: str,
         queue: batch.IJobQueue,
         container: batch.IEcsContainerDefinition,
+        *,
+        attempt_s: int,
     ) -> StageJob:
-        definition = self._definition(kind, name=name, container=container)
-        return StageJob(queue.job_queue_arn, definition, name)
+        definition = self._definition(kind, name=name, container=container, attempt_s=attempt_s)
+        return StageJob(queue.job_queue_arn, definition, name, attempt_s)
 
     def _function(self) -> lambda_.DockerImageFunction:
         self._log.grant_write(self.role)
@@ -158,13 +166,16 @@ class StageTasks(Construct):
             log_group=self._log,
         )
 
-    def _definition(self, kind: str, *, name: str, container: batch.IEcsContainerDefinition) -> str:
+    def _definition(
+        self, kind: str, *, name: str, container: batch.IEcsContainerDefinition, attempt_s: int
+    ) -> str:
         definition = batch.EcsJobDefinition(
             self,
             kind,
             job_definition_name=name,
             container=container,
-            timeout=_ATTEMPT,
+            # The state machine gives each task its own.
+            timeout=cdk.Duration.seconds(attempt_s),
             retry_attempts=ATTEMPTS,
             retry_strategies=_retry_strategies(),
             # An execution under way, or redriven, goes on with the revision it

@@ -18,6 +18,8 @@ class StageJob:
         The job definition, of this revision.
     name : str
         The definition's name, whatever its revision.
+    attempt_s : int
+        Seconds after which Batch ends an attempt, for good.
     vcpus, memory_mb : int
         What it asks for where that is not the definition's own; 0: it is.
     """
@@ -25,6 +27,7 @@ class StageJob:
     queue_arn: str
     definition_arn: str
     name: str
+    attempt_s: int
     vcpus: int = 0
     memory_mb: int = 0
 
@@ -103,7 +106,8 @@ def steps(
         if fused and is_quick and made and made[-1].as_function:
             before = made.pop()
             stages = (*before.stages, stage)
-            made.append(Step(stages, jobs[stage], as_function=True, priority=before.priority))
+            job = replace(jobs[stage], attempt_s=before.job.attempt_s + jobs[stage].attempt_s)
+            made.append(Step(stages, job, as_function=True, priority=before.priority))
         else:
             step = Step((stage,), jobs[stage], as_function=is_quick, priority=place)
             made.append(_with_light(step, job=light.get(stage)))

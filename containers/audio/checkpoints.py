@@ -2,7 +2,7 @@
 
 A checkpoint is data from elsewhere. It is read once, its sha256 is compared with the pinned
 one, and what is loaded is the bytes that were compared. Of some files only the beginning of
-that sum is known (`clearstem.models.has_sum`). Neither of the two formats may name code of its
+that sum is known (`clearstem.weights.has_sum`). Neither of the two formats may name code of its
 own choice: a pickle is read by torch's restricted reader, and the class named in a safetensors
 file's metadata is looked up in a fixed list (``demucs.hf`` would import and call whatever it
 says). Nothing here opens a connection, and ``demucs.pretrained``, which does, is not used.
@@ -30,7 +30,7 @@ from clearstem.errors import (
     UnusableCheckpoint,
     WrongChecksum,
 )
-from clearstem.models import has_sum
+from clearstem.weights import has_sum
 
 _CLASSES = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in (HTDemucs, HDemucs, Demucs)}
 

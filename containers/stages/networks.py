@@ -8,8 +8,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from clearstem.errors import MissingWeights, WrongChecksum
-from clearstem.models import MODELS, known_models, missing_weights, partly_known, weights_path
+from clearstem.models import MODELS, known_models, missing_weights
 from clearstem.recipes import EngineName
+from clearstem.weights import partly_known, weights_path
 from containers.audio.stream import Recording
 from containers.audio.weights import Bag, Checkpoint
 from containers.workspace import Workspace, sha256_of

@@ -10,8 +10,9 @@ from fastapi.testclient import TestClient
 
 from clearstem.facts import Failure, StageResult
 from clearstem.job_events import EventKind, JobEvent, logged
-from clearstem.jobs import Job, queued_job
+from clearstem.jobs import Job
 from clearstem.options import DenoiseOptions
+from clearstem.queueing import queued_job
 from clearstem.recipes import CLEAN, DENOISE, SEPARATION
 from clearstem.service import Service
 from clearstem.webhook_endpoints import SENT_KINDS

@@ -8,8 +8,9 @@ import pytest
 
 from clearstem.errors import InvalidRequest, JobNotFound, TrackNotFound
 from clearstem.facts import Failure, StageResult, Track
-from clearstem.jobs import Job, queued_job
+from clearstem.jobs import Job
 from clearstem.options import DenoiseOptions
+from clearstem.queueing import queued_job
 from clearstem.recipes import DENOISE
 from functions.dialects import RENDERERS, audo, is_open
 from tests.unit.examples import JOB_ID, SPECTRAL, a_job, at

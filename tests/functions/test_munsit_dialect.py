@@ -18,8 +18,9 @@ from clearstem.errors import (
     Unauthorized,
 )
 from clearstem.facts import Failure, Source, StageResult, Track
-from clearstem.jobs import Job, queued_job
+from clearstem.jobs import Job
 from clearstem.options import DenoiseOptions
+from clearstem.queueing import queued_job
 from clearstem.recipes import DENOISE, EXTRACTION, NOISE_REDUCTION
 from functions import dialects
 from functions.dialects import munsit

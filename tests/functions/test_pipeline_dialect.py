@@ -16,8 +16,9 @@ from clearstem.facts import (
     StageResult,
     Track,
 )
-from clearstem.jobs import Job, queued_job
+from clearstem.jobs import Job
 from clearstem.options import SeparateOptions
+from clearstem.queueing import queued_job
 from clearstem.recipes import SEPARATE, EngineName
 from clearstem.settings import Settings
 from functions.dialects import RENDERERS, pipeline, pipeline_config

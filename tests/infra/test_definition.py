@@ -1,6 +1,7 @@
 """The state machines as documents: every way through them, and what they retry and catch."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from statelint.linter import Linter
@@ -11,8 +12,8 @@ from infra.definition import QuickWay, definition
 from infra.steps import StageJob, steps
 
 QUICK = QuickWay("arn:function", "table", "1000", "2000")
-CPU = StageJob("arn:queue", "arn:definition", "stage-cpu")
-GPU = StageJob("arn:gpu-queue", "arn:gpu-definition", "stage-gpu")
+CPU = StageJob("arn:queue", "arn:definition", "stage-cpu", attempt_s=3600)
+GPU = StageJob("arn:gpu-queue", "arn:gpu-definition", "stage-gpu", attempt_s=7200)
 DEMUCS, SPECTRAL = EngineName.DEMUCS.value, EngineName.SPECTRAL.value
 # Where the record has what the tests below call by one word.
 IN_RECORD = {"source.M.size_bytes.N": "bytes", "audio.M.frames.N": "frames", "state.S": "state"}
@@ -209,12 +210,24 @@ def test_a_jobs_id_goes_through_every_state(fused):
 
 
 def test_a_step_may_ask_for_more_than_its_definition_gives():
-    big = StageJob("arn:queue", "arn:definition", "stage-cpu", vcpus=4, memory_mb=16_384)
+    big = replace(CPU, vcpus=4, memory_mb=16_384)
     state = document(SEPARATE, gpu=big)["States"][SEPARATION]
     assert state["Parameters"]["ContainerOverrides"]["ResourceRequirements"] == [
         {"Type": "VCPU", "Value": "4"},
         {"Type": "MEMORY", "Value": "16384"},
     ]
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_task_waits_for_all_the_attempts_of_all_its_stages(fused):
+    machine = document(SEPARATE, fused=fused)
+    for name, state in machine["States"].items():
+        if "batch" in state.get("Resource", ""):
+            stages = _stages_of(machine, name)
+            gpu = state["Parameters"]["JobQueue"] == GPU.queue_arn
+            attempt_s = GPU.attempt_s if gpu else CPU.attempt_s * len(stages)
+            assert state["Parameters"]["Timeout"] == {"AttemptDurationSeconds": attempt_s}
+            assert state["TimeoutSeconds"] > 3 * attempt_s
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)

@@ -122,6 +122,19 @@ def test_all_that_a_stage_writes_is_under_the_one_writable_folder(name):
     assert ("VOLUME", '["/tmp"]') in last_stage(name)
 
 
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_image_compiles_its_kernels_once_where_no_task_may_write(name):
+    final = last_stage(name)
+    (place,) = (i for i, (word, rest) in enumerate(final) if "containers.bake" in rest)
+    (folder,) = re.findall(r"^python -m containers.bake (/opt/\S+) ", final[place][1])
+    environment = " ".join(rest for word, rest in final if word == "ENV")
+    assert f"CLEARSTEM_KERNELS_DIR={folder} " in environment
+    words = [word for word, _ in final]
+    assert words.index("ENV") < place < words.index("USER")
+    # Named for the very processor of the build they would be found on no other.
+    assert "NUMBA_CPU" not in environment
+
+
 def _requirements(name):
     """What the image's own program writes to requirements.txt, run as the image runs it."""
     (program,) = re.findall(r'python -c "(import tomllib.*?)"', dockerfile(name))

@@ -14,8 +14,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from clearstem.facts import Location
-from clearstem.jobs import Job, JobState, queued_job
+from clearstem.jobs import Job, JobState
 from clearstem.options import SeparateOptions
+from clearstem.queueing import queued_job
 from clearstem.recipes import SEPARATE, work_key
 from clearstem.result_cache import Entry
 from clearstem.service import Service

@@ -3,6 +3,7 @@
 import pytest
 
 from clearstem.recipes import SEPARATE
+from infra.attempts import GPU_SEPARATION_S
 from tests.infra.reading import definition, functions, of_type, only
 
 
@@ -79,18 +80,18 @@ def test_the_function_is_the_cpu_image_within_lambdas_limits(template):
 def test_no_timeout_strikes_before_the_one_inside_it(template):
     document = definition(template)
     states = _batch_tasks(template)
-    # A job goes one way: of two states for a stage, one is waited for.
-    tasks = [states[stage.name]["TimeoutSeconds"] for stage in SEPARATE.stages]
-    assert {state["TimeoutSeconds"] for state in states.values()} == set(tasks)
     waits = [
         action["MaxTimeSeconds"]
         for queue in of_type(template, "AWS::Batch::JobQueue").values()
         for action in queue["JobStateTimeLimitActions"]
     ]
-    for job in of_type(template, "AWS::Batch::JobDefinition").values():
-        attempt = job["Timeout"]["AttemptDurationSeconds"]
-        attempts = job["RetryStrategy"]["Attempts"]
-        assert attempts * (attempt + max(waits)) <= min(tasks)
+    jobs = of_type(template, "AWS::Batch::JobDefinition").values()
+    attempts = max(job["RetryStrategy"]["Attempts"] for job in jobs)
+    for state in states.values():
+        attempt = state["Parameters"]["Timeout"]["AttemptDurationSeconds"]
+        assert attempts * (attempt + max(waits)) <= state["TimeoutSeconds"]
+    # A job goes one way: of two states for a stage, one is waited for.
+    tasks = [states[stage.name]["TimeoutSeconds"] for stage in SEPARATE.stages]
     assert sum(tasks) < document["TimeoutSeconds"]
 
 
@@ -105,6 +106,15 @@ def test_a_stage_may_wait_a_day_behind_others_and_finds_what_it_reads_after_it(t
         if "ExpirationInDays" in rule
     }
     assert max(days) < min(kept)
+
+
+def test_a_definition_submitted_without_a_time_gives_what_its_stages_take(template):
+    states = _batch_tasks(template).values()
+    given = {
+        state["Parameters"]["JobDefinition"]: state["Parameters"]["Timeout"] for state in states
+    }
+    jobs = of_type(template, "AWS::Batch::JobDefinition")
+    assert {name: job["Timeout"] for name, job in jobs.items()} == given
 
 
 def test_a_job_that_no_machine_takes_is_cancelled(template):
@@ -183,17 +193,14 @@ def test_stages_find_the_weights_of_their_image_and_functions_look_for_none(temp
     assert rest["CLEARSTEM_MODELS_DIR"] == {"Ref": "ModelsDir"}
 
 
-def test_machines_that_a_deployment_changes_let_attempts_end(template):
-    attempts = {
-        job["Timeout"]["AttemptDurationSeconds"]
-        for job in of_type(template, "AWS::Batch::JobDefinition").values()
-    }
+def test_machines_that_a_deployment_changes_let_a_networks_attempt_end(template):
     machines = of_type(template, "AWS::Batch::ComputeEnvironment").values()
     waits = [machine["UpdatePolicy"] for machine in machines if machine["UpdatePolicy"]]
     assert len(waits) == 2  # Fargate has no machines to change
     for wait in waits:
         assert wait["TerminateJobsOnUpdate"] is False
-        assert 60 * wait["JobExecutionTimeoutMinutes"] >= max(attempts)
+        # An attempt holds four networks; they have restart points.
+        assert 60 * wait["JobExecutionTimeoutMinutes"] >= GPU_SEPARATION_S / 4
 
 
 # Eight hours at 44.1 kHz in stereo: what 500 MB of MP3 hold.

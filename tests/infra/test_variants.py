@@ -7,6 +7,7 @@ import pytest
 
 from clearstem.edge_proof import HEADER
 from infra import checks, synth
+from infra.attempts import CPU_SEPARATION_S
 from infra.local.deploy import DeploymentError, Target, deploy, stack_outputs
 from infra.local.emulator import Emulator
 from tests.infra.reading import actions, definition, functions, of_type, only
@@ -51,6 +52,9 @@ def test_without_gpus_separation_asks_the_cpu_queue_for_a_bigger_task(turned):
         {"Type": "VCPU", "Value": "4"},
         {"Type": "MEMORY", "Value": "16384"},
     ]
+    # Hours of music are hours of work there.
+    given = state["Parameters"]["Timeout"]["AttemptDurationSeconds"]
+    assert given == CPU_SEPARATION_S < state["TimeoutSeconds"]
 
 
 def test_fused_stages_are_one_task(turned):

@@ -1,14 +1,17 @@
 """The policy by which a stage is kept to its own job."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from clearstem.facts import Location
 from clearstem.result_cache import Entry
 from clearstem.settings import Settings
-from containers.credentials import copying_policy, session_policy
+from containers.credentials import copying_policy, copying_service, session_policy
 from tests.unit.examples import a_job
 
 LONGEST = 63  # characters of a bucket's name, and of an owner's but one
@@ -127,3 +130,45 @@ def test_a_stage_finds_and_leaves_entries_of_its_own_owner_alone():
         if any(action.startswith("dynamodb:") for action in statement["Action"]):
             keys = statement["Condition"]["ForAllValues:StringEquals"]["dynamodb:LeadingKeys"]
             assert [key for key in keys if key.startswith("CACHE#")] == [f"CACHE#{OWNER}"]
+
+
+@dataclass
+class Sts:
+    """Gives credentials that are good for a time each, and keeps what it was asked for."""
+
+    lives: list[timedelta]
+    asked: list[dict] = field(default_factory=list)
+
+    def assume_role(self, **asked):
+        self.asked.append(asked)
+        number = len(self.asked)
+        return {
+            "Credentials": {
+                "AccessKeyId": f"KEY{number}",
+                "SecretAccessKey": "secret",
+                "SessionToken": f"token{number}",
+                "Expiration": datetime.now(UTC) + self.lives[number - 1],
+            }
+        }
+
+
+def signed_by(service):
+    """The key id that a request to storage is signed with now."""
+    link = service.store.client.generate_presigned_url(
+        "get_object", Params={"Bucket": "tracks", "Key": "x"}
+    )
+    (credential,) = parse_qs(urlsplit(link).query)["X-Amz-Credential"]
+    return credential.split("/")[0]
+
+
+def test_a_stage_that_outlasts_its_credentials_takes_the_role_again():
+    sts = Sts([timedelta(hours=1), timedelta(hours=1)])
+    session = SimpleNamespace(client=lambda name, config: sts, region_name="us-east-1")
+    service = copying_service(JOB, MADE, settings=SETTINGS, session=session)
+    assert [signed_by(service), signed_by(service)] == ["KEY1", "KEY1"]
+
+    sts = Sts([timedelta(minutes=1), timedelta(hours=1)])
+    service = copying_service(JOB, MADE, settings=SETTINGS, session=session)
+    assert [signed_by(service), signed_by(service)] == ["KEY2", "KEY2"]
+    first, second = sts.asked
+    assert first == second and first["RoleSessionName"] == JOB.job_id

@@ -15,18 +15,14 @@ from clearstem.models import (
     MODELS,
     SPECTRAL_MODEL,
     Model,
-    ModelFile,
-    check_weights,
     choose_engine,
-    fetch,
     known_models,
     missing_weights,
-    partly_known,
-    weights_path,
 )
 from clearstem.options import EngineChoice
 from clearstem.recipes import EngineName
 from clearstem.settings import Settings
+from clearstem.weights import ModelFile, check_weights, fetch, partly_known, weights_path
 
 WEIGHTS = b"not a network, but bytes with a sum" * 1000
 OWN = Model(

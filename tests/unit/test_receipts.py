@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from clearstem.facts import Engine, Failure, StageResult
-from clearstem.jobs import queued_job
 from clearstem.options import DenoiseOptions
+from clearstem.queueing import queued_job
 from clearstem.receipts import (
     DOLLARS_PER_SECOND,
     SHORT_BYTES,
