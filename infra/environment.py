@@ -45,6 +45,10 @@ class Environment:
         models = self.parameters.or_else("ModelsDir", _BAKED_MODELS, condition="OwnModelsDir")
         return {**self._shared(), "CLEARSTEM_MODELS_DIR": models}
 
+    def of_gpu_stages(self) -> dict[str, str]:
+        """What stages are told besides where a GPU is paid for: to fail rather than do without."""
+        return {"CLEARSTEM_SEPARATOR_DEVICE": self.parameters["SeparatorDevice"]}
+
     def of_functions(
         self, *, machine_arns: Mapping[str, str], push_url: str, webhooks: WebhookQueues
     ) -> dict[str, str]:

@@ -32,6 +32,8 @@ class Parameters:
         self._made = {name: _parameter(stack, name, text) for name, text in _TEXTS.items()}
         per_s = "Requests per second of an owner in the long run; 0: no limit."
         self._made["RatePerS"] = _parameter(stack, "RatePerS", per_s, "20")
+        device = "What separation in GPU tasks runs on: cuda or nowhere; auto: else on their CPUs."
+        self._made["SeparatorDevice"] = _parameter(stack, "SeparatorDevice", device, "cuda")
         burst = "Requests of an owner at once."
         self._made["RateBurst"] = _parameter(stack, "RateBurst", burst, "200")
         self._functions_off = cdk.CfnCondition(

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from clearstem.errors import EngineUnavailable, UnusableCheckpoint
+from clearstem.errors import CardMissing, EngineUnavailable, UnusableCheckpoint
 from containers.audio.overlap import Floats, Segments, Stream, each
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -93,15 +93,17 @@ def pick_device(wanted: str) -> torch.device:
 
     Raises
     ------
+    CardMissing
+        If CUDA is asked for and not there.
     EngineUnavailable
-        If CUDA is asked for and not there, or the name is none of the three.
+        If the name is none of the three.
     """
     if wanted not in ("auto", "cpu", "cuda"):
         msg = f"device {wanted!r}: must be auto, cpu or cuda"
         raise EngineUnavailable(msg)
     if wanted == "cuda" and not torch.cuda.is_available():
-        msg = "device cuda: torch sees no CUDA device here"
-        raise EngineUnavailable(msg)
+        msg = "device cuda: torch sees no CUDA device on this machine"
+        raise CardMissing(msg)
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 

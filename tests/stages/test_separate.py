@@ -9,6 +9,7 @@ from demucs.apply import apply_model
 
 from clearstem.errors import (
     AudioOutOfRange,
+    CardMissing,
     EngineUnavailable,
     MissingWeights,
     NonFiniteOutput,
@@ -294,7 +295,7 @@ def test_a_device_is_picked_by_name_and_never_replaced():
     with pytest.raises(EngineUnavailable, match="tpu"):
         pick_device("tpu")
     if not torch.cuda.is_available():
-        with pytest.raises(EngineUnavailable, match="no CUDA device"):
+        with pytest.raises(CardMissing, match="no CUDA device"):
             pick_device("cuda")
 
 

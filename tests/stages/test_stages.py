@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from clearstem.errors import JobIsOver
+from clearstem.errors import CardMissing, JobIsOver
 from clearstem.jobs import Job, JobState
 from clearstem.recipes import NORMALIZATION, SEPARATE, SEPARATION
 from clearstem.service import Service
@@ -300,6 +301,24 @@ def test_a_demucs_job_says_which_weights_made_it(service: Service, tmp_path: Pat
     assert job.state is JobState.SUCCEEDED, job.failure
     assert job.separation is not None
     assert (job.separation.model_sha256, job.separation.preview) == (digest, False)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card to run on")
+def test_a_job_that_is_paid_a_card_is_not_run_on_a_processor(
+    service: Service, tmp_path: Path
+) -> None:
+    own_model(tmp_path / "models")
+    path = wav(tmp_path / "song.wav", song(0.5))
+    equipped, job = demucs_job(service, tmp_path / "models", path)
+    settings = dataclasses.replace(equipped.settings, separator_device="cuda")
+    equipped = dataclasses.replace(equipped, settings=settings)
+    with pytest.raises(CardMissing) as ended:
+        run_stage(SEPARATION, job.job_id, service=equipped)
+    # Worth another attempt, which may get another machine; meanwhile the record says why.
+    assert ended.value.exit_code == 75
+    job = equipped.jobs.get(job.job_id)
+    assert job.state is JobState.RUNNING
+    assert "no CUDA device" in (job.stage(SEPARATION).error or "")
 
 
 def test_weights_that_vanished_fail_the_job_and_never_fall_back(
