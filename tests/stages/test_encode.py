@@ -350,7 +350,9 @@ def test_a_tag_behind_the_sound_moves_none_of_it(tmp_path, format, frames):
         ("flac", 16, ("clipped at full scale: 2 samples",)),
         ("aiff", None, ("clipped at full scale: 2 samples",)),
         ("wmv", None, ("clipped at full scale: 2 samples",)),
-        ("mp3", None, ()),
+        ("mp3", None, ("clipped at full scale: 2 samples",)),
+        ("ogg", None, ()),
+        ("m4a", None, ()),
     ],
 )
 def test_samples_that_integers_do_not_hold_are_counted(tmp_path, format, bit_depth, told):
@@ -358,6 +360,17 @@ def test_samples_that_integers_do_not_hold_are_counted(tmp_path, format, bit_dep
     samples[0, 20_000:20_003] = (1.0, -1.1, 1.5)
     file = encoded(tmp_path, samples, format=format, bit_depth=bit_depth)
     assert file.conversions == told
+
+
+@pytest.mark.parametrize("format", ["mp3", "ogg", "opus", "m4a", "mkv", "webm"])
+def test_what_lossy_formats_do_beyond_full_scale_is_kept_or_told(tmp_path, format):
+    loud = sine(440, 0.5, rate_hz=48_000, peak_dbfs=3.5)
+    file = encoded(tmp_path, loud, rate_hz=48_000, format=format)
+    back, _ = heard(tmp_path, file)
+    kept = np.abs(back).max() > 1.4
+    clipped = np.count_nonzero(np.abs(loud) > 1)
+    assert file.conversions == (() if kept else (f"clipped at full scale: {clipped} samples",))
+    assert kept == (format != "mp3")
 
 
 def with_lyrics(path, **languages):
