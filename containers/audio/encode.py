@@ -25,6 +25,7 @@ from containers.audio.ogg_comments import set_comments
 from containers.audio.resample import ResampledReader
 from containers.audio.sinks import LAME_DELAY, Codec, FfmpegSink, LameSink, VorbisSink
 from containers.audio.stream import BLOCK_FRAMES, Progress, ignore
+from containers.audio.tags import listed
 from containers.audio.xing import set_length
 
 Floats = NDArray[np.float32]
@@ -293,9 +294,9 @@ def _label_conversions(
         yield f"cover art left out: {why}"
     # Asked of the file itself: which kinds a format has room for is its muxer's to know.
     found = tags_in(path) if tags else {}
-    lost = sorted(key for key, value in tags.items() if value.strip() and key not in found)
+    lost = [key for key, value in tags.items() if value.strip() and key not in found]
     if lost:
-        yield f"tags left out: {', '.join(lost)}; our {format} files hold none such"
+        yield f"tags left out: {listed(lost)}; our {format} files hold none such"
 
 
 def _at_known_rate(recording: Reader, known: _Format) -> Reader:

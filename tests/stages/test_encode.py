@@ -193,6 +193,29 @@ def test_tags_survive_or_are_reported(tmp_path, format):
     assert not lost or format == "m4a"
 
 
+@pytest.mark.parametrize("format", ["wav", "aiff", "flac", "mp3", "ogg", "opus"])
+def test_tags_that_a_format_has_no_name_for_go_along_under_their_own(tmp_path, format):
+    tags = {
+        "conductor": "Karajan", "label": "DG", "musicbrainz_albumid": "0ab1", "remixer": "R",
+        "compilation": "1", "artist-sort": "Angstrom", "publisher": "P", "catalog number": "7",
+    }  # fmt: skip
+    file = encoded(tmp_path, noise(10_000), rate_hz=48_000, format=format, tags=tags)
+    assert heard(tmp_path, file)[1].tags == tags
+    assert file.conversions == ()
+
+
+def test_a_tag_and_a_cover_that_stay_behind_are_told(tmp_path):
+    tags = {"title": "T", "time_reference": "9"}
+    file = encoded(tmp_path, noise(100), format="flac", tags=tags)
+    told = decode(file.path, tmp_path / "heard.wav")
+    assert told.tags == {"title": "T"}
+    assert told.warnings == ("source's tags left out: time_reference",)
+    file = encoded(tmp_path, noise(100), format="m4a", cover=png(17 * 2**20))
+    told = decode(file.path, tmp_path / "heard.wav")
+    assert told.cover is None
+    assert told.warnings == ("cover art left out: 17.0 MiB, up to 16 MiB go along",)
+
+
 @pytest.mark.parametrize("name", ["vibeace.ogg", "musicdelta_80srock.stem.mp4"])
 @pytest.mark.parametrize("format", (*LOSSLESS, *LOSSY, "opus"))
 def test_cover_art_survives(tmp_path, format, name):
