@@ -15,6 +15,7 @@ from clearstem.jobs import Job, JobState
 from clearstem.recipes import NORMALIZATION, SEPARATE, SEPARATION
 from clearstem.service import Service
 from clearstem.stage_runs import StageState
+from containers.audio.loudness import LoudnessMeter
 from containers.audio.song import song
 from containers.stage import run_stage
 from tests.recipes import SHARED_AUDIO, level_db, run_recipe, submitted, track, with_models
@@ -58,6 +59,19 @@ def test_nine_tracks_add_up_and_meet_the_loudness_target(
 
     loudness = job.loudness
     assert loudness is not None and loudness.main_lufs is not None
+    meter = LoudnessMeter(rate_hz=RATE_HZ, channels=2)
+    meter.push(main.astype(np.float32))
+    found = job.track("main")
+    assert found is not None
+    read = (meter.max_momentary_lufs, meter.max_short_term_lufs, meter.loudness_range_lu)
+    told = (found.max_momentary_lufs, found.max_short_term_lufs, found.loudness_range_lu)
+    assert told == pytest.approx(read, abs=1e-4)
+    # One gain moved the windows and not the range.
+    assert loudness.source_max_momentary_lufs == pytest.approx(read[0] - loudness.gain_db, abs=1e-3)
+    assert loudness.source_max_short_term_lufs == pytest.approx(
+        read[1] - loudness.gain_db, abs=1e-3
+    )
+    assert loudness.source_loudness_range_lu == pytest.approx(read[2], abs=1e-3)
     if loudness.held_back_by is None:
         assert loudness.main_lufs == pytest.approx(-14.0, abs=0.1)
     else:
