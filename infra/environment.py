@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from clearstem.recipes import DENOISE, SEPARATE
-from infra.options import Options
+from infra.options import Gpu, Options
 from infra.parameters import Parameters
 from infra.storage import Storage
 from infra.webhooks import WebhookQueues
@@ -47,7 +47,9 @@ class Environment:
 
     def of_gpu_stages(self) -> dict[str, str]:
         """What stages are told besides where a GPU is paid for: to fail rather than do without."""
-        return {"CLEARSTEM_SEPARATOR_DEVICE": self.parameters["SeparatorDevice"]}
+        if self.options.gpu is Gpu.NONE:
+            return {}
+        return {"CLEARSTEM_SEPARATOR_DEVICE": self.parameters.separator_device()}
 
     def of_functions(
         self, *, machine_arns: Mapping[str, str], push_url: str, webhooks: WebhookQueues

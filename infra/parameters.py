@@ -32,8 +32,6 @@ class Parameters:
         self._made = {name: _parameter(stack, name, text) for name, text in _TEXTS.items()}
         per_s = "Requests per second of an owner in the long run; 0: no limit."
         self._made["RatePerS"] = _parameter(stack, "RatePerS", per_s, "20")
-        device = "What separation in GPU tasks runs on: cuda or nowhere; auto: else on their CPUs."
-        self._made["SeparatorDevice"] = _parameter(stack, "SeparatorDevice", device, "cuda")
         burst = "Requests of an owner at once."
         self._made["RateBurst"] = _parameter(stack, "RateBurst", burst, "200")
         self._functions_off = cdk.CfnCondition(
@@ -45,6 +43,14 @@ class Parameters:
     def __getitem__(self, name: str) -> str:
         """The value that a deployment gives; `KeyError` where there is no such parameter."""
         return self._made[name].value_as_string
+
+    def separator_device(self) -> str:
+        """What GPU tasks separate on: a parameter that only deployments with GPUs have."""
+        name = "SeparatorDevice"
+        if name not in self._made:
+            text = "What separation in GPU tasks runs on: cuda or nowhere; auto: else their CPUs."
+            self._made[name] = _parameter(self._stack, name, text, "cuda")
+        return self[name]
 
     def unless_functions_off(self, limit: int) -> str:
         """A number, or 0 where no stage is to run as a function."""
