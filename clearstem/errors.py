@@ -63,7 +63,9 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
         └── RetryableStageError           another attempt may succeed
             ├── StageInterrupted
             ├── StorageUnavailable
-            └── ScratchFull
+            ├── ScratchFull
+            ├── CardMissing
+            └── CardOutOfMemory
 """
 
 from collections.abc import Mapping
@@ -459,3 +461,15 @@ class ScratchFull(RetryableStageError):
     """A function's disk is full; in Batch there is more of it (see `TooLongForDisk`)."""
 
     state_name = "Clearstem.ScratchFull"
+
+
+class CardMissing(RetryableStageError):
+    """A network has to run on a CUDA card and this machine shows none; another one may."""
+
+    state_name = "Clearstem.CardMissing"
+
+
+class CardOutOfMemory(RetryableStageError):
+    """A CUDA card has no room for a single segment; one that nobody else uses may."""
+
+    state_name = "Clearstem.CardOutOfMemory"

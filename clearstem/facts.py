@@ -105,8 +105,9 @@ class Separation:
     Attributes
     ----------
     residual_db : float or None
-        RMS of main minus the sum of the stems, relative to main; None where
-        main is silent or the difference is exactly nothing.
+        RMS of main minus the sum of the stems, relative to main; None where the
+        difference is exactly nothing, and where main is silent: then it has no
+        true peak either.
     versions : Mapping[str, str]
         The libraries that took part.
     backend : str
@@ -156,6 +157,8 @@ class Loudness:
     source_lufs, main_lufs : float or None
         Integrated loudness before, and of the encoded main track; None for
         silence and for less than one block of 0.4 s.
+    source_max_momentary_lufs, source_max_short_term_lufs, source_loudness_range_lu
+        As of `Track`, before.
     gain_db : float
         The gain of the main track, and with `Gain.COMMON` of every one.
     held_back_by : str or None
@@ -174,6 +177,9 @@ class Loudness:
     held_back_by: str | None
     gain: Gain = Gain.COMMON
     limited: bool = False
+    source_max_momentary_lufs: float | None = None
+    source_max_short_term_lufs: float | None = None
+    source_loudness_range_lu: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +191,12 @@ class Track:
     frames : int
         Samples per channel, verified on the encoded file.
     true_peak_dbtp, loudness_lufs : float or None
-        Of the encoded file; None on silence.
+        Of the encoded file; None on silence, loudness also below 0.4 s.
+    max_momentary_lufs, max_short_term_lufs : float or None
+        The highest loudness of any 0.4 s and of any 3 s (EBU Tech 3341); None on silence, below
+        that length, and in records older than these fields.
+    loudness_range_lu : float or None
+        EBU Tech 3342; None where no 3 s are above -70 LUFS, and in older records.
     """
 
     name: str
@@ -196,6 +207,9 @@ class Track:
     sha256: str
     true_peak_dbtp: float | None
     loudness_lufs: float | None
+    max_momentary_lufs: float | None = None
+    max_short_term_lufs: float | None = None
+    loudness_range_lu: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,10 +106,10 @@ REPORT: Final = "job.json"
 SEPARATE: Final = Recipe(
     name="separate",
     stages=(
-        StageSpec(SEPARATION, "separator", 6.0, "Separating stems"),
+        StageSpec(SEPARATION, "separator", 6.0, "Separating stems", revision=2),
         StageSpec(DECOMPOSITION, "decomposition", 1.0, "Decomposing the accompaniment"),
         StageSpec(COMPOSITION, "composition", 1.0, "Decomposing the recording"),
-        StageSpec(NORMALIZATION, "audio_processing", 3.0, "Normalizing and encoding"),
+        StageSpec(NORMALIZATION, "audio_processing", 3.0, "Normalizing and encoding", revision=2),
     ),
     tracks=(*STEMS, "harmonic", "percussive", MAIN, "main_harmonic", "main_percussive"),
     voice="vocals",
@@ -126,9 +126,9 @@ CLEAN: Final = "clean"
 DENOISE: Final = Recipe(
     name="denoise",
     stages=(
-        StageSpec(EXTRACTION, "extractor", 1.0, "Extracting audio"),
+        StageSpec(EXTRACTION, "extractor", 1.0, "Extracting audio", revision=2),
         StageSpec(NOISE_REDUCTION, "denoiser", 4.0, "Running noise reduction"),
-        StageSpec(ENCODING, "audio_processing", 2.0, "Leveling and encoding"),
+        StageSpec(ENCODING, "audio_processing", 2.0, "Leveling and encoding", revision=2),
     ),
     tracks=(CLEAN,),
     voice=CLEAN,

@@ -33,6 +33,9 @@ class Settings:
     models_dir : Path or None
         Folder searched for weights; None where this process sees none, as in a
         function on AWS: then `separator_model` says what the stage image holds.
+    separator_device : str
+        Where a separation network runs: ``cuda`` or nowhere, ``cpu``, or ``auto``, which
+        takes a CUDA card where there is one.
     separator_precision : str
         What a separation network is computed in: ``fp32``; ``bf16`` or, on CUDA, ``fp16``
         is faster and not checked against it on real weights. Every job reports it.
@@ -95,6 +98,7 @@ class Settings:
     separator_model: str = ""
     denoiser_model: str = ""
     models_dir: Path | None = None
+    separator_device: str = "auto"
     separator_precision: str = "fp32"
     cache_dir: Path | None = None
     max_upload_bytes: int = 500 * MEBIBYTE
@@ -143,6 +147,7 @@ class Settings:
             separator_model=env.get("CLEARSTEM_SEPARATOR_MODEL", ""),
             denoiser_model=env.get("CLEARSTEM_DENOISER_MODEL", ""),
             models_dir=Path(models_dir) if models_dir else None,
+            separator_device=env.get("CLEARSTEM_SEPARATOR_DEVICE") or "auto",
             separator_precision=env.get("CLEARSTEM_SEPARATOR_PRECISION") or "fp32",
             cache_dir=Path(cache_dir) if cache_dir else None,
             max_upload_bytes=int(env.get("CLEARSTEM_MAX_UPLOAD_BYTES") or 500 * MEBIBYTE),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from clearstem.recipes import DENOISE, SEPARATE
-from infra.options import Options
+from infra.options import Gpu, Options
 from infra.parameters import Parameters
 from infra.storage import Storage
 from infra.webhooks import WebhookQueues
@@ -44,6 +44,12 @@ class Environment:
         """What stages are told: their images hold weights, which functions do not see."""
         models = self.parameters.or_else("ModelsDir", _BAKED_MODELS, condition="OwnModelsDir")
         return {**self._shared(), "CLEARSTEM_MODELS_DIR": models}
+
+    def of_gpu_stages(self) -> dict[str, str]:
+        """What stages are told besides where a GPU is paid for: to fail rather than do without."""
+        if self.options.gpu is Gpu.NONE:
+            return {}
+        return {"CLEARSTEM_SEPARATOR_DEVICE": self.parameters.separator_device()}
 
     def of_functions(
         self, *, machine_arns: Mapping[str, str], push_url: str, webhooks: WebhookQueues

@@ -50,6 +50,14 @@ class Parameters:
         """The value that a deployment gives; `KeyError` where there is no such parameter."""
         return self._made[name].value_as_string
 
+    def separator_device(self) -> str:
+        """What GPU tasks separate on: a parameter that only deployments with GPUs have."""
+        name = "SeparatorDevice"
+        if name not in self._made:
+            text = "What separation in GPU tasks runs on: cuda or nowhere; auto: else their CPUs."
+            self._made[name] = _parameter(self._stack, name, text, "cuda")
+        return self[name]
+
     def unless_functions_off(self, limit: int) -> str:
         """A number, or 0 where no stage is to run as a function."""
         return cdk.Token.as_string(cdk.Fn.condition_if(self._functions_off.logical_id, 0, limit))

@@ -71,6 +71,7 @@ class Service(cdk.Stack):
             "Stages",
             queues=self._create_queues(),
             environment=environment.of_stages(),
+            gpu_environment=environment.of_gpu_stages(),
             build_arguments=options.build_arguments,
             concurrency=options.stage_concurrency,
         )

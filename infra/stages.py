@@ -70,6 +70,7 @@ class StageTasks(Construct):
         *,
         queues: Queues,
         environment: Mapping[str, str],
+        gpu_environment: Mapping[str, str],
         build_arguments: Mapping[str, str],
         concurrency: int,
     ) -> None:
@@ -90,6 +91,7 @@ class StageTasks(Construct):
             **environment,
             "CLEARSTEM_STAGE_ROLE_ARN": self.job_role.role_arn,
         }
+        self._gpu_environment = {**self._environment, **gpu_environment}
         self._cpu_image = self._image("stage-cpu")
         # Named, so that the role of the state machine can be told which they
         # are whatever their revision.
@@ -196,7 +198,7 @@ class StageTasks(Construct):
             readonly_root_filesystem=True,
             volumes=[_scratch()],
             job_role=self.role,
-            environment=self._environment,
+            environment=self._gpu_environment,
             logging=self._logging("gpu"),
         )
 

@@ -106,6 +106,9 @@ class LoudnessDocument(TypedDict):
     held_back_by: str | None
     gain: str
     limited: bool
+    source_max_momentary_lufs: float | None
+    source_max_short_term_lufs: float | None
+    source_loudness_range_lu: float | None
 
 
 class AudioDocument(TypedDict):
@@ -155,6 +158,9 @@ class TrackDocument(TypedDict):
     sha256: str
     true_peak_dbtp: float | None
     loudness_lufs: float | None
+    max_momentary_lufs: float | None
+    max_short_term_lufs: float | None
+    loudness_range_lu: float | None
 
 
 class FailureDocument(TypedDict):

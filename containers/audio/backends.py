@@ -70,8 +70,10 @@ def load_network(weights: Checkpoint | Bag, wanted: Wanted) -> tuple[Network, Se
     ------
     MissingWeights, WrongChecksum, UnsafeCheckpoint, UnusableCheckpoint
         As `load_checkpoint`, and if the networks of a bag do not fit together.
+    CardMissing
+        If a CUDA card is asked for and not there.
     EngineUnavailable
-        If the device, the backend or the precision asked for is not there.
+        If the backend or the precision asked for is not there, or there is no such device.
     """
     precision = _checked(wanted)
     device = pick_device(wanted.device)

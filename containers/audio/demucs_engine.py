@@ -12,7 +12,7 @@ itself, as if it were a recording of its own.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -36,11 +36,14 @@ class Making:
     ----------
     stems, rate_hz, segments
         Of the network, as in `Network`.
+    ahead
+        The same; it decides when blocks come, not what is in them.
     """
 
     stems: tuple[str, ...]
     rate_hz: int
     segments: Segments
+    ahead: int = field(default=1, compare=False, repr=False)
 
 
 Blocks = Callable[[int], Iterator[Floats]]
@@ -119,7 +122,8 @@ def demucs_stems(
             yield np.concatenate(parts, axis=1)
 
     done = 0
-    for stems in keep(blocks, Making(network.stems, network.rate_hz, network.segments)):
+    making = Making(network.stems, network.rate_hz, network.segments, network.ahead)
+    for stems in keep(blocks, making):
         done += stems.shape[2]
         flat = stems.reshape(-1, stems.shape[2])
         ready = back.convert(flat, last=done == reader.frames)

@@ -12,10 +12,12 @@ import av
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from clearstem.errors import NoAudio, UnreadableAudio
 from containers.audio.headers import described, looks_like_mp3
 from containers.audio.layouts import LAYOUTS
+from containers.audio.tags import Tags, chosen
 
 # Demuxers for what the dialects accept and nothing more: the playlist formats (hls, concat)
 # would let a file name other files and hosts, which FFmpeg would then open for its sender.
@@ -35,22 +37,10 @@ _WAV_OPTIONS = {
 }
 _WAV_HEADS = (b"RIFF", b"RF64", b"BW64", b"riff")
 
-# Kinds that FFmpeg passes on by the name that a format has for them.
-_OTHER_NAMES = {"year": "date", "tsrc": "isrc", "tbpm": "bpm"}
-# ID3 has lyrics for each language: FFmpeg calls them "lyrics-eng".
-_LYRICS_IN = "lyrics-"
-
 # How FFmpeg describes an order that has no name: "4 channels (FL+FR+LFE+BC)".
 _UNNAMED = " channels ("
 
 _COVER_LIMIT_BYTES = 16 * 1024 * 1024
-
-_TAGS = frozenset(
-    {
-        "title", "artist", "album", "album_artist", "date", "track", "disc", "genre", "composer",
-        "performer", "comment", "copyright", "publisher", "isrc", "bpm", "lyrics",
-    }
-)  # fmt: skip
 
 
 def open_media(path: Path) -> InputContainer:
@@ -121,23 +111,15 @@ def _settled_channels(codec: AudioCodecContext) -> tuple[int, tuple[str, ...]]:
     return count, (f"source's channels are in an order of its own, which was kept: {order}",)
 
 
-def tags_of(container: InputContainer, stream: AudioStream) -> dict[str, str]:
-    """Title and the like, keys in lower case.
-
-    Ogg keeps them at the stream, everything else at the container. Of lyrics in several
-    languages the first are taken.
-    """
-    found = {key.lower(): value for key, value in (stream.metadata | container.metadata).items()}
-    for other, key in _OTHER_NAMES.items():
-        if other in found:
-            found.setdefault(key, found[other])
-    for key in [key for key in found if key.startswith(_LYRICS_IN)]:
-        found.setdefault("lyrics", found[key])
-    return {key: value for key, value in found.items() if key in _TAGS and value.strip()}
+def tags_of(container: InputContainer, stream: AudioStream) -> Tags:
+    """Title and the like, and what of them stays behind (see `containers.audio.tags`)."""
+    return chosen(
+        container.metadata, of_stream=stream.metadata, is_ogg=container.format.name == "ogg"
+    )
 
 
 def tags_in(path: Path) -> dict[str, str]:
-    """The tags of a file, as `tags_of`.
+    """The tags of a file that go along, keys in lower case.
 
     Raises
     ------
@@ -146,18 +128,43 @@ def tags_in(path: Path) -> dict[str, str]:
     """
     with open_media(path) as container:
         stream, _ = audio_stream(container, path)
-        return tags_of(container, stream)
+        return tags_of(container, stream).kept
 
 
-def cover_of(container: InputContainer, path: Path) -> bytes | None:
-    """The first attached picture as it is in the file; None where it has none of a sane size.
+def cover_of(container: InputContainer, path: Path) -> tuple[bytes | None, tuple[str, ...]]:
+    """The first attached picture as it is in the file, and what to tell of those left out.
 
     It is read through a reader of its own, which must not move the sound's.
+
+    Returns
+    -------
+    bytes or None
+        None where there is none, or none of at most 16 MiB.
+    tuple of str
+        That it is too large, or that there are more pictures than go along.
     """
-    for video in container.streams.video:
-        if not video.disposition & av.stream.Disposition.attached_pic:
-            continue
-        with av.open(str(path), options=_OPTIONS, metadata_errors="replace") as again:
-            for packet in again.demux(again.streams[video.index]):
-                return bytes(packet) if 0 < packet.size <= _COVER_LIMIT_BYTES else None
-    return None
+    places = [video.index for video in container.streams.video if _is_attached(video)]
+    if not places:
+        return None, ()
+    others = len(places) - 1
+    notes = (f"further attached pictures left out: {others}",) if others else ()
+    cover = _first_packet(path, places[0])
+    if len(cover) <= _COVER_LIMIT_BYTES:
+        return cover or None, notes
+    size, most = (count / 2**20 for count in (len(cover), _COVER_LIMIT_BYTES))
+    return None, (f"cover art left out: {size:.1f} MiB, up to {most:.0f} MiB go along", *notes)
+
+
+def has_pictures(container: InputContainer) -> bool:
+    """Whether it is a video: pictures that are no cover."""
+    return any(not _is_attached(video) for video in container.streams.video)
+
+
+def _is_attached(video: VideoStream) -> bool:
+    return bool(video.disposition & av.stream.Disposition.attached_pic)
+
+
+def _first_packet(path: Path, index: int) -> bytes:
+    """What a stream begins with; empty where it has nothing."""
+    with av.open(str(path), options=_OPTIONS, metadata_errors="replace") as again:
+        return next((bytes(packet) for packet in again.demux(again.streams[index])), b"")

@@ -25,6 +25,7 @@ from containers.audio.ogg_comments import set_comments
 from containers.audio.resample import ResampledReader
 from containers.audio.sinks import LAME_DELAY, Codec, FfmpegSink, LameSink, VorbisSink
 from containers.audio.stream import BLOCK_FRAMES, Progress, ignore
+from containers.audio.tags import listed
 from containers.audio.xing import set_length
 
 Floats = NDArray[np.float32]
@@ -82,7 +83,6 @@ _AAC_MUXERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "mkv": ("matroska", {}),
 }
 _DEFAULT_BIT_DEPTH = 24
-_INTEGER_BITS = (16, 24)
 # What FFmpeg writes into the CHAN chunk for 7.1 says that the sides come first: none is better.
 _AIFF_LAYOUTS = (*LAYOUTS[:7], "8 channels")
 # Tags and cover come into these when the sound is in them (`containers.audio.ogg_comments`).
@@ -120,7 +120,9 @@ class Encoded:
 
 
 class _Sink(Protocol):
-    """An open file of some format."""
+    """An open file of some format; `clamps` where it holds nothing beyond full scale."""
+
+    clamps: bool
 
     def write(self, block: Floats) -> None: ...
 
@@ -220,9 +222,10 @@ def encode(
     Notes
     -----
     Silence decodes to silence, a constant to itself but for the high-pass of LAME; one sample is a
-    file of one frame. What lies beyond full scale is kept by float WAV and clamped by integers,
-    never wrapped; lossy formats keep it as far as their decoders do. Of the formats only AIFF
-    cannot hold ten hours.
+    file of one frame. What lies beyond full scale is kept by float WAV, and to decoders that give
+    floats by AAC, Opus and Vorbis; integers and mp3, whose LAME is given 16 bits, clamp it, never
+    wrapped, and `Encoded.conversions` counts the samples. Of the formats only AIFF cannot hold ten
+    hours.
     """
     check_output(format, channels=recording.channels, bit_depth=bit_depth, frames=recording.frames)
     known = _FORMATS[format]
@@ -239,7 +242,7 @@ def encode(
                 at_s = done / source.rate_hz
                 raise NonFiniteOutput(f"{path.name}: NaN or infinite samples at {at_s:.1f} s")
             level = block * np.float32(gain)
-            clamped += _beyond_full_scale(level) if bit_depth in _INTEGER_BITS else 0
+            clamped += _beyond_full_scale(level) if sink.clamps else 0
             sink.write(level)
             done += block.shape[1]
             progress(done, frames)
@@ -272,7 +275,7 @@ def _sound_conversions(
 
 
 def _beyond_full_scale(block: Floats) -> int:
-    """How many samples integers do not hold."""
+    """How many samples lie where integers end."""
     if not block.size or (block.max() <= 1 and block.min() >= -1):
         return 0
     return int(np.count_nonzero(np.abs(block) > 1))
@@ -291,9 +294,9 @@ def _label_conversions(
         yield f"cover art left out: {why}"
     # Asked of the file itself: which kinds a format has room for is its muxer's to know.
     found = tags_in(path) if tags else {}
-    lost = sorted(key for key, value in tags.items() if value.strip() and key not in found)
+    lost = [key for key, value in tags.items() if value.strip() and key not in found]
     if lost:
-        yield f"tags left out: {', '.join(lost)}; our {format} files hold none such"
+        yield f"tags left out: {listed(lost)}; our {format} files hold none such"
 
 
 def _at_known_rate(recording: Reader, known: _Format) -> Reader:

@@ -20,9 +20,14 @@ _TEXTS: Final = {
     "title": "TIT2", "artist": "TPE1", "album": "TALB", "album_artist": "TPE2", "date": "TDRC",
     "track": "TRCK", "disc": "TPOS", "genre": "TCON", "composer": "TCOM", "performer": "TPE3",
     "copyright": "TCOP", "publisher": "TPUB", "isrc": "TSRC", "bpm": "TBPM",
+    "lyricist": "TEXT", "remixer": "TPE4", "initialkey": "TKEY", "mood": "TMOO",
+    "subtitle": "TIT3", "media": "TMED", "grouping": "TIT1", "compilation": "TCMP",
+    "album-sort": "TSOA", "artist-sort": "TSOP", "title-sort": "TSOT",
 }  # fmt: skip
 # These have a language, which nobody told us, and a description.
 _REMARKS: Final = {"comment": "COMM", "lyrics": "USLT"}
+# A text for which ID3 has no frame has its name before it (section 4.2.6).
+_NAMED_TEXT: Final = "TXXX"
 _UNKNOWN_LANGUAGE: Final = b"und"
 _UTF_8: Final = b"\x03"
 _LATIN_1: Final = b"\x00"
@@ -79,6 +84,11 @@ def _tag(tags: Mapping[str, str], cover: bytes | None) -> bytes:
         _frame(_REMARKS[key], _UTF_8 + _UNKNOWN_LANGUAGE + b"\0" + value.encode())
         for key, value in tags.items()
         if key in _REMARKS
+    ]
+    frames += [
+        _frame(_NAMED_TEXT, _UTF_8 + key.encode() + b"\0" + value.encode())
+        for key, value in tags.items()
+        if key not in _TEXTS and key not in _REMARKS
     ]
     if cover:
         kind = b"image/png" if cover.startswith(b"\x89PNG") else b"image/jpeg"

@@ -29,14 +29,7 @@ from numpy.typing import NDArray
 from containers.audio.compose import Reader
 from containers.audio.forward import ForwardReader
 from containers.audio.stream import BLOCK_FRAMES
-from containers.audio.true_peak import (
-    RUN_FRAMES,
-    TAPS,
-    interpolation_phases,
-    loudest_of,
-    reach_of,
-    store_between,
-)
+from containers.audio.true_peak import TAPS, interpolation_phases, store_peaks
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -123,7 +116,7 @@ class LimitedReader(ForwardReader):
         # One more before, for what lies between it and the first.
         samples = self._source.read(begin - _HALF_TAPS, end + _HALF_TAPS) * self._gain
         peaks = np.zeros(end - begin)
-        _store_peaks(samples, interpolation_phases(), np.float32(self._ceiling), peaks)
+        store_peaks(samples, interpolation_phases(), np.float32(self._ceiling), peaks)
         needs = np.where(peaks > self._ceiling, 1.0 - self._ceiling / np.maximum(peaks, 1e-9), 0.0)
         widened: Doubles = maximum_filter1d(needs, 2 * reach + 1, mode="constant")
         return widened[reach:-reach]
@@ -139,34 +132,3 @@ def _released(held: Any, last: Any, decay: Any) -> Any:
             last = 0.0
         released[frame] = last
     return released
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _store_peaks(samples: Any, phases: Any, ceiling: Any, peaks: Any) -> None:
-    """The highest of each frame and of what lies between it and its neighbours.
-
-    `samples` reach half a filter further than `peaks` on either side. Runs of frames that
-    cannot pass the ceiling are left at 0.
-    """
-    count, taps = phases.shape
-    half = taps // 2
-    reach = reach_of(phases)
-    frames = len(peaks)
-    sums = np.empty(RUN_FRAMES, np.float32)
-    for channel in range(samples.shape[0]):
-        sound = samples[channel]
-        for start in range(0, frames, RUN_FRAMES):
-            length = min(RUN_FRAMES, frames - start)
-            run = sound[start : start + length + taps - 1]
-            if loudest_of(run) * reach <= ceiling:
-                continue
-            for i in range(length):
-                peaks[start + i] = max(peaks[start + i], abs(run[i + half]))
-            for phase in range(count):
-                store_between(run, phases[phase], sums[:length])
-                # Between the frame before and this one: it counts for both.
-                for i in range(length):
-                    peak = abs(sums[i])
-                    peaks[start + i] = max(peaks[start + i], peak)
-                    if start + i:
-                        peaks[start + i - 1] = max(peaks[start + i - 1], peak)

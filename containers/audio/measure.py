@@ -25,11 +25,18 @@ class Levels:
         Integrated; None where there is none (silence, or less than 0.4 s).
     true_peak_dbtp : float or None
         None where every sample is 0.
+    max_momentary_lufs, max_short_term_lufs : float or None
+        The highest loudness of any 0.4 s and of any 3 s; None in silence and below that length.
+    loudness_range_lu : float or None
+        EBU Tech 3342; None where no 3 s are above -70 LUFS.
     """
 
     frames: int
     loudness_lufs: float | None
     true_peak_dbtp: float | None
+    max_momentary_lufs: float | None = None
+    max_short_term_lufs: float | None = None
+    loudness_range_lu: float | None = None
 
 
 def measure(recording: Path, *, progress: Progress = ignore) -> Levels:
@@ -86,4 +93,11 @@ def measure_encoded(encoded: Encoded, *, progress: Progress = ignore) -> Levels:
 
 
 def _levels(meter: Meter) -> Levels:
-    return Levels(meter.frames, meter.integrated_lufs, meter.true_peak_dbtp)
+    return Levels(
+        meter.frames,
+        meter.integrated_lufs,
+        meter.true_peak_dbtp,
+        meter.max_momentary_lufs,
+        meter.max_short_term_lufs,
+        meter.loudness_range_lu,
+    )

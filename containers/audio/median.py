@@ -8,8 +8,9 @@ value that is in one window only is clamped between them.
 
 The network is emitted as LLVM vector instructions by a numba intrinsic. The functions
 that use it live in this file, hence numba's own on-disk cache holds them: no generated
-source, no compiler run in a warm process, and a stale cache is impossible, because the
-cache is keyed by this file's time stamp, the window's width and the processor.
+source, no compiler run in a warm process. Numba keeps it by its own version, a sha256 of
+this file, the window's width (in the function's closure), the types and the processor; what a
+function compiles in from another file would not count, and nothing is.
 
 Threads are the caller's business: everything here releases the GIL and none of it
 needs a numba threading layer.

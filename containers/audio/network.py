@@ -13,9 +13,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from clearstem.errors import EngineUnavailable, UnusableCheckpoint
+from clearstem.errors import CardMissing, EngineUnavailable, UnusableCheckpoint
 from containers.audio.overlap import Floats, Segments, Stream, each
 
+# TF32, ten bits of mantissa in fp32's clothes, is none of them: see `without_tf32`.
 Precision = Literal["fp32", "bf16", "fp16"]
 
 # What torch computes in under autocast; None leaves float32 alone.
@@ -46,7 +47,7 @@ class Network:
     weights
         Of each network's answer, for each stem; None for a single network.
     ahead
-        How many segments a forward may read before it answers the first.
+        How many segments a forward may read before it answers the first; a kill loses them.
     """
 
     stems: tuple[str, ...]
@@ -93,15 +94,17 @@ def pick_device(wanted: str) -> torch.device:
 
     Raises
     ------
+    CardMissing
+        If CUDA is asked for and not there.
     EngineUnavailable
-        If CUDA is asked for and not there, or the name is none of the three.
+        If the name is none of the three.
     """
     if wanted not in ("auto", "cpu", "cuda"):
         msg = f"device {wanted!r}: must be auto, cpu or cuda"
         raise EngineUnavailable(msg)
     if wanted == "cuda" and not torch.cuda.is_available():
-        msg = "device cuda: torch sees no CUDA device here"
-        raise EngineUnavailable(msg)
+        msg = "device cuda: torch sees no CUDA device on this machine"
+        raise CardMissing(msg)
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -118,8 +121,8 @@ def stereo_network(
         The CPU, where segments are run one by one, or a CUDA card, where they are run in
         batches that fit its memory.
     precision
-        ``fp32``, or the type that torch's autocast multiplies and convolves in: ``bf16``,
-        or on a card ``fp16``.
+        ``fp32``, never TF32; or the type that torch's autocast multiplies and convolves in:
+        ``bf16``, or on a card ``fp16``.
 
     Raises
     ------
@@ -162,17 +165,36 @@ def _on_card(
     from containers.audio import card
 
     def forward(batch: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode(), autocast(device.type, precision):
+        with torch.inference_mode(), without_tf32(), autocast(device.type, precision):
             answer: torch.Tensor = model(batch).float()
         return answer
 
-    return replace(network, forwards=(card.batched_on(device, forward),), ahead=card.SEGMENTS_AHEAD)
+    most = card.most_in_batch(network.segments, rate_hz=network.rate_hz)
+    stream = card.batched_on(device, forward, most=most)
+    # One batch is computed while the next is cut.
+    return replace(network, forwards=(stream,), ahead=2 * most)
 
 
 def autocast(device: str, precision: Precision) -> AbstractContextManager[object]:
     """The context in which torch computes in `precision`."""
     kind = _AUTOCAST[precision]
     return nullcontext() if kind is None else torch.autocast(device, kind)
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Have a card multiply and convolve float32 as float32.
+
+    By itself torch convolves in TF32 where a card has it, as A10G and L4 do and T4 does not: one
+    name would mean two precisions, on machines that one queue hands out.
+    """
+    backends: Any = torch.backends  # its flags have no types
+    before = backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32
+    backends.cudnn.allow_tf32 = backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32 = before
 
 
 @contextmanager

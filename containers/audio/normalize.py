@@ -32,13 +32,13 @@ _ROUNDS = 6
 
 @dataclass(frozen=True, slots=True)
 class NormalizedTrack:
-    """One encoded track; levels and length are those of the file, decoded again.
+    """One encoded track.
 
     Attributes
     ----------
     path : Path
         The file.
-    rate_hz, channels, frames : int
+    rate_hz, channels : int
         What it decodes to.
     bit_depth : int or None
         None for lossy formats.
@@ -46,8 +46,8 @@ class NormalizedTrack:
         What was applied.
     limited_db : float
         The most that the limiter took off a peak; 0 where it did nothing.
-    true_peak_dbtp, loudness_lufs : float or None
-        None on silence; loudness also below 0.4 s.
+    levels : Levels
+        Of the file, decoded again: its length, too.
     sha256 : str
         Of the file, in hex.
     size_bytes : int
@@ -57,12 +57,10 @@ class NormalizedTrack:
     path: Path
     rate_hz: int
     channels: int
-    frames: int
     bit_depth: int | None
     gain_db: float
     limited_db: float
-    true_peak_dbtp: float | None
-    loudness_lufs: float | None
+    levels: Levels
     sha256: str
     size_bytes: int
 
@@ -79,8 +77,10 @@ class Normalized:
         As asked for.
     held_back_by : str or None
         The track whose peak kept the main track's gain below what the target asks for.
-    source_lufs, main_lufs : float or None
-        The main track's loudness before and, in its file, after.
+    source : Levels
+        Of the main track before.
+    main_lufs : float or None
+        Its loudness after, in its file.
     tracks : mapping of str to NormalizedTrack
         By name, in the order given.
     conversions : tuple of str
@@ -91,7 +91,7 @@ class Normalized:
     target_lufs: float
     ceiling_dbtp: float
     held_back_by: str | None
-    source_lufs: float | None
+    source: Levels
     main_lufs: float | None
     tracks: Mapping[str, NormalizedTrack]
     conversions: tuple[str, ...]
@@ -191,8 +191,8 @@ def normalize(
         target_lufs=target_lufs,
         ceiling_dbtp=ceiling_dbtp,
         held_back_by=gains.held_back_by,
-        source_lufs=sources[main].loudness_lufs,
-        main_lufs=files[main].loudness_lufs,
+        source=sources[main],
+        main_lufs=files[main].levels.loudness_lufs,
         tracks=files,
         conversions=rendering.conversions(),
     )
@@ -272,12 +272,10 @@ class _Rendering:
             path=encoded.path,
             rate_hz=encoded.rate_hz,
             channels=encoded.channels,
-            frames=file.levels.frames,
             bit_depth=encoded.bit_depth,
             gain_db=file.setting.gain_db,
             limited_db=file.limited_db,
-            true_peak_dbtp=file.levels.true_peak_dbtp,
-            loudness_lufs=file.levels.loudness_lufs,
+            levels=file.levels,
             sha256=digest,
             size_bytes=encoded.path.stat().st_size,
         )

@@ -103,8 +103,10 @@ def separate(
         If `source` holds samples that are NaN or infinite.
     MissingWeights, WrongChecksum, UnsafeCheckpoint, UnusableCheckpoint
         If `demucs` is asked for and its weights are not there or not to be used.
+    CardMissing, CardOutOfMemory
+        If a CUDA card is asked for and not there, or has no room for one segment.
     EngineUnavailable
-        If the device, backend or precision asked for is not there.
+        If the backend or precision asked for is not there, or there is no such device.
     NonFiniteOutput
         If the network answers with samples that are NaN or infinite.
 

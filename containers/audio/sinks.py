@@ -60,6 +60,11 @@ class Codec:
 class FfmpegSink:
     """An open file of one that FFmpeg writes: wav, aiff, flac, m4a, opus, video containers.
 
+    Attributes
+    ----------
+    clamps : bool
+        Whether the samples pass through integers, which hold nothing beyond full scale.
+
     Parameters
     ----------
     path : Path
@@ -84,6 +89,7 @@ class FfmpegSink:
         cover: bytes | None,
     ) -> None:
         self._codec = codec
+        self.clamps = codec.sample_format != "flt"
         self._layout = codec.layouts[source.channels - 1]
         self._order = list(codec.orders.get(source.channels, ()))
         self._rate_hz = source.rate_hz
@@ -148,6 +154,11 @@ def _mark_padding(last: "av.Packet[AudioStream]", *, frame_frames: int) -> None:
 class LameSink:
     """An open mp3 file of constant bit rate.
 
+    Attributes
+    ----------
+    clamps : bool
+        True: LAME is given 16 bits.
+
     Parameters
     ----------
     path : Path
@@ -169,6 +180,7 @@ class LameSink:
         tags: Mapping[str, str],
         cover: bytes | None,
     ) -> None:
+        self.clamps = True
         self._lame = _lame(source, bit_rate)
         self._frames = av.CodecContext.create("mp3", "r")
         # Frames of MPEG-1 and of MPEG-2 (ISO/IEC 11172-3 and 13818-3, layer III).
@@ -225,6 +237,11 @@ def _lame(source: Reader, bit_rate: int) -> lameenc.Encoder:
 class VorbisSink:
     """An open Ogg Vorbis file.
 
+    Attributes
+    ----------
+    clamps : bool
+        False: libvorbis is given floats.
+
     Parameters
     ----------
     path : Path
@@ -234,6 +251,7 @@ class VorbisSink:
     """
 
     def __init__(self, path: Path, source: Reader) -> None:
+        self.clamps = False
         self._order = list(VORBIS_ORDER.get(source.channels, range(source.channels)))
         self._file = soundfile.SoundFile(
             path,

@@ -19,11 +19,18 @@ from numpy.typing import NDArray
 
 from clearstem.errors import UnreadableAudio
 from containers.audio.closing import Closing
-from containers.audio.demuxing import audio_stream, cover_of, open_media, tags_of
+from containers.audio.demuxing import (
+    audio_stream,
+    cover_of,
+    has_pictures,
+    open_media,
+    tags_of,
+)
 from containers.audio.gaps import TIMED, Gaps
 from containers.audio.headers import ends_as_ogg, fits_one_ogg_page, promised_by_wav
 from containers.audio.layouts import VORBIS_ORDER
 from containers.audio.samples import FrameQueue, bit_depth, silence
+from containers.audio.tags import listed
 from containers.audio.xing import promised_by_xing
 
 # Demuxers whose header counts the frames exactly, in 1/rate.
@@ -82,7 +89,7 @@ class Source(Closing):
     cover : bytes or None
         The attached picture as it is in the file, JPEG or PNG.
     warnings : list of str
-        What was found wrong and got over so far.
+        What was found wrong and got over so far, and what of tags and pictures stays behind.
 
     Raises
     ------
@@ -97,9 +104,8 @@ class Source(Closing):
         self._container = open_media(path)
         try:
             self._stream, notes = audio_stream(self._container, path)
-            self.warnings = list(notes)
-            self.tags = tags_of(self._container, self._stream)
-            self.cover = cover_of(self._container, path)
+            self.tags, self.cover, left_out = self._labels(path)
+            self.warnings = [*notes, *left_out]
         except BaseException:
             self._container.close()
             raise
@@ -113,6 +119,16 @@ class Source(Closing):
         self._packet_frames = 0
         self._packets = 0
         self._skipped_frames = 0
+
+    def _labels(self, path: Path) -> tuple[dict[str, str], bytes | None, tuple[str, ...]]:
+        """Tags, cover, and what of both is left out."""
+        tags = tags_of(self._container, self._stream)
+        cover, notes = cover_of(self._container, path)
+        if has_pictures(self._container):
+            # Beside its pictures they are copied as they are, whatever they are.
+            return tags.kept, cover, ()
+        lost = (f"source's tags left out: {listed(tags.left_out)}",) if tags.left_out else ()
+        return tags.kept, cover, (*lost, *notes)
 
     @property
     def expected_frames(self) -> int:

@@ -76,7 +76,8 @@ class Decoded:
     cover : bytes or None
         The attached picture, JPEG or PNG.
     warnings : tuple of str
-        What was wrong with the file and what was done about it, fit to be shown.
+        What was wrong with the file and what was done about it, and which of its tags and
+        pictures stay behind; fit to be shown.
     """
 
     format: SourceFormat
@@ -274,7 +275,8 @@ def decode(
     Rate and channels are kept. The length is the recording's own, to the sample: encoder delay
     and padding of mp3, AAC and Opus are taken off. Samples beyond full scale are kept; NaN and
     infinite ones become 0. A file that is cut off or damaged gives what it holds, damaged
-    packets as silence. Each of these is told in `Decoded.warnings`.
+    packets as silence. Each of these is told in `Decoded.warnings`. Of tags ReplayGain and the like
+    are left out, since the gain changes (see `containers.audio.tags`).
 
     Parameters
     ----------

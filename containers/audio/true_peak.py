@@ -1,7 +1,9 @@
 """How high a recording peaks between its samples, measured while it streams by.
 
-True peak after ITU-R BS.1770-4, annex 2. The kernel is compiled once per machine and comes
-from numba's cache on disk after that (beside this file, or NUMBA_CACHE_DIR).
+True peak after ITU-R BS.1770-4, annex 2. The kernels are compiled once per machine and come
+from numba's cache on disk after that (beside this file, or NUMBA_CACHE_DIR). The limiter's is here
+too: numba looks for changes in a compiled function's own file alone, so what it calls has to be in
+the same one.
 """
 
 import functools
@@ -130,8 +132,37 @@ def _raise_peak(joined: Any, phases: Any, peak: Any) -> Any:
     peak[0] = highest
 
 
-# Numba looks for changes in a cached function's own file alone: whoever changes these three has
-# to throw away the limiter's cache, too.
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def store_peaks(samples: Any, phases: Any, ceiling: Any, peaks: Any) -> None:
+    """The highest of each frame and of what lies between it and its neighbours.
+
+    `samples` reach half a filter further than `peaks` on either side. Runs of frames that
+    cannot pass the ceiling are left at 0.
+    """
+    count, taps = phases.shape
+    half = taps // 2
+    reach = reach_of(phases)
+    frames = len(peaks)
+    sums = np.empty(RUN_FRAMES, np.float32)
+    for channel in range(samples.shape[0]):
+        sound = samples[channel]
+        for start in range(0, frames, RUN_FRAMES):
+            length = min(RUN_FRAMES, frames - start)
+            run = sound[start : start + length + taps - 1]
+            if loudest_of(run) * reach <= ceiling:
+                continue
+            for i in range(length):
+                peaks[start + i] = max(peaks[start + i], abs(run[i + half]))
+            for phase in range(count):
+                store_between(run, phases[phase], sums[:length])
+                # Between the frame before and this one: it counts for both.
+                for i in range(length):
+                    peak = abs(sums[i])
+                    peaks[start + i] = max(peaks[start + i], peak)
+                    if start + i:
+                        peaks[start + i - 1] = max(peaks[start + i - 1], peak)
+
+
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def reach_of(phases: Any) -> Any:
     """How many times the loudest of its samples a sound between them can be at most.

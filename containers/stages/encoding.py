@@ -17,7 +17,7 @@ from clearstem.options import DenoiseOptions
 from clearstem.recipes import CLEAN, EXTRACTION, NOISE_REDUCTION
 from containers.audio.encode import encode
 from containers.audio.gains import Hot
-from containers.audio.measure import measure_encoded
+from containers.audio.measure import Levels, measure_encoded
 from containers.audio.normalize import CEILING_DBTP, Normalized, normalize
 from containers.audio.remux import remux
 from containers.audio.stream import Progress, Recording
@@ -40,9 +40,7 @@ class _Encoded:
     """The result on local disk, and what is known of its sound."""
 
     path: Path
-    frames: int
-    true_peak_dbtp: float | None
-    loudness_lufs: float | None
+    levels: Levels
     notes: tuple[str, ...]
     loudness: Loudness | None = None
 
@@ -115,9 +113,7 @@ def _as_it_is(
     levels = measure_encoded(encoded, progress=share(progress, 0.6, 1.0))
     return _Encoded(
         encoded.path,
-        levels.frames,
-        levels.true_peak_dbtp,
-        levels.loudness_lufs,
+        levels,
         (*encoded.conversions, *_depth_lost(space, encoded.bit_depth)),
     )
 
@@ -150,9 +146,7 @@ def _leveled(
     limited = (f"peaks limited by up to {track.limited_db:.1f} dB",) if track.limited_db else ()
     return _Encoded(
         track.path,
-        track.frames,
-        track.true_peak_dbtp,
-        track.loudness_lufs,
+        track.levels,
         (*done.conversions, *limited, *_depth_lost(space, track.bit_depth)),
         _loudness(done),
     )
@@ -160,7 +154,10 @@ def _leveled(
 
 def _loudness(done: Normalized) -> Loudness:
     return Loudness(
-        source_lufs=done.source_lufs,
+        source_lufs=done.source.loudness_lufs,
+        source_max_momentary_lufs=done.source.max_momentary_lufs,
+        source_max_short_term_lufs=done.source.max_short_term_lufs,
+        source_loudness_range_lu=done.source.loudness_range_lu,
         main_lufs=done.main_lufs,
         target_lufs=done.target_lufs,
         ceiling_dbtp=done.ceiling_dbtp,
@@ -204,16 +201,19 @@ def _with_pictures(
 def _delivered(space: Workspace, done: _Encoded, outcome: Outcome) -> Track:
     destination = space.job.destination
     place = Location(destination.bucket, f"{destination.key}{CLEAN}.{outcome.extension}")
-    artifact = space.put(CLEAN, done.path, frames=done.frames, to=place)
+    artifact = space.put(CLEAN, done.path, frames=done.levels.frames, to=place)
     return Track(
         name=CLEAN,
         location=place,
         extension=outcome.extension,
-        frames=done.frames,
+        frames=done.levels.frames,
         size_bytes=artifact.size_bytes,
         sha256=artifact.sha256,
-        true_peak_dbtp=done.true_peak_dbtp,
-        loudness_lufs=done.loudness_lufs,
+        true_peak_dbtp=done.levels.true_peak_dbtp,
+        loudness_lufs=done.levels.loudness_lufs,
+        max_momentary_lufs=done.levels.max_momentary_lufs,
+        max_short_term_lufs=done.levels.max_short_term_lufs,
+        loudness_range_lu=done.levels.loudness_range_lu,
     )
 
 

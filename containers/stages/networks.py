@@ -65,7 +65,11 @@ def wanted(space: Workspace) -> "Wanted | None":
     from containers.audio.backends import Wanted
 
     settings = space.settings
-    return Wanted(precision=settings.separator_precision, cache_dir=settings.cache_dir)
+    return Wanted(
+        device=settings.separator_device,
+        precision=settings.separator_precision,
+        cache_dir=settings.cache_dir,
+    )
 
 
 def restart_points(space: Workspace, source: Recording, settled: "Settled") -> "RestartPoints":

@@ -76,7 +76,10 @@ def _recordings(space: Workspace, *, progress: Progress) -> dict[str, Path]:
 
 def _loudness(done: Normalized, options: SeparateOptions) -> Loudness:
     return Loudness(
-        source_lufs=done.source_lufs,
+        source_lufs=done.source.loudness_lufs,
+        source_max_momentary_lufs=done.source.max_momentary_lufs,
+        source_max_short_term_lufs=done.source.max_short_term_lufs,
+        source_loudness_range_lu=done.source.loudness_range_lu,
         main_lufs=done.main_lufs,
         target_lufs=done.target_lufs,
         ceiling_dbtp=done.ceiling_dbtp,
@@ -90,16 +93,19 @@ def _loudness(done: Normalized, options: SeparateOptions) -> Loudness:
 def _delivered(space: Workspace, name: str, track: NormalizedTrack) -> Track:
     extension = track.path.suffix.removeprefix(".")
     place = _destination(space.job, f"{name}.{extension}")
-    space.put(name, track.path, frames=track.frames, to=place)
+    space.put(name, track.path, frames=track.levels.frames, to=place)
     return Track(
         name=name,
         location=place,
         extension=extension,
-        frames=track.frames,
+        frames=track.levels.frames,
         size_bytes=track.size_bytes,
         sha256=track.sha256,
-        true_peak_dbtp=track.true_peak_dbtp,
-        loudness_lufs=track.loudness_lufs,
+        true_peak_dbtp=track.levels.true_peak_dbtp,
+        loudness_lufs=track.levels.loudness_lufs,
+        max_momentary_lufs=track.levels.max_momentary_lufs,
+        max_short_term_lufs=track.levels.max_short_term_lufs,
+        loudness_range_lu=track.levels.loudness_range_lu,
     )
 
 

@@ -68,15 +68,18 @@ class Progress:
 def blocks_in_group(making: Making) -> int:
     """How many blocks are stored at a time, >= 1.
 
-    A kill costs at worst the group being stored, the one being computed, and the segments
-    before the next block that still sound in it. With htdemucs's segments of 7.8 s four
-    blocks make a group, and the worst is 55 s. A network whose segments are longer than 15 s
-    cannot stay below `MOST_REDONE_S`.
+    A kill costs at worst the group being stored, all but the last block of the one being made,
+    what the network was ahead of that, and the segments before the next block that still sound in
+    it. With htdemucs's segments of 7.8 s a processor, which is one segment ahead, makes groups of
+    four blocks and loses 55 s at most; a card, which is two batches of two ahead
+    (`containers.audio.card.most_in_batch`), makes groups of two and loses 49 s. Further groups of
+    channels and the networks of a bag are computed side by side, so in the recording it is the
+    same time. A network whose segments are longer than 15 s cannot stay below `MOST_REDONE_S`.
     """
     segments = making.segments
     again = segments.reach * segments.stride + segments.length - segments.stride
-    free = MOST_REDONE_S * making.rate_hz - again
-    return max(1, int(free / 2) // segments.stride)
+    free = int(MOST_REDONE_S * making.rate_hz - again) // segments.stride
+    return max(1, (free + 1 - making.ahead) // 2)
 
 
 @dataclass(slots=True)

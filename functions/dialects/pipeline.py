@@ -229,6 +229,9 @@ def _loudness(job: Job) -> LoudnessDocument | None:
         "held_back_by": measured.held_back_by,
         "gain": measured.gain.value,
         "limited": measured.limited,
+        "source_max_momentary_lufs": measured.source_max_momentary_lufs,
+        "source_max_short_term_lufs": measured.source_max_short_term_lufs,
+        "source_loudness_range_lu": measured.source_loudness_range_lu,
     }
 
 
@@ -305,6 +308,9 @@ def _track(job: Job, track: Track) -> TrackDocument:
         "sha256": track.sha256,
         "true_peak_dbtp": track.true_peak_dbtp,
         "loudness_lufs": track.loudness_lufs,
+        "max_momentary_lufs": track.max_momentary_lufs,
+        "max_short_term_lufs": track.max_short_term_lufs,
+        "loudness_range_lu": track.loudness_range_lu,
     }
 
 

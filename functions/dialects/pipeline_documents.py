@@ -166,7 +166,11 @@ class StageDocument(TypedDict):
 
 
 class LoudnessDocument(TypedDict):
-    """What normalization measured and did (BS.1770-4)."""
+    """What normalization measured and did (BS.1770-4, EBU Tech 3341 and 3342).
+
+    What there is no number for is null: loudness of silence and of less than 0.4 s, short-term
+    loudness and range of less than 3 s.
+    """
 
     source_lufs: float | None
     main_lufs: float | None
@@ -176,6 +180,9 @@ class LoudnessDocument(TypedDict):
     held_back_by: str | None
     gain: str
     limited: bool
+    source_max_momentary_lufs: float | None
+    source_max_short_term_lufs: float | None
+    source_loudness_range_lu: float | None
 
 
 class AudioDocument(TypedDict):
@@ -191,7 +198,11 @@ class AudioDocument(TypedDict):
 
 
 class SeparationDocument(TypedDict):
-    """What made the stems."""
+    """What made the stems.
+
+    ``residual_db`` is the level of main minus the sum of its stems, relative to main. It is null
+    where they add up exactly, and where main is silent: its ``true_peak_dbtp`` is null then, too.
+    """
 
     engine: str
     model: str
@@ -215,7 +226,12 @@ class DenoisingDocument(TypedDict):
 
 
 class TrackDocument(TypedDict):
-    """One output in detail."""
+    """One output in detail.
+
+    Levels are those of the encoded file: integrated loudness, the highest of any 0.4 s
+    (momentary) and of any 3 s (short-term), the loudness range (EBU Tech 3342). What there is no
+    number for, in silence or below that length, is null.
+    """
 
     name: str
     url: str
@@ -225,6 +241,9 @@ class TrackDocument(TypedDict):
     sha256: str
     true_peak_dbtp: float | None
     loudness_lufs: float | None
+    max_momentary_lufs: float | None
+    max_short_term_lufs: float | None
+    loudness_range_lu: float | None
 
 
 class FailureDocument(TypedDict):

@@ -174,6 +174,9 @@ COMPLETED_JOB: Final[documents.JobDocument] = {
         "held_back_by": None,
         "gain": "common",
         "limited": False,
+        "source_max_momentary_lufs": -6.1,
+        "source_max_short_term_lufs": -7.4,
+        "source_loudness_range_lu": 5.2,
     },
     "audio": {
         "container": "wav",
@@ -205,6 +208,9 @@ COMPLETED_JOB: Final[documents.JobDocument] = {
             "sha256": "0f343b0931126a20f133d67c2b018a3b5e9b0e4d1c3a5f7e9d8c6b4a29180706",
             "true_peak_dbtp": -4.1,
             "loudness_lufs": -18.3,
+            "max_momentary_lufs": -12.6,
+            "max_short_term_lufs": -15.0,
+            "loudness_range_lu": 8.1,
         }
     ],
     "receipt": {

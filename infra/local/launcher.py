@@ -222,6 +222,8 @@ def _deployed(settings: TwinSettings, emulator: _RunningEmulator) -> dict[str, s
         "KeylessOwner": "" if settings.require_key else KEYLESS_OWNER,
         "ModelsDir": str(settings.models_dir.resolve()) if settings.models_dir else "",
         "SeparatorModel": settings.model,
+        # The machine that tasks run on is this one, whatever it has.
+        "SeparatorDevice": "auto",
         **dict(zip(_OIDC, settings.oidc, strict=True)),
         # Batch has slots here, and ends its job when an execution is stopped; functions do not.
         "StageFunctions": "off",

@@ -26,6 +26,9 @@ def completed(**tracks: bytes) -> dict[str, Any]:
             "sha256": hashlib.sha256(content).hexdigest(),
             "true_peak_dbtp": None,
             "loudness_lufs": None,
+            "max_momentary_lufs": None,
+            "max_short_term_lufs": None,
+            "loudness_range_lu": None,
         }
         for name, content in tracks.items()
     ]

@@ -193,6 +193,14 @@ def test_stages_find_the_weights_of_their_image_and_functions_look_for_none(temp
     assert rest["CLEARSTEM_MODELS_DIR"] == {"Ref": "ModelsDir"}
 
 
+def test_a_task_that_pays_for_a_gpu_and_no_other_is_told_to_run_on_it(template):
+    for container in _containers(template):
+        told = {variable["Name"]: variable["Value"] for variable in container["Environment"]}
+        wants = {need["Type"] for need in container["ResourceRequirements"]}
+        given = told.get("CLEARSTEM_SEPARATOR_DEVICE")
+        assert given == ({"Ref": "SeparatorDevice"} if "GPU" in wants else None)
+
+
 def test_machines_that_a_deployment_changes_let_a_networks_attempt_end(template):
     machines = of_type(template, "AWS::Batch::ComputeEnvironment").values()
     waits = [machine["UpdatePolicy"] for machine in machines if machine["UpdatePolicy"]]

@@ -54,6 +54,7 @@ def test_every_function_is_told_all_that_settings_reads(template, handler):
     # How a network is run is the stage image's matter, and the role for a job the stages'.
     of_stages = {
         "CLEARSTEM_CACHE_DIR",
+        "CLEARSTEM_SEPARATOR_DEVICE",
         "CLEARSTEM_SEPARATOR_PRECISION",
         "CLEARSTEM_STAGE_ROLE_ARN",
     }
@@ -83,6 +84,7 @@ def test_parameters_are_all_optional_and_outputs_complete(template):
         "ModelsDir": "",
         "StageFunctions": "",
         "WebSocketManagementUrl": "",
+        "SeparatorDevice": "cuda",
         "RatePerS": "20",
         "RateBurst": "200",
     }

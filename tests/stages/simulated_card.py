@@ -96,8 +96,15 @@ class Host:
 class Card:
     """Stands where `torch` and `torch.cuda` stand in `containers.audio.card`."""
 
-    def __init__(self, *, free_bytes: int, segment_bytes: int) -> None:
+    OutOfMemoryError = torch.OutOfMemoryError
+
+    def __init__(
+        self, *, free_bytes: int, segment_bytes: int, room: Callable[[int], int] = lambda _: 99
+    ) -> None:
         self.free_bytes, self.segment_bytes = free_bytes, segment_bytes
+        # How many segments fit at the n-th try, whatever was measured.
+        self._room = room
+        self.emptied = 0
         self.current = self.compute = Stream("compute")
         self.streams = [self.compute]
         self.crossings: list[tuple[Memory, str]] = []
@@ -138,8 +145,12 @@ class Card:
     def max_memory_allocated(self, _device: torch.device) -> int:
         return self.peak
 
+    def synchronize(self, _device: torch.device) -> None:
+        for stream in self.streams:
+            stream.run_until(len(stream.queue))
+
     def empty_cache(self) -> None:
-        pass
+        self.emptied += 1
 
     def mem_get_info(self, _device: torch.device) -> tuple[int, int]:
         return self.free_bytes, 2 * self.free_bytes
@@ -157,6 +168,8 @@ class Card:
         def queued(given: torch.Tensor | Memory) -> torch.Tensor | Memory:
             count = given.shape[0]
             self.batches.append(count)
+            if count > self._room(len(self.batches)):
+                raise self.OutOfMemoryError("CUDA out of memory")
             self.peak = max(self.peak, count * self.segment_bytes)
             if isinstance(given, torch.Tensor):
                 return forward(given)

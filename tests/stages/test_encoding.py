@@ -47,6 +47,9 @@ def test_every_extension_that_may_be_asked_for_is_written(service, tmp_path, ext
     decoded = decode(result, tmp_path / "heard.wav")
     assert (decoded.format.frames, decoded.format.channels) == (RATE_HZ, 2)
     assert track.loudness_lufs is not None and track.true_peak_dbtp is not None
+    # A second of sound has windows of 0.4 s and none of 3 s.
+    assert track.max_momentary_lufs >= track.loudness_lufs
+    assert (track.max_short_term_lufs, track.loudness_range_lu) == (None, None)
     assert job.loudness is None  # no level was asked for
 
 
@@ -118,6 +121,8 @@ def test_the_level_that_was_asked_for_is_reached_under_the_ceiling(service, tmp_
     assert job.loudness.target_lufs == -16 and job.loudness.ceiling_dbtp == -1
     assert job.loudness.gain_db == pytest.approx(-16 - job.loudness.source_lufs)
     assert job.loudness.limited
+    assert job.loudness.source_max_short_term_lufs is not None
+    assert track.max_short_term_lufs == pytest.approx(-16.0, abs=1.5)
     assert any("peaks limited by up to" in note for note in job.notes)
 
 

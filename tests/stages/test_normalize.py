@@ -56,12 +56,12 @@ def test_the_main_track_reaches_the_target(tmp_path, format):
     result = normalized(tmp_path, tracks, format=format)
     assert result.main_lufs == pytest.approx(-14, abs=0.1)
     assert result.held_back_by is None
-    assert result.gain_db == pytest.approx(-14 - result.source_lufs)
+    assert result.gain_db == pytest.approx(-14 - result.source.loudness_lufs)
     assert {track.gain_db for track in result.tracks.values()} == {result.gain_db}
     for name, track in result.tracks.items():
         assert track.path.name == f"{name}.{format}"
-        assert track.frames == 4 * 44_100
-        assert track.true_peak_dbtp <= -1
+        assert track.levels.frames == 4 * 44_100
+        assert track.levels.true_peak_dbtp <= -1
         content = track.path.read_bytes()
         assert track.sha256 == hashlib.sha256(content).hexdigest()
         assert track.size_bytes == len(content)
@@ -72,9 +72,11 @@ def test_a_peak_holds_the_gain_back_on_the_file_itself(tmp_path, format):
     result = normalized(tmp_path, {"main": spiked(), "drums": spiked() / 2}, format=format)
     assert result.held_back_by == "main"
     assert result.main_lufs < -20
-    assert result.tracks["main"].true_peak_dbtp <= -1
+    assert result.tracks["main"].levels.true_peak_dbtp <= -1
     if format in ("wav", "flac"):  # lossy encoders flatten a lone click
-        assert result.tracks["main"].true_peak_dbtp == pytest.approx(-1 - MARGIN_DB, abs=1e-3)
+        assert result.tracks["main"].levels.true_peak_dbtp == pytest.approx(
+            -1 - MARGIN_DB, abs=1e-3
+        )
 
 
 def test_any_track_can_hold_the_gain_back(tmp_path):
@@ -84,7 +86,7 @@ def test_any_track_can_hold_the_gain_back(tmp_path):
     tracks = {"main": main, "vocals": main + loud, "drums": -loud}
     result = normalized(tmp_path, tracks)
     assert result.held_back_by == "vocals"
-    assert max(track.true_peak_dbtp for track in result.tracks.values()) <= -1
+    assert max(track.levels.true_peak_dbtp for track in result.tracks.values()) <= -1
 
 
 @pytest.mark.parametrize("format", ["mp3", "ogg", "m4a", "opus"])
@@ -98,7 +100,7 @@ def test_what_a_lossy_encoder_overshoots_is_taken_off(tmp_path, format):
     meter = Meter(rate_hz=result.tracks["main"].rate_hz, channels=2)
     meter.push(heard(tmp_path, result.tracks["main"]))
     assert meter.true_peak_dbtp <= -1
-    assert meter.true_peak_dbtp == result.tracks["main"].true_peak_dbtp
+    assert meter.true_peak_dbtp == result.tracks["main"].levels.true_peak_dbtp
 
 
 @pytest.mark.parametrize("hot", Hot)
@@ -108,11 +110,11 @@ def test_target_and_ceiling_are_those_that_were_asked_for(tmp_path, target, ceil
     result = normalized(tmp_path, tracks, target_lufs=target, ceiling_dbtp=ceiling, hot=hot)
     assert (result.target_lufs, result.ceiling_dbtp) == (target, ceiling)
     track = result.tracks["main"]
-    assert track.true_peak_dbtp <= ceiling
+    assert track.levels.true_peak_dbtp <= ceiling
     if result.held_back_by or track.limited_db:
-        assert track.true_peak_dbtp == pytest.approx(ceiling, abs=0.3)
+        assert track.levels.true_peak_dbtp == pytest.approx(ceiling, abs=0.3)
     else:
-        assert track.loudness_lufs == pytest.approx(target, abs=0.1)
+        assert track.levels.loudness_lufs == pytest.approx(target, abs=0.1)
     # White noise peaks some 8 dB above its loudness.
     assert bool(result.held_back_by or track.limited_db) == (ceiling - target < 6)
 
@@ -134,45 +136,45 @@ def test_each_track_by_itself_on_request(tmp_path):
         "drums": spiked(2),
     }
     result = normalized(tmp_path, tracks, gain=Gain.PER_TRACK)
-    loudness = {name: track.loudness_lufs for name, track in result.tracks.items()}
+    loudness = {name: track.levels.loudness_lufs for name, track in result.tracks.items()}
     assert loudness["main"] == pytest.approx(-14, abs=0.1)
     assert loudness["vocals"] == pytest.approx(-14, abs=0.1)
     assert loudness["drums"] < -20
     assert result.held_back_by is None
     assert result.gain_db == result.tracks["main"].gain_db
-    assert all(track.true_peak_dbtp <= -1 for track in result.tracks.values())
+    assert all(track.levels.true_peak_dbtp <= -1 for track in result.tracks.values())
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_silence_in_silence_out(tmp_path, format):
     quiet = silence(44_100, channels=2)
     result = normalized(tmp_path, {"main": quiet, "vocals": quiet}, format=format)
-    assert (result.gain_db, result.source_lufs, result.main_lufs) == (0.0, None, None)
+    assert (result.gain_db, result.source.loudness_lufs, result.main_lufs) == (0.0, None, None)
     assert result.held_back_by is None
     for track in result.tracks.values():
-        assert (track.frames, track.loudness_lufs) == (44_100, None)
+        assert (track.levels.frames, track.levels.loudness_lufs) == (44_100, None)
         assert np.abs(heard(tmp_path, track)).max() < 1e-6
 
 
 def test_a_silent_track_beside_a_loud_one_is_no_trouble(tmp_path):
     tracks = {"main": noise(44_100), "vocals": silence(44_100)}
     track = normalized(tmp_path, tracks).tracks["vocals"]
-    assert (track.true_peak_dbtp, track.loudness_lufs) == (None, None)
+    assert (track.levels.true_peak_dbtp, track.levels.loudness_lufs) == (None, None)
 
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("frames", [1, 100, 17_639])
 def test_what_is_too_short_for_a_loudness_keeps_its_level(tmp_path, format, frames):
     result = normalized(tmp_path, {"main": noise(frames, peak=0.25)}, format=format)
-    assert (result.gain_db, result.source_lufs) == (0.0, None)
-    assert result.tracks["main"].frames == frames
+    assert (result.gain_db, result.source.loudness_lufs) == (0.0, None)
+    assert result.tracks["main"].levels.frames == frames
 
 
 def test_what_is_too_short_for_a_loudness_still_keeps_the_ceiling(tmp_path):
     result = normalized(tmp_path, {"main": noise(1000, peak=1.0)})
     assert result.gain_db < 0
     assert result.held_back_by == "main"
-    assert result.tracks["main"].true_peak_dbtp <= -1
+    assert result.tracks["main"].levels.true_peak_dbtp <= -1
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 96_000, 192_000])
@@ -181,7 +183,7 @@ def test_rates_and_channels_are_kept_or_reported(tmp_path, rate_hz):
     result = normalized(tmp_path, tracks, rate_hz=rate_hz, format="mp3")
     kept_hz = min(rate_hz, 48_000)
     for track in result.tracks.values():
-        assert (track.rate_hz, track.channels, track.frames) == (kept_hz, 1, kept_hz)
+        assert (track.rate_hz, track.channels, track.levels.frames) == (kept_hz, 1, kept_hz)
     assert len(result.conversions) == (rate_hz != kept_hz)
 
 
@@ -190,9 +192,9 @@ def test_a_real_song_ends_under_the_ceiling(tmp_path):
     samples = samples_of(tmp_path / "main.wav")
     tracks = {"main": samples, "left": samples * np.array([[1], [0]], np.float32)}
     result = normalized(tmp_path, tracks, format="ogg")
-    assert all(track.true_peak_dbtp <= -1 for track in result.tracks.values())
+    assert all(track.levels.true_peak_dbtp <= -1 for track in result.tracks.values())
     assert result.main_lufs == pytest.approx(-14, abs=0.1)
-    assert all(track.frames == 882_000 for track in result.tracks.values())
+    assert all(track.levels.frames == 882_000 for track in result.tracks.values())
 
 
 def test_titles_tell_the_tracks_apart(tmp_path):
@@ -284,10 +286,10 @@ def test_a_limited_track_keeps_the_gain_and_the_ceiling(tmp_path, format):
                         hot=Hot.LIMITED)  # fmt: skip
     main, quiet = result.tracks["main"], result.tracks["quiet"]
     assert result.held_back_by is None
-    assert result.gain_db == pytest.approx(-14 - result.source_lufs)
-    assert main.true_peak_dbtp <= -1
+    assert result.gain_db == pytest.approx(-14 - result.source.loudness_lufs)
+    assert main.levels.true_peak_dbtp <= -1
     assert main.limited_db > 10
-    assert main.frames == 3 * 44_100
+    assert main.levels.frames == 3 * 44_100
     # One click of 3 s is all that is missing.
     assert result.main_lufs == pytest.approx(-14, abs=1.5)
     assert (quiet.limited_db, quiet.gain_db) == (0.0, main.gain_db)
@@ -297,8 +299,8 @@ def test_a_limited_track_keeps_the_gain_and_the_ceiling(tmp_path, format):
 def test_the_limit_is_lowered_until_the_lossy_file_keeps_the_ceiling(tmp_path, format):
     tracks = {"main": clipped_music()}
     result = normalized(tmp_path, tracks, format=format, target_lufs=-6.0, hot=Hot.LIMITED)
-    assert result.tracks["main"].true_peak_dbtp <= -1
-    assert result.gain_db == pytest.approx(-6 - result.source_lufs)
+    assert result.tracks["main"].levels.true_peak_dbtp <= -1
+    assert result.gain_db == pytest.approx(-6 - result.source.loudness_lufs)
 
 
 def test_a_limiter_with_nothing_to_do_changes_no_byte(tmp_path):
@@ -313,9 +315,9 @@ def test_a_receipt_has_the_main_tracks_gain_where_each_has_its_own(tmp_path):
     tracks = {"main": loud, "vocals": loud / 2, "residual": loud / 1000}
     result = normalized(tmp_path, tracks, gain=Gain.PER_TRACK, receipts=("residual",))
     assert result.tracks["residual"].gain_db == result.gain_db
-    assert result.tracks["vocals"].loudness_lufs == pytest.approx(-14, abs=0.1)
+    assert result.tracks["vocals"].levels.loudness_lufs == pytest.approx(-14, abs=0.1)
     # 60 dB below the main track, and so below the gate.
-    assert result.tracks["residual"].loudness_lufs is None
+    assert result.tracks["residual"].levels.loudness_lufs is None
 
 
 def test_limits_go_down_by_what_was_too_much_and_gains_stay():

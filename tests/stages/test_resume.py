@@ -17,10 +17,11 @@ from clearstem.facts import Engine, Location
 from clearstem.recipes import SEPARATION, EngineName
 from clearstem.service import Service
 from clearstem.settings import Settings
+from containers.audio import card
 from containers.audio.backends import Settled
 from containers.audio.demucs_engine import Making, demucs_stems
 from containers.audio.network import Network
-from containers.audio.overlap import Segments, each
+from containers.audio.overlap import Floats, Segments, Stream, each
 from containers.stages import separation
 from containers.stages.resume import MOST_REDONE_S, RestartPoints, blocks_in_group
 from containers.workspace import Workspace, sha256_of
@@ -69,13 +70,26 @@ class Counted:
     """A network that remembers what it was asked, and may kill its process when asked."""
 
     kill_at: int | None = None
+    end_at: int | None = None
     calls: int = 0
 
     def __call__(self, block: Any) -> Any:
         self.calls += 1
         if self.calls == self.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.calls == self.end_at:
+            raise InterruptedError
         return np.stack([np.tanh(block * np.float32(gain)) for gain in (0.3, 0.7, 1.1, 1.9)])
+
+
+def on_card(forward: Any, *, batch: int) -> Stream:
+    """Segments in batches as a card runs them: the next is started before the last is awaited."""
+
+    def start(stacked: Floats) -> card.Collect:
+        answers = np.stack([forward(segment) for segment in stacked])
+        return lambda: answers
+
+    return lambda segments: card.overlapped(card.batches(segments, lambda: batch), start)
 
 
 def network(forward: Any, *, segments: Segments = SEGMENTS, rate_hz: int = RATE_HZ) -> Network:
@@ -130,6 +144,36 @@ def test_a_killed_run_continues_to_the_same_bits(tmp_path: Path, at: int, rate_h
     assert run_again < segments or at <= 9
 
 
+@pytest.mark.parametrize("at", [17, 41])
+def test_what_a_card_was_ahead_is_within_the_bound(tmp_path: Path, at: int) -> None:
+    batch = card.most_in_batch(SEGMENTS, rate_hz=RATE_HZ)
+    store: Any = FolderStore(tmp_path)
+    space = Workspace(
+        a_job(), SEPARATION, store, Settings("t", "u", "w", "k", "d"), tmp_path, versions={}
+    )
+
+    def run(*, end_at: int | None) -> tuple[str, Counted]:
+        forward = Counted(end_at=end_at)
+        loaded = replace(
+            network(forward), forwards=(on_card(forward, batch=batch),), ahead=2 * batch
+        )
+        source = EndlessNoise(seconds=SECONDS, rate_hz=RATE_HZ)
+        total = hashlib.sha256()
+        for block in demucs_stems(source, loaded, keep=RestartPoints(space, ("net",))):
+            total.update(block.tobytes())
+        return total.hexdigest(), forward
+
+    with pytest.raises(InterruptedError):
+        run(end_at=at)
+    resumed, again = run(end_at=None)
+    (tmp_path / f"jobs_{space.job.job_id}_{SEPARATION}_progress.json").unlink()
+    whole, once = run(end_at=None)
+    assert resumed == whole
+    redone_s = (at + again.calls - once.calls) * SEGMENTS.stride / RATE_HZ
+    assert redone_s + (SEGMENTS.length - SEGMENTS.stride) / RATE_HZ <= MOST_REDONE_S
+    assert again.calls < once.calls
+
+
 def test_several_kills_add_up_to_one_run(tmp_path: Path) -> None:
     whole, segments = digest(tmp_path / "whole")
     kills = (15, 12, 9)
@@ -163,12 +207,16 @@ def test_blocks_of_another_making_are_left_alone(tmp_path: Path) -> None:
     assert digest(tmp_path, made_of="other weights")[1] == segments
 
 
-@pytest.mark.parametrize("seconds", [7.8, 10.0, 14.0])
-def test_a_group_is_short_enough_for_what_may_be_lost(seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [1.0, 7.8, 10.0, 14.0])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_group_is_short_enough_for_what_may_be_lost(seconds: float, device: str) -> None:
     segments = Segments(round(seconds * 44_100))
-    size = blocks_in_group(Making(("a",), 44_100, segments))
-    # The group on its way, the one being made, and what sounds into the next block.
-    lost = (2 * size + segments.reach) * segments.stride + segments.length - segments.stride
+    ahead = 2 * card.most_in_batch(segments, rate_hz=44_100) if device == "cuda" else 1
+    size = blocks_in_group(Making(("a",), 44_100, segments, ahead))
+    # The group on its way, the one being made, what the network is ahead of that, and what
+    # sounds into the next block.
+    blocks = size + (size - 1) + ahead + segments.reach
+    lost = blocks * segments.stride + segments.length - segments.stride
     assert lost / 44_100 <= MOST_REDONE_S
 
 

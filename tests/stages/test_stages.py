@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from clearstem.errors import JobIsOver
+from clearstem.errors import CardMissing, JobIsOver
 from clearstem.jobs import Job, JobState
 from clearstem.recipes import NORMALIZATION, SEPARATE, SEPARATION
 from clearstem.service import Service
 from clearstem.stage_runs import StageState
+from containers.audio.loudness import LoudnessMeter
 from containers.audio.song import song
 from containers.stage import run_stage
 from tests.recipes import SHARED_AUDIO, level_db, run_recipe, submitted, track, with_models
@@ -57,6 +59,19 @@ def test_nine_tracks_add_up_and_meet_the_loudness_target(
 
     loudness = job.loudness
     assert loudness is not None and loudness.main_lufs is not None
+    meter = LoudnessMeter(rate_hz=RATE_HZ, channels=2)
+    meter.push(main.astype(np.float32))
+    found = job.track("main")
+    assert found is not None
+    read = (meter.max_momentary_lufs, meter.max_short_term_lufs, meter.loudness_range_lu)
+    told = (found.max_momentary_lufs, found.max_short_term_lufs, found.loudness_range_lu)
+    assert told == pytest.approx(read, abs=1e-4)
+    # One gain moved the windows and not the range.
+    assert loudness.source_max_momentary_lufs == pytest.approx(read[0] - loudness.gain_db, abs=1e-3)
+    assert loudness.source_max_short_term_lufs == pytest.approx(
+        read[1] - loudness.gain_db, abs=1e-3
+    )
+    assert loudness.source_loudness_range_lu == pytest.approx(read[2], abs=1e-3)
     if loudness.held_back_by is None:
         assert loudness.main_lufs == pytest.approx(-14.0, abs=0.1)
     else:
@@ -300,6 +315,24 @@ def test_a_demucs_job_says_which_weights_made_it(service: Service, tmp_path: Pat
     assert job.state is JobState.SUCCEEDED, job.failure
     assert job.separation is not None
     assert (job.separation.model_sha256, job.separation.preview) == (digest, False)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card to run on")
+def test_a_job_that_is_paid_a_card_is_not_run_on_a_processor(
+    service: Service, tmp_path: Path
+) -> None:
+    own_model(tmp_path / "models")
+    path = wav(tmp_path / "song.wav", song(0.5))
+    equipped, job = demucs_job(service, tmp_path / "models", path)
+    settings = dataclasses.replace(equipped.settings, separator_device="cuda")
+    equipped = dataclasses.replace(equipped, settings=settings)
+    with pytest.raises(CardMissing) as ended:
+        run_stage(SEPARATION, job.job_id, service=equipped)
+    # Worth another attempt, which may get another machine; meanwhile the record says why.
+    assert ended.value.exit_code == 75
+    job = equipped.jobs.get(job.job_id)
+    assert job.state is JobState.RUNNING
+    assert "no CUDA device" in (job.stage(SEPARATION).error or "")
 
 
 def test_weights_that_vanished_fail_the_job_and_never_fall_back(

@@ -66,6 +66,9 @@ LOUDNESSES = st.builds(
     ceiling_dbtp=NUMBERS,
     gain_db=NUMBERS,
     held_back_by=maybe(TEXTS),
+    source_max_momentary_lufs=maybe(NUMBERS),
+    source_max_short_term_lufs=maybe(NUMBERS),
+    source_loudness_range_lu=maybe(NUMBERS),
 )
 TRACKS = st.builds(
     Track,
@@ -75,6 +78,9 @@ TRACKS = st.builds(
     size_bytes=COUNTS,
     true_peak_dbtp=maybe(NUMBERS),
     loudness_lufs=maybe(NUMBERS),
+    max_momentary_lufs=maybe(NUMBERS),
+    max_short_term_lufs=maybe(NUMBERS),
+    loudness_range_lu=maybe(NUMBERS),
 )
 RUNS = st.builds(
     StageRun,
@@ -168,6 +174,16 @@ def test_a_record_older_than_the_second_recipe_is_a_separation():
     for unknown_then in ("recipe", "denoising", "download_token", "deleted_at"):
         (stored["options"] if unknown_then == "recipe" else stored).pop(unknown_then)
     assert loads(json.dumps(stored), Job) == a_job()
+
+
+def test_a_record_older_than_the_meters_windows_has_none_of_them():
+    job = after(a_job(), *(stage.name for stage in a_job().recipe.stages))
+    stored = json.loads(dumps(job))
+    for told in (stored["loudness"], *stored["tracks"]):
+        for name in [name for name in told if "momentary" in name or "short" in name]:
+            del told[name]
+        del told["loudness_range_lu" if "name" in told else "source_loudness_range_lu"]
+    assert loads(json.dumps(stored), Job) == job
 
 
 def test_a_record_of_a_later_version_is_read_without_what_only_that_knows():

@@ -47,6 +47,7 @@ def test_every_variable_has_its_setting():
             "CLEARSTEM_CORS_ORIGINS": "https://a.example, https://b.example,",
             "CLEARSTEM_STREAM_DOWNLOADS": "1",
             "CLEARSTEM_PROGRESS_INTERVAL_S": "0.25",
+            "CLEARSTEM_SEPARATOR_DEVICE": "cuda",
             "CLEARSTEM_SEPARATOR_PRECISION": "bf16",
             "CLEARSTEM_CACHE_DIR": "/cache",
         }
@@ -70,6 +71,7 @@ def test_every_variable_has_its_setting():
         cors_origins=("https://a.example", "https://b.example"),
         stream_downloads=True,
         progress_interval_s=0.25,
+        separator_device="cuda",
         separator_precision="bf16",
         cache_dir=Path("/cache"),
     )
