@@ -53,7 +53,8 @@ class Receipt:
     state : JobState
         How the job had ended.
     files : int
-        Objects taken from the buckets: recording, artifacts and tracks.
+        Objects taken from the buckets: recording, artifacts and tracks, a replaced
+        version of one counting as one more.
     size_bytes : int
         Of all of them.
     source_kept : bool

@@ -20,6 +20,7 @@ from clearstem.errors import TooLarge, TrackNotFound, UploadNotFound
 from clearstem.facts import Location
 from clearstem.media import HEAD_BYTES, MEBIBYTE
 from clearstem.part_uploads import PartUploads
+from clearstem.places import Places
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -72,6 +73,11 @@ class TrackStore:
     def in_parts(self) -> PartUploads:
         """Uploads that come in parts."""
         return PartUploads(self.client)
+
+    @property
+    def places(self) -> Places:
+        """What lies in the buckets with all its versions, and what ends it."""
+        return Places(self.client)
 
     def stat(self, location: Location) -> Stored:
         """Size, metadata and sum of an object; `UploadNotFound` if there is none."""
