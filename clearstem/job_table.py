@@ -12,9 +12,7 @@ what stands for its retention (`clearstem.retention`), what its owner uses
 (`clearstem.quotas`), and what its result answers (`clearstem.result_cache`).
 """
 
-import base64
 import random
-import re
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
@@ -22,6 +20,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from clearstem.cursors import decoded, encoded
 from clearstem.errors import Contention, InvalidRequest, JobExists, JobNotFound
 from clearstem.job_events import JobEvent, logged
 from clearstem.job_filter import EVERY, JobFilter
@@ -53,8 +52,6 @@ _LONGEST_WAIT_S: Final = 0.64
 # is a fault, and met again at every attempt.
 _RACES: Final = frozenset({"None", "ConditionalCheckFailed", "TransactionConflict"})
 
-# An owner's jobs by time: see `_item`.
-_OWNER_SORT: Final = re.compile(r"JOB#[^#]+#(?P<job_id>[^#]+)")
 LISTABLE: Final = 100  # BatchGetItem takes that many keys
 # Of the pages of an owner's jobs that one call goes through for the ones wanted.
 _LOOKS: Final = 10
@@ -192,7 +189,7 @@ class JobTable:
         """
         if not 1 <= limit <= LISTABLE:
             raise InvalidRequest(f"limit {limit} is outside 1 to {LISTABLE}")
-        place: Any = _decoded(cursor, owner=owner) if cursor else None
+        place: Any = decoded(cursor, owner=owner, kind=JOB) if cursor else None
         found: list[Job] = []
         for _ in range(_LOOKS):
             start = {"ExclusiveStartKey": place} if place else {}
@@ -203,11 +200,11 @@ class JobTable:
                     found.append(job)
                 if len(found) == limit:
                     more = key != answer["Items"][-1] or "LastEvaluatedKey" in answer
-                    return Page(tuple(found), cursor=_encoded(key) if more else None)
+                    return Page(tuple(found), cursor=encoded(key) if more else None)
             place = answer.get("LastEvaluatedKey")
             if place is None:
                 return Page(tuple(found), cursor=None)
-        return Page(tuple(found), cursor=_encoded(place))
+        return Page(tuple(found), cursor=encoded(place))
 
     def _keyed(self, keys: Any) -> Iterator[tuple[Item, Job]]:
         """The jobs of an index's keys, with them; what is gone is left out."""
@@ -370,24 +367,3 @@ def _item(job: Job) -> Item:
 
 def _waits(job: Job) -> bool:
     return job.state is JobState.QUEUED
-
-
-def _encoded(key: Item) -> str:
-    return base64.urlsafe_b64encode(key["owner_sort"]["S"].encode()).decode()
-
-
-def _decoded(cursor: str, *, owner: str) -> Item:
-    try:
-        sort = base64.urlsafe_b64decode(cursor.encode()).decode()
-    except ValueError:
-        sort = ""
-    place = _OWNER_SORT.fullmatch(sort)
-    if place is None:
-        # DynamoDB would refuse a start outside the query, in its own words.
-        raise InvalidRequest(f"cursor {cursor[:100]!r} is not one this API gave out")
-    return {
-        "pk": {"S": job_key(place["job_id"])},
-        "sk": {"S": JOB},
-        "owner": {"S": owner},  # never from the cursor: it is the caller's to forge
-        "owner_sort": {"S": sort},
-    }
