@@ -1,5 +1,6 @@
 """The clock: jobs whose ending got lost are ended or started, expired ones deleted.
 
+Uploads that no job was made of end after a week.
 And sockets on which nothing was said for long are told the last state again:
 API Gateway closes a WebSocket that is idle for ten minutes. Webhooks whose
 messages got lost are queued again.
@@ -12,7 +13,11 @@ from typing import Final
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from clearstem import removal, settling  # noqa: F401 - the first event composes it; loaded before
+from clearstem import (  # noqa: F401 - the first event composes them; loaded before
+    removal,
+    settling,
+    unclaimed,
+)
 from clearstem.recipes import RECIPES
 from clearstem.service import Service
 from functions import wiring
@@ -33,7 +38,12 @@ def handler(_: Event, __: LambdaContext) -> dict[str, int]:
         count("JobsSwept", swept)
     _stir_silent(service)
     measure(Measurement("LongestSilence", MetricUnit.Seconds, _longest_silence_s(service), {}))
-    return {"swept": swept, "removed": _remove_expired(service), "woken": _wake_webhooks(service)}
+    return {
+        "swept": swept,
+        "removed": _remove_expired(service),
+        "ended": _end_uploads(service),
+        "woken": _wake_webhooks(service),
+    }
 
 
 def _remove_expired(service: Service) -> int:
@@ -44,6 +54,13 @@ def _remove_expired(service: Service) -> int:
     if removed:
         count("JobsRemoved", removed)
     return removed
+
+
+def _end_uploads(service: Service) -> int:
+    ended = sum(1 for _ in service.unclaimed.sweep())
+    if ended:
+        logger().info("uploads ended", uploads=ended)
+    return ended
 
 
 def _stir_silent(service: Service) -> None:

@@ -1,7 +1,7 @@
 """What every route needs: the core, the threads for it, and who is calling."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import Depends, Request, Security
@@ -27,6 +27,10 @@ _API_KEY = APIKeyHeader(
 _TOKEN = HTTPBearer(
     auto_error=False, description="A token of the issuer that the deployment trusts."
 )
+
+# The Audo client would wait and send the file again from where it has read it to, which is
+# its end. What an upload makes work of, a job, is limited, and so are stored bytes.
+_NEVER_429: Final = "/v1/upload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ async def _call(
     caller = await caller_of(request)
     caller.require(needed_scope(request.method, request.url.path))
     owner = caller.owner
-    if not _uploads(request.url.path):
+    if request.url.path != _NEVER_429:
         keyless = _is_keyless(request, owner=owner, service=service)
         await count_call(request, owner=owner, keyless=keyless)
     reserved = getattr(request.state, "job_ids", None)
@@ -112,16 +116,6 @@ def _shown(request: Request) -> Credentials:
     return Credentials.of_request(
         request.headers, request.query_params, method=request.method, path=request.url.path
     )
-
-
-def _uploads(path: str) -> bool:
-    """Whether a path takes a recording.
-
-    Those are never answered 429: the Audo client would wait and send the file
-    again from where it has read it to, which is its end. What an upload makes
-    work of, a job, is limited.
-    """
-    return "upload" in path.split("/")
 
 
 CurrentCall = Annotated[Call, Depends(_call)]

@@ -79,7 +79,7 @@ async def process(
         blocking=call.blocking,
     )
     job = await call.blocking.submit(
-        intake.submit_upload,
+        intake.submit_received,
         upload,
         options,
         callback_url=beside.callback_url,

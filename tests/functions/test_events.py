@@ -399,5 +399,6 @@ def test_schedule_sweep_answers_how_many_jobs_it_found(deployed: Service) -> Non
     assert call(sweep.handler, recorded("schedule_sweep")) == {
         "swept": 0,
         "removed": 0,
+        "ended": 0,
         "woken": 0,
     }
