@@ -25,6 +25,7 @@ dialect answers; ``state_name`` is the name Step Functions retries or fails by.
     │   │   ├── KeyNotFound
     │   │   ├── WebhookNotFound
     │   │   └── DeliveryNotFound
+    │   ├── JobDeleted              410
     │   ├── Conflict                409
     │   │   ├── JobExists
     │   │   ├── IllegalTransition
@@ -187,6 +188,12 @@ class WebhookNotFound(NotFound):
 
 class DeliveryNotFound(NotFound):
     """No such event was sent to this webhook, or the log does not go back to it."""
+
+
+class JobDeleted(RequestError):
+    """A job that its owner, or its retention, has deleted; `facts` have the receipt."""
+
+    http_status = 410
 
 
 class Conflict(RequestError):

@@ -15,6 +15,7 @@ from clearstem.scopes import ALL_SCOPES, Caller, caller, needed_scope
 from clearstem.service import Service
 from functions import dialects
 from functions.blocking import Blocking
+from functions.dialects import job_life
 from functions.envelope import gateway_context
 from functions.job_reads import JobReads, Snapshot
 from functions.routes.rates import count_call
@@ -75,6 +76,23 @@ class Call:
     async def job(self, job_id: str) -> Job:
         """The caller's job; raises as `snapshot` does."""
         return (await self.snapshot(job_id)).job
+
+    async def told(self, job_id: str) -> Snapshot:
+        """The caller's job, as the native dialect tells of it.
+
+        Raises
+        ------
+        JobNotFound
+            As of `snapshot`.
+        JobDeleted
+            It was the caller's, and is deleted.
+        """
+        try:
+            return await self.snapshot(job_id)
+        except JobNotFound:
+            receipt = self.service.removal.receipt
+            found = await self.blocking.call(receipt, job_uuid(job_id), owner=self.owner)
+        raise job_life.deleted(found)
 
 
 def job_uuid(text: str) -> str:

@@ -1,9 +1,10 @@
 """Examples of a job's course that the OpenAPI description shows."""
 
-from typing import Final
+from typing import Any, Final
 
 from functions.dialects import job_life
 from functions.dialects import pipeline_documents as documents
+from functions.routes import examples
 from functions.routes.examples import JOB_ID, QUEUED_JOB
 
 EVENTS: Final[job_life.EventsDocument] = {
@@ -63,4 +64,11 @@ RECEIPT: Final[job_life.ReceiptDocument] = {
     "record_kept": False,
     "deliveries": 7,
     "deliveries_pending": 0,
+}
+
+NO_JOB: Final[dict[int | str, dict[str, Any]]] = {
+    **examples.NO_JOB,
+    410: examples.problem(
+        410, "the job was deleted at …", description="Deleted; `receipt` says what went"
+    ),
 }
