@@ -6,9 +6,9 @@ stream or by asking, whichever gets through; tracks appear when they are whole.
 `verify` is for those who are told of jobs by webhooks.
 """
 
-from clearstem.client.asynchronous import UNCHANGED, AsyncClient
+from clearstem.client.asynchronous import AsyncClient
+from clearstem.client.config_documents import ConfigDocument
 from clearstem.client.documents import (
-    ConfigDocument,
     DenoiseOptions,
     EventDocument,
     JobAsked,
@@ -16,6 +16,7 @@ from clearstem.client.documents import (
     QuoteDocument,
     ReceiptDocument,
     ResultDocument,
+    RetentionDocument,
     SeparateOptions,
     TrackDocument,
     UsageDocument,
@@ -37,6 +38,7 @@ from clearstem.client.errors import (
     Unreachable,
     UploadStalled,
 )
+from clearstem.client.job_calls import UNCHANGED
 from clearstem.client.retrying import Retry
 from clearstem.client.synchronous import BlockingWatch, Client, Webhooks
 from clearstem.client.watching import Watch, Way
@@ -75,6 +77,7 @@ __all__ = [
     "ReceiptDocument",
     "Refused",
     "ResultDocument",
+    "RetentionDocument",
     "Retry",
     "SecretDocument",
     "SeparateOptions",
