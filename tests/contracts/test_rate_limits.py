@@ -14,6 +14,7 @@ from clearstem.service import Service
 from functions import dialects
 from functions.rest import create_app
 from functions.routes.calls import CurrentCall
+from tests.readme import answers
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
 # A path of each dialect whose route only says who is calling.
@@ -113,6 +114,15 @@ def test_a_refusal_names_the_limit_its_value_and_its_end(api: TestClient) -> Non
     refused = [api.get("/jobs") for _ in range(3)][-1].json()
     assert (refused["limit"], refused["value"]) == ("requests_per_s", 0.25)
     assert refused["resets_at"] == (START + timedelta(seconds=4)).isoformat()
+
+
+def test_the_refusal_that_the_readme_shows_is_a_real_one(api: TestClient, limited: Service) -> None:
+    limited.jobs.quotas.settle("ada", requests_per_s=2, request_burst=4)
+    status, headers, body = answers()[0]
+    refused = [api.get("/jobs") for _ in range(5)][-1]
+    told = {**refused.json(), "instance": body["instance"]}  # the one thing that is never the same
+    assert (refused.status_code, told) == (status, body)
+    assert {name: refused.headers[name] for name in headers} == headers
 
 
 def test_what_is_not_counted_tells_no_rate(api: TestClient) -> None:

@@ -13,6 +13,7 @@ from clearstem.facts import Location
 from clearstem.service import Service
 from functions.rest import create_app
 from tests.problems import refusal
+from tests.readme import answers
 from tests.submitted import wav
 
 OWNER = "ada"
@@ -72,6 +73,19 @@ def test_no_link_is_given_for_what_may_not_be_stored(api: TestClient) -> None:
     by_curl = api.put("/upload/a.wav", content=b"?")
     assert refusal(by_curl)[0] == 403
     assert stored(api) == 3 * SIZE
+
+
+def test_the_refusal_that_the_readme_shows_is_a_real_one(service: Service) -> None:
+    service.jobs.quotas.settle("local", stored_bytes=10**9)
+    status, headers, body = answers()[1]
+    with TestClient(create_app(service)) as client:
+        for size_bytes in (480_000_000, 480_000_000):
+            announced(client, size_bytes=size_bytes)
+        asked = {"file_name": "a.wav", "size_bytes": 50_000_000}
+        refused = client.post("/uploads", json=asked)
+    told = {**refused.json(), "instance": body["instance"]}  # the one thing that is never the same
+    assert (refused.status_code, told) == (status, body)
+    assert {name: refused.headers[name] for name in headers} == headers
 
 
 def test_what_became_a_job_is_counted_once(api: TestClient) -> None:
