@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -15,21 +15,19 @@ from typing import Annotated, Any, Final
 import httpx
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from clearstem import models, weights
-from clearstem.cli_jobs import JobCommands, Key, Url, connected
+from clearstem.cli_jobs import JobCommands, Key, Url, connected, labels_of
+from clearstem.cli_keys import KeyCommands
+from clearstem.cli_models import ModelCommands, models_dir
 from clearstem.cli_quotas import QuotaCommands
 from clearstem.cli_webhooks import WebhookCommands
 from clearstem.client import Client, DenoiseOptions, JobDocument, SeparateOptions, Unreachable
-from clearstem.denoisers import DENOISERS
 from clearstem.errors import ClearstemError
 from clearstem.options import DenoiserChoice, EngineChoice
-from clearstem.scopes import ALL_SCOPES, Scope
-from clearstem.service import Service, utc_now
+from clearstem.service import Service
 from clearstem.settings import Settings
 from clearstem.smoke import smoke
-from clearstem.terminal import download_bar, follow, print_result
+from clearstem.terminal import follow, print_result
 from clearstem.twin import DEFAULT_STATE, running_twin, twin
 
 app = typer.Typer(
@@ -37,10 +35,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-keys_app = typer.Typer(help="API keys of owners.", no_args_is_help=True)
-models_app = typer.Typer(help="Weights of separators and denoisers.", no_args_is_help=True)
-app.add_typer(keys_app, name="keys")
-app.add_typer(models_app, name="models")
 
 _DEFAULT_URL: Final = "http://localhost:8000"
 _console = Console()
@@ -65,8 +59,15 @@ Denoiser = Annotated[DenoiserChoice, typer.Option(help="Denoiser; auto takes the
 Cache = Annotated[
     bool, typer.Option(help="Take the stored result of the same recording and options.")
 ]
+Labels = Annotated[list[str] | None, typer.Option("--label", help="name:value; any number.")]
+Hours = Annotated[
+    float | None,
+    typer.Option("--retention-hours", help="After so long the job is deleted, files and all."),
+]
+Callback = Annotated[
+    str | None, typer.Option("--callback-url", help="Is told of the job's events, signed.")
+]
 Format = Annotated[OutputFormat, typer.Option("--format", help="File format of the tracks.")]
-ModelName = Annotated[str, typer.Argument(help="As `models list` shows it.")]
 State = Annotated[Path, typer.Option("--state", help="Folder the local server keeps its state in.")]
 
 
@@ -108,13 +109,23 @@ def separate(
     engine: Engine = EngineChoice.AUTO,
     output_format: Format = OutputFormat.WAV,
     cache: Cache = True,
+    label: Labels = None,
+    retention_hours: Hours = None,
+    callback_url: Callback = None,
     url: Url = _DEFAULT_URL,
     key: Key = "",
 ) -> None:
     """Separate a recording into nine tracks and write them, with report.json, to a folder."""
     options = _options(engine, output_format, cache=cache)
     with _told_errors(), connected(url, key) as client:
-        _follow(client, client.separate(file, options), output=output)
+        job = client.separate(
+            file,
+            options,
+            labels=labels_of(label or ()),
+            retention_hours=retention_hours,
+            callback_url=callback_url,
+        )
+        _follow(client, job, output=output)
 
 
 @app.command()
@@ -132,6 +143,9 @@ def denoise(
         float | None, typer.Option(help="Loudness to bring it to, in LUFS; else it stays.")
     ] = None,
     cache: Cache = True,
+    label: Labels = None,
+    retention_hours: Hours = None,
+    callback_url: Callback = None,
     url: Url = _DEFAULT_URL,
     key: Key = "",
 ) -> None:
@@ -142,7 +156,14 @@ def denoise(
     if level is not None:
         options["target_lufs"] = level
     with _told_errors(), connected(url, key) as client:
-        _follow(client, client.denoise(file, options), output=output)
+        job = client.denoise(
+            file,
+            options,
+            labels=labels_of(label or ()),
+            retention_hours=retention_hours,
+            callback_url=callback_url,
+        )
+        _follow(client, job, output=output)
 
 
 @app.command()
@@ -219,126 +240,6 @@ class LambdaContext:
         return 29_000
 
 
-@keys_app.command("create")
-def create_key(
-    owner: str,
-    scope: Annotated[
-        list[Scope], typer.Option(help="What it may be used for; everything if not given.")
-    ] = list(ALL_SCOPES),  # noqa: B006  # typer reads it and changes nothing
-    state: State = DEFAULT_STATE,
-) -> None:
-    """Make an API key for an owner and print it, this once."""
-    with _told_errors():
-        accounts = _service(state).accounts
-        text, _ = accounts.create_key(owner, at=utc_now(), scopes=tuple(scope))
-        _console.print(text, highlight=False, soft_wrap=True)
-
-
-@keys_app.command("list")
-def list_keys(
-    owner: Annotated[str | None, typer.Argument()] = None, state: State = DEFAULT_STATE
-) -> None:
-    """List an owner's keys, or everybody's."""
-    with _told_errors():
-        accounts = _service(state).accounts
-        table = Table("prefix", "owner", "created", "last used", "revoked")
-        for key in accounts.keys(owner) if owner else accounts.all_keys():
-            times = (key.created_at, key.last_used_at, key.revoked_at)
-            table.add_row(key.prefix, key.owner, *(f"{t:%F %T}" if t else "-" for t in times))
-        _console.print(table)
-
-
-@keys_app.command("revoke")
-def revoke_key(
-    prefix: Annotated[str, typer.Argument(help="As `keys list` shows it.")],
-    state: State = DEFAULT_STATE,
-) -> None:
-    """End a key at once."""
-    with _told_errors():
-        accounts = _service(state).accounts
-        owners = {key.owner for key in accounts.all_keys() if key.prefix == prefix}
-        for owner in owners or {"nobody"}:
-            accounts.revoke(owner, prefix=prefix, at=utc_now())
-        _console.print(f"revoked {prefix}")
-
-
-@models_app.command("list")
-def list_models() -> None:
-    """List the models and whether their weights are here."""
-    with _told_errors():
-        folder = models_dir()
-        table = Table("model", "here", "size", "sha256", "licence")
-        for model in _published().values():
-            here = weights.is_here(model, models_dir=folder)
-            size = f"{model.size_bytes / 1e6:.1f} MB"
-            row = ("yes" if here else "no", size, model.sha256[:12] + "…", model.licence)
-            table.add_row(model.name, *row)
-        _console.print(table)
-
-
-@models_app.command("fetch")
-def fetch_model(name: ModelName = models.HTDEMUCS.name) -> None:
-    """Download a model's weights from their publisher, checked by sha256."""
-    with _told_errors():
-        model = _model(name)
-        _console.print(f"{model.name}: {model.licence}")
-        with download_bar(_console, model.name) as progress:
-            paths = _fetched(model, progress)
-        for path, file in zip(paths, model.files, strict=True):
-            right = "the right sha256" if file.is_pinned else f"a sha256 that begins {file.sha256}"
-            _console.print(f"{path} has {right}")
-        if told := weights.partly_known(model):
-            _console.print(told)
-
-
-@models_app.command("path")
-def model_path(name: ModelName = models.HTDEMUCS.name) -> None:
-    """Print where a model's files are looked for."""
-    with _told_errors():
-        for file in _model(name).files:
-            path = weights.weights_path(file, models_dir=models_dir())
-            _console.print(str(path), highlight=False, soft_wrap=True)
-
-
-def models_dir() -> Path:
-    """The folder of weights: ``CLEARSTEM_MODELS_DIR``, else the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("CLEARSTEM_MODELS_DIR") or cache / "clearstem" / "models")
-
-
-def _published() -> dict[str, weights.Published]:
-    """Whatever has weights, by name: separators, the operator's own among them, and denoisers."""
-    denoisers: dict[str, weights.Published] = {each.name: each for each in DENOISERS}
-    return denoisers | dict(models.known_models(models_dir()))
-
-
-def _model(name: str) -> weights.Published:
-    known = _published()
-    if name not in known:
-        raise ClearstemError(f"model {name!r} is not one of {', '.join(sorted(known))}")
-    return known[name]
-
-
-def _fetched(model: weights.Published, progress: Callable[[int, int], None]) -> tuple[Path, ...]:
-    folder = models_dir()
-    try:
-        return weights.fetch(model, models_dir=folder, stream=_http_chunks, progress=progress)
-    except httpx.HTTPError as exc:
-        wanted = "; ".join(
-            f"{file.url} to {weights.weights_path(file, models_dir=folder)} (sha256 {file.sha256})"
-            for file in model.files
-        )
-        raise ClearstemError(
-            f"it cannot be had from here: {exc}; fetch it elsewhere: {wanted}"
-        ) from exc
-
-
-def _http_chunks(url: str) -> Iterator[bytes]:
-    with httpx.stream("GET", url, follow_redirects=True, timeout=60.0) as answer:
-        answer.raise_for_status()
-        yield from answer.iter_bytes(1 << 20)
-
-
 def _service(state: Path) -> Service:
     """The core of the server named by the environment, else of the running local one."""
     if "CLEARSTEM_TABLE" not in os.environ:
@@ -382,6 +283,8 @@ def _told_errors() -> Iterator[None]:
 
 
 JobCommands(_console, told_errors=_told_errors).add_to(app)
+KeyCommands(_console, told_errors=_told_errors, service=_service).add_to(app)
+ModelCommands(_console, told_errors=_told_errors).add_to(app)
 WebhookCommands(_console, told_errors=_told_errors).add_to(app)
 QuotaCommands(_console, told_errors=_told_errors, service=_service).add_to(app)
 

@@ -1,9 +1,10 @@
-"""Commands for jobs that are there: list, watch, cancel, retry, amend, delete, events; usage."""
+"""Commands for jobs that are there, for those that were, and for what there is of limits."""
 
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from itertools import islice
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -28,6 +29,23 @@ Key = Annotated[
 ]
 JobId = Annotated[str, typer.Argument(metavar="JOB")]
 AllLabels = Annotated[list[str] | None, typer.Option(help="name:value; all that it is to have.")]
+Tracks = Annotated[
+    list[str] | None, typer.Option(help="One by its name, any number; all if none is given.")
+]
+
+_COMMANDS: Final = (
+    "list",
+    "watch",
+    "download",
+    "cancel",
+    "retry",
+    "amend",
+    "delete",
+    "deleted",
+    "retention",
+    "events",
+    "usage",
+)
 
 Told = Callable[[], AbstractContextManager[None]]
 """Turns what a user can mend into one line and exit code 1."""
@@ -54,7 +72,7 @@ class JobCommands:
 
     def add_to(self, app: typer.Typer) -> None:
         """Register the commands."""
-        for name in ("list", "watch", "cancel", "retry", "amend", "delete", "events", "usage"):
+        for name in _COMMANDS:
             app.command(name)(getattr(self, name))
 
     def list(
@@ -69,7 +87,7 @@ class JobCommands:
         """List the newest jobs."""
         with self._told_errors(), connected(url, key) as client:
             table = Table("job", "status", "%", "submitted", "file", "labels")
-            asked = _labels(label or ())
+            asked = labels_of(label or ())
             found = client.jobs(status=status, recipe=recipe, labels=asked, page=limit)
             for job in islice(found, limit):
                 labels = " ".join(f"{name}:{value}" for name, value in job["labels"].items())
@@ -84,6 +102,28 @@ class JobCommands:
             if job["status"] != "completed":
                 raise ClearstemError(f"the job failed: {_why(job)}")
             self._console.print(f"{len(job['outputs'])} tracks are ready")
+
+    def download(
+        self,
+        job_id: JobId,
+        output: Annotated[
+            Path, typer.Option("--output", "-o", help="Folder for the tracks.")
+        ] = Path("out"),
+        track: Tracks = None,
+        url: Url = _DEFAULT_URL,
+        key: Key = "",
+    ) -> None:
+        """Fetch the tracks of a completed job; what is there in part is continued."""
+        with self._told_errors(), connected(url, key) as client:
+            job = client.job(job_id)
+            if not job["tracks"]:
+                raise ClearstemError(f"the job is {job['status']}: it has no tracks to fetch")
+            formats = {each["name"]: each["format"] for each in job["tracks"]}
+            output.mkdir(parents=True, exist_ok=True)
+            for name in track or formats:
+                to = output / f"{name}.{formats.get(name, '')}"
+                client.download(job, name, to=to)
+                self._console.print(str(to), highlight=False, soft_wrap=True)
 
     def cancel(self, job_id: JobId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
         """Stop a job."""
@@ -110,11 +150,10 @@ class JobCommands:
     ) -> None:
         """Label a job, or say how long it is kept."""
         with self._told_errors(), connected(url, key) as client:
-            if hours is not None and forever:
-                raise ClearstemError("a job is kept for some hours or for ever, not both")
+            _check_either(hours, forever=forever)
             job = client.amend(
                 job_id,
-                labels=None if label is None else _labels(label),
+                labels=None if label is None else labels_of(label),
                 retention_hours=UNCHANGED if hours is None and not forever else hours,
             )
             until = job["expires_at"] or "it is deleted"
@@ -127,6 +166,39 @@ class JobCommands:
             receipt = client.delete(job_id)
             size = f"{receipt['size_bytes'] / 1e6:.1f} MB"
             self._console.print(f"deleted {job_id}: {receipt['files']} files, {size}")
+
+    def deleted(
+        self,
+        limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
+        url: Url = _DEFAULT_URL,
+        key: Key = "",
+    ) -> None:
+        """List the receipts of deleted jobs, the last submitted first."""
+        with self._told_errors(), connected(url, key) as client:
+            table = Table("job", "state", "submitted", "deleted", "files", "MB")
+            for receipt in islice(client.deleted(page=limit), limit):
+                times = (receipt["created_at"][:19], receipt["deleted_at"][:19])
+                size = (f"{receipt['files']}", f"{receipt['size_bytes'] / 1e6:.1f}")
+                table.add_row(receipt["job_id"], receipt["state"], *times, *size)
+            self._console.print(table)
+
+    def retention(
+        self,
+        hours: Annotated[
+            float | None, typer.Option(help="From a job's submission to its deletion.")
+        ] = None,
+        forever: Annotated[bool, typer.Option("--forever", help="Keep them.")] = False,
+        url: Url = _DEFAULT_URL,
+        key: Key = "",
+    ) -> None:
+        """Say how long jobs to come are kept that say nothing of it themselves; or settle it."""
+        with self._told_errors(), connected(url, key) as client:
+            _check_either(hours, forever=forever)
+            asked = hours is None and not forever
+            settled = client.retention() if asked else client.keep(hours)
+            kept = settled["retention_hours"]
+            until = "until they are deleted" if kept is None else f"for {kept:g} hours"
+            self._console.print(f"jobs are kept {until}")
 
     def events(self, job_id: JobId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
         """Print what happened to a job."""
@@ -156,7 +228,8 @@ def _usage(used: UsageDocument) -> Table:
     return table
 
 
-def _labels(texts: Iterable[str]) -> dict[str, str]:
+def labels_of(texts: Iterable[str]) -> dict[str, str]:
+    """Labels as a user writes them, ``name:value``; `ClearstemError` where one is none."""
     labels = {}
     for text in texts:
         name, mark, value = text.partition(":")
@@ -164,6 +237,11 @@ def _labels(texts: Iterable[str]) -> dict[str, str]:
             raise ClearstemError(f"label {text!r} is not of the form name:value")
         labels[name] = value
     return labels
+
+
+def _check_either(hours: float | None, *, forever: bool) -> None:
+    if hours is not None and forever:
+        raise ClearstemError("a job is kept for some hours or for ever, not both")
 
 
 def _why(job: JobDocument) -> str:

@@ -6,20 +6,19 @@ objects dropped in a bucket (`clearstem.drops`).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Final
 
 from clearstem import media
 from clearstem.addresses import check_address, file_name_of
 from clearstem.answering import Answers
+from clearstem.arrivals import Arrivals
 from clearstem.control import NOT_STARTED, JobControl
 from clearstem.denoisers import engine_for
 from clearstem.durations import stored_duration_s
 from clearstem.errors import (
-    EmptyFile,
+    ClearstemError,
     JobExists,
-    TooLarge,
     TooLong,
     UrlRefused,
 )
@@ -29,33 +28,26 @@ from clearstem.job_filter import JobFilter
 from clearstem.job_table import JobTable
 from clearstem.jobs import Job, JobState
 from clearstem.options import DenoiseOptions, Options
-from clearstem.part_uploads import SINGLE_PUT_BYTES, PartPlan
 from clearstem.queueing import queued_job
 from clearstem.quotes import LOOKED_AT, Quote, quoted
-from clearstem.recipes import SEPARATE, Recipe
+from clearstem.recipes import Recipe
 from clearstem.retention import RetentionTable
-from clearstem.settings import Settings
 from clearstem.terms import NO_TERMS, Terms
-from clearstem.track_store import ObjectWriter, PresignedUpload, TrackStore
-from clearstem.uploads import Upload, UploadTable
+from clearstem.uploads import Upload
 from clearstem.webhook_endpoints import check_callback
 
 # Lossy encoders pad: a recording of just the longest length has a header that says more.
 _PADDING_S: Final = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Intake:
-    """Turns recordings into jobs.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake(Arrivals):
+    """Turns recordings into jobs; what it knows of uploads it has from `Arrivals`.
 
     Attributes
     ----------
     executions : Mapping[str, Executions]
         By the recipe's name.
-    now : callable
-        The time, in UTC.
-    new_id : callable
-        A fresh UUID in text form.
     new_job_id : callable or None
         Ids that were reserved for the jobs of one request: one that is taken was
         taken by the same request before.
@@ -63,86 +55,10 @@ class Intake:
         What answers jobs at once from stored results; None: their first stage does.
     """
 
-    settings: Settings
     jobs: JobTable
-    uploads: UploadTable
-    store: TrackStore
     executions: Mapping[str, Executions]
-    now: Callable[[], datetime]
-    new_id: Callable[[], str]
     new_job_id: Callable[[], str] | None = None
     answers: Answers | None = None
-
-    def announce(
-        self,
-        *,
-        owner: str,
-        file_name: str | None,
-        recipe: Recipe = SEPARATE,
-        size_bytes: int | None = None,
-    ) -> Upload:
-        """Make room for one recording, of a kind that the recipe reads.
-
-        Parameters
-        ----------
-        size_bytes : int or None
-            Its size, where it is known: above `SINGLE_PUT_BYTES` it comes in parts.
-
-        Raises
-        ------
-        MissingFile, UnsupportedFormat
-            From the file name.
-        EmptyFile, TooLarge
-            From the size.
-        """
-        name = media.file_name(file_name)
-        extension = media.extension(name, accepted=recipe.inputs)
-        upload_id = self.new_id()
-        key = f"uploads/{owner}/{upload_id}/source.{extension}"
-        location = Location(self.settings.uploads_bucket, key)
-        if size_bytes is not None:
-            self._check_size(size_bytes, name=name)
-        plan = self._plan(location, extension=extension, size_bytes=size_bytes or 0)
-        upload = Upload(upload_id, owner, name, extension, location, plan)
-        self.uploads.announce(upload, at=self.now())
-        return upload
-
-    def writer(self, upload: Upload, *, max_bytes: int | None = None) -> ObjectWriter:
-        """A writer of the upload's bytes, within the size limit (or a lower one)."""
-        return self.store.writer(
-            upload.location,
-            content_type=media.content_type(upload.extension),
-            max_bytes=self.settings.max_upload_bytes if max_bytes is None else max_bytes,
-        )
-
-    def presign(
-        self, upload: Upload, *, size_bytes: int | None = None, sha256: str | None = None
-    ) -> PresignedUpload:
-        """Links by which the client sends the upload straight to storage.
-
-        Parameters
-        ----------
-        size_bytes, sha256 : int or None, str or None
-            What the PUT is signed for, as far as it is known; the hash in base64.
-        """
-        return self.store.presign_upload(
-            upload.location,
-            content_type=media.content_type(upload.extension),
-            max_bytes=self.settings.max_upload_bytes,
-            size_bytes=size_bytes,
-            sha256=sha256,
-        )
-
-    def put_link(self, upload: Upload, *, size_bytes: int) -> str:
-        """A link that takes the upload by a PUT of exactly that size.
-
-        Raises
-        ------
-        EmptyFile, TooLarge
-            From the size.
-        """
-        self._check_size(size_bytes, name=upload.file_name)
-        return self.store.presign_put(upload.location, size_bytes=size_bytes)
 
     def submit_upload(
         self,
@@ -180,7 +96,35 @@ class Intake:
             output_url=output_url,
             callback_url=callback_url,
             terms=terms,
+            upload=upload,
         )
+
+    def submit_received(
+        self,
+        upload: Upload,
+        options: Options,
+        *,
+        callback_url: str | None = None,
+        terms: Terms = NO_TERMS,
+    ) -> Job:
+        """Make a job of a recording that came with this very request.
+
+        Where there is none in the end, the recording is not stored any longer:
+        nobody could name it, and nobody's stored bytes would count it.
+
+        Raises
+        ------
+        ClearstemError
+            As of `submit_upload`.
+        """
+        try:
+            job = self.submit_upload(upload, options, callback_url=callback_url, terms=terms)
+        except ClearstemError:
+            self.discard(upload)
+            raise
+        if job.source.location != upload.location:
+            self.discard(upload)  # the same request has made its job before
+        return job
 
     def submit_url(
         self,
@@ -231,8 +175,14 @@ class Intake:
         output_url: str | None = None,
         callback_url: str | None = None,
         terms: Terms = NO_TERMS,
+        upload: Upload | None = None,
     ) -> Job:
         """Record a job and start or answer it; the record comes first, so that none is lost.
+
+        Parameters
+        ----------
+        upload : Upload or None
+            What the source came as, if it was announced.
 
         Raises
         ------
@@ -245,7 +195,8 @@ class Intake:
         job = self._queued(job_id, owner, source, destination, options, output_url)
         job = replace(job, callback_url=callback_url)
         try:
-            job = self.jobs.create(self._settled(terms, owner=owner).of(job, at=job.created_at))
+            job = self._settled(terms, owner=owner).of(job, at=job.created_at)
+            job = self.jobs.create(job, upload=upload)
         except JobExists:
             if self.new_job_id is None:
                 raise
@@ -266,7 +217,7 @@ class Intake:
         """
         extension = media.extension(name, accepted=recipe.inputs)
         stored = self.store.stat(location)
-        self._check_size(stored.size_bytes, name=name)
+        self.check_size(stored.size_bytes, name=name)
         media.check_head(self.store.head(location), name=name, accepted=recipe.inputs)
         return Source(location, name, extension, stored.size_bytes, sha256=stored.sha256)
 
@@ -370,23 +321,3 @@ class Intake:
         extension = suffix if suffix in recipe.inputs else ""
         location = Location(self.settings.uploads_bucket, f"uploads/{owner}/{job_id}/source")
         return Source(location, file_name=name, extension=extension, size_bytes=0, url=url)
-
-    def _check_size(self, size_bytes: int, *, name: str) -> None:
-        if size_bytes == 0:
-            raise EmptyFile(f"{name} is empty (0 bytes)")
-        if size_bytes > self.settings.max_upload_bytes:
-            limit = self.settings.max_upload_bytes / media.MEBIBYTE
-            raise TooLarge(
-                f"{name} has {size_bytes} bytes; the limit is {limit:g} MB",
-                facts={
-                    "field": "size_bytes",
-                    "value": size_bytes,
-                    "accepted": {"minimum": 1, "maximum": self.settings.max_upload_bytes},
-                },
-            )
-
-    def _plan(self, location: Location, *, extension: str, size_bytes: int) -> PartPlan | None:
-        if size_bytes <= SINGLE_PUT_BYTES:
-            return None
-        kind = media.content_type(extension)
-        return self.store.in_parts.begin(location, size_bytes=size_bytes, content_type=kind)

@@ -12,16 +12,14 @@ what stands for its retention (`clearstem.retention`), what its owner uses
 (`clearstem.quotas`), and what its result answers (`clearstem.result_cache`).
 """
 
-import random
-import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from clearstem.cursors import decoded, encoded
 from clearstem.errors import Contention, InvalidRequest, JobExists, JobNotFound
-from clearstem.job_cursors import decoded, encoded
 from clearstem.job_events import JobEvent, logged
 from clearstem.job_filter import EVERY, JobFilter
 from clearstem.jobs import Job, JobState
@@ -31,6 +29,8 @@ from clearstem.result_cache import ResultCache
 from clearstem.retention import FILES_LAST, due_item, source_reference
 from clearstem.table_keys import EXPIRY, FADING, JOB, event_sort, job_key
 from clearstem.tickets import Tickets
+from clearstem.transactions import ATTEMPTS, back_off, transacted
+from clearstem.uploads import Upload, UploadTable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -41,16 +41,6 @@ Transition = Callable[[Job], Job]
 _NEW: Final = "attribute_not_exists(pk)"
 # Nobody wrote since the record was read: what was decided on is still true.
 _UNCHANGED: Final = "version = :seen"
-
-# A record has three writers at the most (stage, canceller, settler), each
-# writing at most every second. An owner's counters have as many as he submits
-# jobs side by side; waits of up to 0.6 s let some hundred of them by.
-_ATTEMPTS: Final = 12
-_LONGEST_WAIT_S: Final = 0.64
-
-# Why DynamoDB cancels a transaction whose writer lost a race; any other reason
-# is a fault, and met again at every attempt.
-_RACES: Final = frozenset({"None", "ConditionalCheckFailed", "TransactionConflict"})
 
 LISTABLE: Final = 100  # BatchGetItem takes that many keys
 # Of the pages of an owner's jobs that one call goes through for the ones wanted.
@@ -94,29 +84,43 @@ class JobTable:
         """Which finished jobs answer new ones."""
         return ResultCache(self.client, self.table, self.maker)
 
-    def create(self, job: Job) -> Job:
+    def create(self, job: Job, *, upload: Upload | None = None) -> Job:
         """Store a new job with the next ticket of its queue.
+
+        Parameters
+        ----------
+        upload : Upload or None
+            The announced upload that is its recording: the first job made of it
+            counts for its bytes from here on.
 
         Raises
         ------
         JobExists
             A job of this id is stored already; it is left as it is.
+        UploadNotFound
+            The upload has ended meanwhile.
         TooManyJobs, QuotaUsedUp
             Its owner has used up what he may.
         """
         ticketed = replace(job, ticket=self._tickets.issue(job.recipe_name, job.owner))
         ticketed, events = logged(None, ticketed)
         put = self._put(Item=_item(ticketed), ConditionExpression=_NEW)
-        beside = [self._put(Item=source_reference(job)), *self._beside(None, ticketed, events)]
-        for attempt in range(_ATTEMPTS):
-            if self._transacted([put, *beside]):
+        parts = [put, self._put(Item=source_reference(job))]
+        uploads, held = UploadTable(self.client, self.table), None
+        for attempt in range(ATTEMPTS):
+            # Another job may have been made of the upload since: then it holds nothing.
+            now = uploads.held(upload, at=job.created_at)
+            if now != held:
+                held = now
+                beside = self._beside(None, ticketed, events, freed_bytes=held.size_bytes)
+            if transacted(self.client, [*parts, *held.ending, *beside]):
                 return ticketed
             if self.get_many([job.job_id]):
                 # The number is lost; nobody counts numbers, only tickets.
                 raise JobExists(f"Job {job.job_id} exists already")
-            self.quotas.check(None, job)
-            _back_off(attempt)
-        raise Contention(f"job {job.job_id} was written to under {_ATTEMPTS} attempts to make it")
+            self.quotas.check(None, job, freed_bytes=held.size_bytes)
+            back_off(attempt)
+        raise Contention(f"job {job.job_id} was written to under {ATTEMPTS} attempts to make it")
 
     def get(self, job_id: str) -> Job:
         """The job as it is now (a consistent read); `JobNotFound` if there is none."""
@@ -144,7 +148,7 @@ class JobTable:
         Contention
             Another writer won every one of the attempts.
         """
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             seen = self.get(job_id)
             changed = transition(seen)
             if changed == seen:
@@ -156,8 +160,8 @@ class JobTable:
                 return changed
             if _waits(changed) and not _waits(seen) and self.get(job_id) == seen:
                 self.quotas.check(seen, changed)
-            _back_off(attempt)
-        raise Contention(f"job {job_id} changed under {_ATTEMPTS} attempts to write it")
+            back_off(attempt)
+        raise Contention(f"job {job_id} changed under {ATTEMPTS} attempts to write it")
 
     def jobs_ahead(self, job: Job) -> int:
         """How many jobs of its recipe wait in front of this one, exactly."""
@@ -194,7 +198,7 @@ class JobTable:
         """
         if not 1 <= limit <= LISTABLE:
             raise InvalidRequest(f"limit {limit} is outside 1 to {LISTABLE}")
-        place: Any = decoded(cursor, owner=owner, only=only) if cursor else None
+        place: Any = decoded(cursor, owner=owner, kind=JOB, within=only.bounds) if cursor else None
         found: list[Job] = []
         for _ in range(_LOOKS):
             start = {"ExclusiveStartKey": place} if place else {}
@@ -293,7 +297,7 @@ class JobTable:
         }
         beside = self._beside(seen, changed, events)
         if beside:
-            return self._transacted([self._put(**put), *beside])
+            return transacted(self.client, [self._put(**put), *beside])
         errors = self.client.exceptions
         try:
             self.client.put_item(TableName=self.table, **put)
@@ -301,7 +305,14 @@ class JobTable:
             return False
         return True
 
-    def _beside(self, seen: Job | None, changed: Job, events: tuple[JobEvent, ...]) -> list[Any]:
+    def _beside(
+        self,
+        seen: Job | None,
+        changed: Job,
+        events: tuple[JobEvent, ...],
+        *,
+        freed_bytes: int = 0,
+    ) -> list[Any]:
         """What is written with a record, in one transaction.
 
         A crash in between would leave everyone's place in the queue wrong for
@@ -319,7 +330,8 @@ class JobTable:
         if seen is None:
             fading = due_item(changed, sort=FADING, at=changed.created_at + FILES_LAST)
             parts.append(self._put(Item=fading))
-        return parts + self.quotas.parts(seen, changed) + self.cache.parts(seen, changed)
+        used = self.quotas.parts(seen, changed, freed_bytes=freed_bytes)
+        return parts + used + self.cache.parts(seen, changed)
 
     def _expiry(self, job: Job) -> Any:
         """What has the job found when its time is over; nothing where it has no end."""
@@ -330,16 +342,6 @@ class JobTable:
 
     def _put(self, **put: Any) -> Any:
         return {"Put": {"TableName": self.table, **put}}
-
-    def _transacted(self, items: list[Any]) -> bool:
-        try:
-            self.client.transact_write_items(TransactItems=items)
-        except self.client.exceptions.TransactionCanceledException as exc:
-            reasons: Any = exc.response.get("CancellationReasons", ())
-            if not {reason["Code"] for reason in reasons} <= _RACES:
-                raise
-            return False
-        return True
 
     def _many(self, keys: list[Item]) -> tuple[Job, ...]:
         found: dict[str, Job] = {}
@@ -354,11 +356,6 @@ class JobTable:
             asked = unread["Keys"] if unread else []
         # BatchGetItem answers in no order; the index's order is the one asked for.
         return tuple(found[k["pk"]["S"]] for k in keys if k["pk"]["S"] in found)
-
-
-def _back_off(attempt: int) -> None:
-    longest_s = min(0.01 * 2**attempt, _LONGEST_WAIT_S)
-    time.sleep(random.uniform(0, longest_s))  # noqa: S311  # spreads writers
 
 
 def _key(job_id: str) -> Item:

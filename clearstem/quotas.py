@@ -5,7 +5,9 @@ Items: ``USAGE#<owner>`` / ``USAGE`` counts unfinished jobs and stored bytes,
 ``OWNER#<owner>`` / ``QUOTA`` holds limits that differ from the deployment's.
 The counters change in the transaction that changes a job's record, and that
 transaction fails where a job that enters the queue would pass a limit: jobs
-that are submitted side by side cannot pass it together.
+that are submitted side by side cannot pass it together. An upload that was
+announced counts its bytes in the same way until a job counts them, or it ends
+(`clearstem.uploads`).
 """
 
 from collections.abc import Mapping
@@ -46,7 +48,7 @@ class Quota:
         Of audio, by the header at submission and as decoded later. What no
         header tells is let in, and counts once it was decoded.
     stored_bytes : int
-        Of recordings and tracks.
+        Of recordings and tracks, and of uploads that may become recordings.
     requests_per_s : float or None
         In the long run; None: the deployment's.
     request_burst : int or None
@@ -116,21 +118,17 @@ class Quotas:
 
     def used(self, owner: str, *, month: str) -> Usage:
         """What an owner uses now, and the audio of a month such as ``2026-11``."""
-        now, minutes = self._get(owner, USAGE), self._get(owner, MINUTES + month)
-        zero = {"N": "0"}
-        return Usage(
-            unfinished=int(now.get("unfinished", zero)["N"]),
-            stored_bytes=int(now.get("stored_bytes", zero)["N"]),
-            audio_ms=int(minutes.get("audio_ms", zero)["N"]),
-        )
+        return _used(self._get(owner, USAGE), self._get(owner, MINUTES + month))
 
-    def parts(self, seen: Job | None, changed: Job | None) -> list[Any]:
+    def parts(self, seen: Job | None, changed: Job | None, *, freed_bytes: int = 0) -> list[Any]:
         """What a change of a record means for the counters, as parts of its transaction.
 
         Parameters
         ----------
         seen, changed : Job or None
             Before and after; None where there is no record.
+        freed_bytes : int
+            What the job's upload counted for so far, and counts for no more.
 
         Raises
         ------
@@ -140,10 +138,12 @@ class Quotas:
         job = changed or seen
         if job is None:
             return []
-        more = _usage(changed) - _usage(seen)
+        more = _more(seen, changed, freed_bytes=freed_bytes)
         quota = self.of(job.owner) if more.unfinished > 0 else None
+        if quota is not None:
+            quota = _asked(quota, more, freed_bytes=freed_bytes)
         if quota and changed is not None and _is_alone_too_much(more, quota):
-            self.check(seen, changed)
+            self.check(seen, changed, freed_bytes=freed_bytes)
         parts = []
         if more.unfinished or more.stored_bytes:
             parts.append(self._usage_part(job.owner, more, quota))
@@ -152,7 +152,7 @@ class Quotas:
             parts.append(self._minutes_part(changed, more, quota))
         return parts
 
-    def check(self, seen: Job | None, job: Job) -> None:
+    def check(self, seen: Job | None, job: Job, *, freed_bytes: int = 0) -> None:
         """Find out why a job may not enter the queue; nothing happens where it may.
 
         Raises
@@ -160,7 +160,8 @@ class Quotas:
         TooManyJobs, MinutesUsedUp, StorageUsedUp
             The limit that it would pass, its value and when it is told to end.
         """
-        quota, more = self.of(job.owner), usage_of(job) - _usage(seen)
+        more = _more(seen, job, freed_bytes=freed_bytes)
+        quota = _asked(self.of(job.owner), more, freed_bytes=freed_bytes)
         if quota == NO_LIMITS:
             return
         used = self.used(job.owner, month=month_of(job))
@@ -178,6 +179,47 @@ class Quotas:
         except (TooManyJobs, QuotaUsedUp) as exc:
             return exc
         return None
+
+    def room_parts(self, owner: str, size_bytes: int) -> list[Any]:
+        """What an upload of so many bytes means for the counters, as parts of its transaction.
+
+        Parameters
+        ----------
+        size_bytes : int
+            Below 0 where one counts for them no more.
+
+        Raises
+        ------
+        StorageUsedUp
+            It would not fit if nothing else were there.
+        """
+        if not size_bytes:
+            return []
+        quota = self.of(owner) if size_bytes > 0 else None
+        if quota and _passes(0, size_bytes, limit=quota.stored_bytes):
+            self.check_room(owner, size_bytes)
+        stored = None if quota is None else Quota(stored_bytes=quota.stored_bytes)
+        return [self._usage_part(owner, Usage(stored_bytes=size_bytes), stored)]
+
+    def check_room(self, owner: str, size_bytes: int = 0) -> None:
+        """Find out whether so many bytes more may be stored; nothing happens where they may.
+
+        Parameters
+        ----------
+        size_bytes : int
+            0 where it is not known yet: then there has to be room for anything at all.
+
+        Raises
+        ------
+        StorageUsedUp
+            They may not.
+        """
+        quota = self.of(owner)
+        if not quota.stored_bytes:
+            return
+        used = _used(self._get(owner, USAGE), {})
+        if _passes(used.stored_bytes, size_bytes, limit=quota.stored_bytes):
+            raise _storage_used_up(quota, used)
 
     def _usage_part(self, owner: str, more: Usage, quota: Quota | None) -> Any:
         conditions, values = [], {":unfinished": more.unfinished, ":stored": more.stored_bytes}
@@ -227,8 +269,27 @@ class Quotas:
         return answer.get("Item", {})
 
 
+def _used(now: Any, minutes: Any) -> Usage:
+    zero = {"N": "0"}
+    return Usage(
+        unfinished=int(now.get("unfinished", zero)["N"]),
+        stored_bytes=int(now.get("stored_bytes", zero)["N"]),
+        audio_ms=int(minutes.get("audio_ms", zero)["N"]),
+    )
+
+
 def _usage(job: Job | None) -> Usage:
     return NOTHING if job is None else usage_of(job)
+
+
+def _more(seen: Job | None, changed: Job | None, *, freed_bytes: int) -> Usage:
+    return _usage(changed) - _usage(seen) - Usage(stored_bytes=freed_bytes)
+
+
+def _asked(quota: Quota, more: Usage, *, freed_bytes: int) -> Quota:
+    """The limits that a job has to keep: a recording that was counted before needs no room."""
+    counted = freed_bytes > 0 and more.stored_bytes <= 0
+    return replace(quota, stored_bytes=0) if counted else quota
 
 
 def _key(owner: str, sort: str) -> Any:
@@ -277,7 +338,7 @@ def _minutes_used_up(quota: Quota, used: Usage, job: Job) -> MinutesUsedUp:
 def _storage_used_up(quota: Quota, used: Usage) -> StorageUsedUp:
     return StorageUsedUp(
         f"{used.stored_bytes} of {quota.stored_bytes} bytes are used, and the recording does not "
-        "fit in; delete jobs to make room",
+        "fit in; delete jobs, or uploads that you make none of, to make room",
         facts={
             "limit": "stored_bytes",
             "value": quota.stored_bytes,

@@ -1,21 +1,22 @@
 """Taking things away: a job's files, or the job with everything it left.
 
-First nothing is given out any more, then the files go, then the record. A
-removal that dies half way is finished by asking again, and by the sweep, which
-looks once more at whatever was removed: a stage that was just being stopped
-may have written after it.
+First nothing is given out any more, then the files go, in all versions that
+their buckets keep (`clearstem.places`), then the record. A removal that dies
+half way is finished by asking again, and by the sweep, which looks once more at
+whatever was removed: a stage that was just being stopped may have written after it.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from clearstem.control import JobControl
 from clearstem.errors import Conflict, Contention, JobNotFound
 from clearstem.facts import Location
 from clearstem.job_table import JobTable
 from clearstem.jobs import Job
+from clearstem.places import Lying
 from clearstem.recipes import work_prefix
 from clearstem.retention import ON_THEIR_WAY, Due, Receipt, RetentionTable
 from clearstem.settings import Settings
@@ -34,7 +35,7 @@ _ATTEMPTS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What was taken from the buckets."""
+    """What was taken from the buckets: files in all their versions, and their bytes."""
 
     files: int
     size_bytes: int
@@ -182,13 +183,19 @@ class Removal:
         They count as stored until then. Where they are still there, as on one
         machine, whose disk has no such rules, they are looked for again later.
         """
-        if self._listed(due.destination) or self._listed(due.source, exactly=True):
+        if self._is_there(due.destination) or self.store.size_bytes(due.source) is not None:
             self.retention.put_off(due, sort=FADING, at=self.now() + _LOOKED_AGAIN)
             return
         try:
             self.delete_results(due.job_id)
         except JobNotFound:
             return
+
+    def _is_there(self, prefix: Location) -> bool:
+        answer = self.store.client.list_objects_v2(
+            Bucket=prefix.bucket, Prefix=prefix.key, MaxKeys=1
+        )
+        return bool(answer.get("Contents"))
 
     def _end(self, job_id: str) -> None:
         if self.jobs.get(job_id).state.is_final:
@@ -213,27 +220,16 @@ class Removal:
         found = [*self._below(due.destination, due), *self._below(work, due)]
         source_kept = self.retention.release(due)
         if not source_kept:
-            found += self._listed(due.source, exactly=True)
-        for location, _ in found:
-            self.store.client.delete_object(Bucket=location.bucket, Key=location.key)
-        return Erased(len(found), sum(size for _, size in found), source_kept)
+            found += self.store.places.at(due.source)
+        self.store.places.erase(found)
+        files, size_bytes = (each.files for each in found), (each.size_bytes for each in found)
+        return Erased(sum(files), sum(size_bytes), source_kept)
 
-    def _below(self, prefix: Location, due: Due) -> list[tuple[Location, int]]:
+    def _below(self, prefix: Location, due: Due) -> tuple[Lying, ...]:
         # A prefix that is not the job's own would take other people's files along.
         if not prefix.key.endswith(f"/{due.job_id}/"):
             raise ValueError(f"{prefix.key} is no place of job {due.job_id} alone")
-        return self._listed(prefix)
-
-    def _listed(self, prefix: Location, *, exactly: bool = False) -> list[tuple[Location, int]]:
-        pages: Any = self.store.client.get_paginator("list_objects_v2").paginate(
-            Bucket=prefix.bucket, Prefix=prefix.key
-        )
-        return [
-            (Location(prefix.bucket, entry["Key"]), entry["Size"])
-            for page in pages
-            for entry in page.get("Contents", ())
-            if entry["Key"] == prefix.key or not exactly
-        ]
+        return self.store.places.below(prefix)
 
     def _receipt(
         self, job: Job, erased: Erased, cleared: Cleared = _KEPT, *, record_kept: bool

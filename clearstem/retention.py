@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from clearstem.cursors import decoded, encoded
 from clearstem.facts import Location
 from clearstem.jobs import Job, JobState
 from clearstem.quotas import Quotas
@@ -53,7 +54,8 @@ class Receipt:
     state : JobState
         How the job had ended.
     files : int
-        Objects taken from the buckets: recording, artifacts and tracks.
+        Objects taken from the buckets: recording, artifacts and tracks, a replaced
+        version of one counting as one more.
     size_bytes : int
         Of all of them.
     source_kept : bool
@@ -174,6 +176,43 @@ class RetentionTable:
             TableName=self.table, Key=_key(job_key(job_id), TOMBSTONE), ConsistentRead=True
         )
         return from_item(answer["Item"], Receipt) if "Item" in answer else None
+
+    def receipts(
+        self, owner: str, *, limit: int, cursor: str | None = None
+    ) -> tuple[tuple[Receipt, ...], str | None]:
+        """An owner's deleted jobs, the last submitted first, and where the next page begins.
+
+        Parameters
+        ----------
+        limit : int
+            1 to 100.
+        cursor : str or None
+            Of the page before.
+
+        Raises
+        ------
+        InvalidRequest
+            The cursor is none.
+        """
+        start: Any = {}
+        if cursor:
+            start["ExclusiveStartKey"] = decoded(cursor, owner=owner, kind=TOMBSTONE)
+        answer = self.client.query(
+            TableName=self.table,
+            IndexName="by_owner",
+            KeyConditionExpression="#owner = :owner AND begins_with(owner_sort, :kind)",
+            ExpressionAttributeNames={"#owner": "owner"},
+            ExpressionAttributeValues={":owner": {"S": owner}, ":kind": {"S": f"{TOMBSTONE}#"}},
+            ScanIndexForward=False,
+            Limit=limit,
+            **start,
+        )
+        ids = (item["pk"]["S"].removeprefix(job_key("")) for item in answer["Items"])
+        found = (self.receipt(job_id) for job_id in ids)
+        more = "LastEvaluatedKey" in answer
+        # The index is behind: of a tombstone that the table has forgotten it may still tell.
+        receipts = tuple(receipt for receipt in found if receipt is not None)
+        return receipts, encoded(answer["Items"][-1]) if more else None
 
     def forget(self, due: Due) -> None:
         """Delete the log of a job whose record is gone, and what it was expected by."""

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from clearstem.removal import Removal
     from clearstem.reporting import StageReporter
     from clearstem.settling import Settler
+    from clearstem.unclaimed import Unclaimed
     from clearstem.webhook_deliveries import DeliveryTable
     from clearstem.webhook_endpoints import EndpointTable
     from clearstem.webhooks import Announcer, Courier, Post
@@ -140,7 +141,7 @@ class Service:
         return cls(
             settings=settings,
             jobs=JobTable(*table, quota=_quota(settings), maker=_maker(settings)),
-            uploads=UploadTable(*table),
+            uploads=UploadTable(*table, quota=_quota(settings)),
             connections=ConnectionTable(*table),
             accounts=Accounts(*table),
             store=TrackStore(client("s3")),
@@ -181,6 +182,13 @@ class Service:
             new_job_id=self.new_job_id,
             answers=self.answers,
         )
+
+    @property
+    def unclaimed(self) -> "Unclaimed":
+        """What ends uploads that no job is made of."""
+        from clearstem.unclaimed import Unclaimed
+
+        return Unclaimed(self.uploads, self.store, now=self.now)
 
     @property
     def answers(self) -> "Answers":

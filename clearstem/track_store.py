@@ -20,6 +20,7 @@ from clearstem.errors import TooLarge, TrackNotFound, UploadNotFound
 from clearstem.facts import Location
 from clearstem.media import HEAD_BYTES, MEBIBYTE
 from clearstem.part_uploads import PartUploads
+from clearstem.places import Places
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 # S3's least part but the last is 5 MiB, its most parts 10,000: 8 MiB carries 78 GiB.
 PART_BYTES: Final = 8 * MEBIBYTE
 _CHUNK_BYTES: Final = 256 * 1024
-_UPLOAD_LINK_S: Final = 3600
+UPLOAD_LINK_S: Final = 3600
 # Long enough to start a download, short enough that a leaked link is stale.
 _DOWNLOAD_LINK_S: Final = 900
 # A copy within storage is one request up to here. Above it is made of parts side by side,
@@ -72,6 +73,11 @@ class TrackStore:
     def in_parts(self) -> PartUploads:
         """Uploads that come in parts."""
         return PartUploads(self.client)
+
+    @property
+    def places(self) -> Places:
+        """What lies in the buckets with all its versions, and what ends it."""
+        return Places(self.client)
 
     def stat(self, location: Location) -> Stored:
         """Size, metadata and sum of an object; `UploadNotFound` if there is none."""
@@ -217,14 +223,14 @@ class TrackStore:
             location.key,
             Fields={"Content-Type": content_type},
             Conditions=conditions,
-            ExpiresIn=_UPLOAD_LINK_S,
+            ExpiresIn=UPLOAD_LINK_S,
         )
         return PresignedUpload(
             put_url=self._put_link(location, exact),
             put_headers=headers,
             post_url=post["url"],
             post_fields=post["fields"],
-            expires_in_s=_UPLOAD_LINK_S,
+            expires_in_s=UPLOAD_LINK_S,
         )
 
     def presign_put(self, location: Location, *, size_bytes: int) -> str:
@@ -235,7 +241,7 @@ class TrackStore:
         return self.client.generate_presigned_url(
             "put_object",
             Params={"Bucket": location.bucket, "Key": location.key, **exact},
-            ExpiresIn=_UPLOAD_LINK_S,
+            ExpiresIn=UPLOAD_LINK_S,
         )
 
     def writer(self, location: Location, *, content_type: str, max_bytes: int) -> "ObjectWriter":

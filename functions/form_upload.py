@@ -88,7 +88,8 @@ async def receive_form(
     Returns
     -------
     Upload, Read
-        The stored upload with its hash, ready for `Intake.submit_upload`, and what `form.read`
+        The stored upload with its hash, ready for
+        `Intake.submit_received` or `Intake.keep`, and what `form.read`
         made of the fields.
 
     Raises
@@ -147,7 +148,10 @@ class _Received(Generic[Read]):
         if self._upload is None or self._writer is None:
             raise MissingFile("No filename provided")
         self._check_head(self._upload, self._writer)
-        return replace(self._upload, sha256=self._writer.sha256), self._form.read(self._fields)
+        stored = replace(
+            self._upload, sha256=self._writer.sha256, held_bytes=self._writer.size_bytes
+        )
+        return stored, self._form.read(self._fields)
 
     async def _begin(self, name: str, file_name: str | None) -> None:
         if name == self._form.file_field:
@@ -165,7 +169,7 @@ class _Received(Generic[Read]):
         if self._upload is not None:
             raise InvalidRequest("the form has more than one file; send one file a request")
         self._upload = await self._blocking.call(
-            self._intake.announce,
+            self._intake.expect,
             owner=self._owner,
             file_name=self._named(file_name),
             recipe=self._form.recipe,

@@ -1,5 +1,6 @@
 """The clock: jobs whose ending got lost are ended or started, expired ones deleted.
 
+Uploads that no job was made of end after a week.
 And sockets on which nothing was said for long are told the last state again:
 API Gateway closes a WebSocket that is idle for ten minutes. Webhooks whose
 messages got lost are queued again.
@@ -17,7 +18,11 @@ from typing import Final
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from clearstem import removal, settling  # noqa: F401 - the first event composes it; loaded before
+from clearstem import (  # noqa: F401 - the first event composes them; loaded before
+    removal,
+    settling,
+    unclaimed,
+)
 from clearstem.recipes import RECIPES
 from clearstem.service import Service
 from functions import wiring
@@ -95,11 +100,19 @@ def _remove_expired(service: Service) -> int:
     return removed
 
 
+def _end_uploads(service: Service) -> int:
+    ended = sum(1 for _ in service.unclaimed.sweep())
+    if ended:
+        logger().info("uploads ended", uploads=ended)
+    return ended
+
+
 # The last one takes longest: files are deleted one by one.
 _PARTS: Final[Mapping[str, Callable[[Service], int]]] = {
     "swept": _settle,
     "stirred": _stir_silent,
     "silence_s": _measure_silence,
     "woken": _wake_webhooks,
+    "ended": _end_uploads,
     "removed": _remove_expired,
 }

@@ -120,7 +120,11 @@ def use_files(storage: Storage, *, handlers: Handlers) -> None:
 
 
 def remove_jobs(table: TableGrants, *, by: ZipFunction) -> None:
-    """What `clearstem.removal` needs: to find a job's files, and to delete them."""
+    """What `clearstem.removal` needs: to find a job's files, and to delete them for good.
+
+    CDK's grant of deletion holds for versions as well, which are listed by an action of
+    their own.
+    """
     storage = table.storage
     table.allow(by, *_DELETE_LOG)
     buckets = (storage.uploads, storage.work, storage.tracks, storage.drop)
@@ -128,7 +132,8 @@ def remove_jobs(table: TableGrants, *, by: ZipFunction) -> None:
         bucket.grant_delete(by)
     by.add_to_role_policy(
         iam.PolicyStatement(
-            actions=["s3:ListBucket"], resources=[bucket.bucket_arn for bucket in buckets]
+            actions=["s3:ListBucket", "s3:ListBucketVersions"],
+            resources=[bucket.bucket_arn for bucket in buckets],
         )
     )
 

@@ -6,14 +6,15 @@ stream or by asking, whichever gets through; tracks appear when they are whole.
 `verify` is for those who are told of jobs by webhooks.
 """
 
-from clearstem.client.asynchronous import UNCHANGED, AsyncClient
+from clearstem.client.asynchronous import AsyncClient
+from clearstem.client.config_documents import ConfigDocument
 from clearstem.client.documents import (
-    ConfigDocument,
     DenoiseOptions,
     EventDocument,
     JobAsked,
     JobDocument,
     ReceiptDocument,
+    RetentionDocument,
     SeparateOptions,
     TrackDocument,
     UsageDocument,
@@ -35,6 +36,7 @@ from clearstem.client.errors import (
     Unreachable,
     UploadStalled,
 )
+from clearstem.client.job_calls import UNCHANGED
 from clearstem.client.retrying import Retry
 from clearstem.client.submission_documents import QuoteDocument, ReasonDocument, ResultDocument
 from clearstem.client.synchronous import BlockingWatch, Client, Webhooks
@@ -75,6 +77,7 @@ __all__ = [
     "ReceiptDocument",
     "Refused",
     "ResultDocument",
+    "RetentionDocument",
     "Retry",
     "SecretDocument",
     "SeparateOptions",

@@ -5,9 +5,8 @@ over connections that block.
 """
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from enum import Enum
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -18,18 +17,15 @@ from clearstem.client import downloading
 from clearstem.client.asyncio_io import AsyncioIo
 from clearstem.client.calling import Caller, Token, base_url
 from clearstem.client.calls import Io
+from clearstem.client.config_documents import ConfigDocument
 from clearstem.client.documents import (
-    ConfigDocument,
-    EventDocument,
-    EventsDocument,
     JobAsked,
     JobDocument,
-    JobsDocument,
     Options,
-    ReceiptDocument,
     UsageDocument,
 )
 from clearstem.client.errors import ClientError, NotFound
+from clearstem.client.job_calls import JobCalls
 from clearstem.client.retrying import Retry
 from clearstem.client.submission_documents import BatchDocument, QuoteDocument, ResultDocument
 from clearstem.client.uploading import Unfinished, Uploads
@@ -42,18 +38,8 @@ DENOISE = "denoise"
 _MOST_JOBS = 100
 
 
-class Unchanged(Enum):
-    """The type of `UNCHANGED`."""
-
-    UNCHANGED = "unchanged"
-
-
-UNCHANGED = Unchanged.UNCHANGED
-"""Says that something is to stay as it is, where None has a meaning of its own."""
-
-
-class AsyncClient:
-    """One clearstem server, on asyncio.
+class AsyncClient(JobCalls):
+    """One clearstem server, on asyncio; what it does with submitted jobs, it has from `JobCalls`.
 
     Every call may raise `Refused` (by status a subclass), `Unreachable` and
     `UnexpectedAnswer`, after as many attempts as `retry` allows. Each POST bears
@@ -98,7 +84,7 @@ class AsyncClient:
     ) -> None:
         if key is not None and token is not None:
             raise ClientError("a call is made with a key or with a token, not with both")
-        self._caller = Caller(
+        caller = Caller(
             io=io or AsyncioIo(),
             url=base_url(url),
             key=key,
@@ -107,8 +93,9 @@ class AsyncClient:
             new_key=lambda: str(uuid4()),
             now=lambda: datetime.now(UTC),
         )
-        self._uploads = Uploads(self._caller, Unfinished(state_dir or _cache()))
-        self.webhooks = AsyncWebhooks(self._caller)
+        super().__init__(caller)
+        self._uploads = Uploads(caller, Unfinished(state_dir or _cache()))
+        self.webhooks = AsyncWebhooks(caller)
 
     async def __aenter__(self) -> Self:
         return self
@@ -210,11 +197,16 @@ class AsyncClient:
         *,
         labels: Mapping[str, str] | None = None,
         retention_hours: float | None = None,
+        callback_url: str | None = None,
     ) -> JobDocument:
         """Send a song and start its separation; as `upload` and `submit`."""
         upload_id = await self.upload(file)
         return await self.submit(
-            upload_id, options=options, labels=labels, retention_hours=retention_hours
+            upload_id,
+            options=options,
+            labels=labels,
+            retention_hours=retention_hours,
+            callback_url=callback_url,
         )
 
     async def denoise(
@@ -224,6 +216,7 @@ class AsyncClient:
         *,
         labels: Mapping[str, str] | None = None,
         retention_hours: float | None = None,
+        callback_url: str | None = None,
     ) -> JobDocument:
         """Send a recording, audio or video, and start its noise removal; as `separate`."""
         upload_id = await self.upload(file, recipe=DENOISE)
@@ -233,97 +226,12 @@ class AsyncClient:
             options=options,
             labels=labels,
             retention_hours=retention_hours,
+            callback_url=callback_url,
         )
-
-    async def job(self, job_id: str) -> JobDocument:
-        """The job as it is now."""
-        return await self._caller.get(f"/job/{job_id}", JobDocument)
-
-    async def jobs(
-        self,
-        *,
-        status: str = "",
-        recipe: str = "",
-        labels: Mapping[str, str] | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        page: int = 20,
-    ) -> AsyncIterator[JobDocument]:
-        """The caller's jobs that are like that, newest first, page after page as they are read.
-
-        Parameters
-        ----------
-        labels : mapping or None
-            A job has to bear them all.
-        since, until : datetime or None
-            Submitted then or later; before.
-        page : int
-            Jobs to a page, 1 to 100.
-        """
-        cursor: str | None = None
-        while True:
-            query = {
-                "status": status,
-                "recipe": recipe,
-                "label": [f"{name}:{value}" for name, value in (labels or {}).items()],
-                "since": since.isoformat() if since else None,
-                "until": until.isoformat() if until else None,
-                "limit": page,
-                "cursor": cursor,
-            }
-            found = await self._caller.get("/jobs", JobsDocument, query=query)
-            for job in found["jobs"]:
-                yield job
-            cursor = found["next_cursor"]
-            if cursor is None:
-                return
-
-    async def amend(
-        self,
-        job_id: str,
-        *,
-        labels: Mapping[str, str] | None = None,
-        retention_hours: float | Unchanged | None = UNCHANGED,
-    ) -> JobDocument:
-        """Change what a job is called by, or how long it is kept; the job as it is then.
-
-        Parameters
-        ----------
-        labels : mapping or None
-            All that it is to have; None leaves them.
-        retention_hours : float, None or UNCHANGED
-            From its submission to its deletion; None keeps it.
-        """
-        body: dict[str, object] = {} if labels is None else {"labels": dict(labels)}
-        if not isinstance(retention_hours, Unchanged):
-            body["retention_hours"] = retention_hours
-        return await self._caller.patch(f"/job/{job_id}", JobDocument, body=body)
 
     async def usage(self) -> UsageDocument:
         """What the caller uses, and may use."""
         return await self._caller.get("/usage", UsageDocument)
-
-    async def cancel(self, job_id: str) -> JobDocument:
-        """Stop a job; the job as it is then."""
-        return await self._caller.post(f"/job/{job_id}/cancel", JobDocument)
-
-    async def retry(self, job_id: str) -> JobDocument:
-        """Take a failed job up again where it stopped; the job as it is then."""
-        return await self._caller.post(f"/job/{job_id}/retry", JobDocument)
-
-    async def delete(self, job_id: str) -> ReceiptDocument:
-        """Delete a job with all its files, cancelled first if it is not over; the receipt."""
-        return await self._caller.delete(f"/job/{job_id}", ReceiptDocument)
-
-    async def events(self, job_id: str, *, after: int = 0) -> AsyncIterator[EventDocument]:
-        """What happened to a job so far, behind the event of that number."""
-        more = True
-        while more:
-            path = f"/job/{job_id}/events"
-            page = await self._caller.get(path, EventsDocument, query={"after": after})
-            for event in page["events"]:
-                yield event
-            after, more = page["last"], page["more"]
 
     def watch(self, job_id: str, *, quiet_s: float = QUIET_S, poll_s: float = POLL_S) -> Watch:
         """The job's states as they come, up to the final one; `Watch.way` tells how they come.

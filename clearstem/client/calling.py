@@ -91,6 +91,10 @@ class Caller:
         call = _bearing(body, Call("PATCH", self.url + path))
         return document(await self.ask(call), kind)
 
+    async def put(self, path: str, kind: type[Document], *, body: Mapping[str, Any]) -> Document:
+        """Have something be as given; raises as `get` does."""
+        return document(await self.ask(_bearing(body, Call("PUT", self.url + path))), kind)
+
     async def delete(self, path: str, kind: type[Document]) -> Document:
         """Delete something; raises as `get` does."""
         return document(await self.ask(Call("DELETE", self.url + path)), kind)

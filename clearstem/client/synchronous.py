@@ -10,18 +10,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from clearstem.client.asynchronous import SEPARATE, UNCHANGED, AsyncClient, Unchanged
+from clearstem.client.asynchronous import SEPARATE, AsyncClient
 from clearstem.client.blocking_io import BlockingIo, iterate, run
 from clearstem.client.calling import Token
+from clearstem.client.config_documents import ConfigDocument
 from clearstem.client.documents import (
-    ConfigDocument,
     EventDocument,
     JobAsked,
     JobDocument,
     Options,
     ReceiptDocument,
+    RetentionDocument,
     UsageDocument,
 )
+from clearstem.client.job_calls import UNCHANGED, Unchanged
 from clearstem.client.retrying import Retry
 from clearstem.client.submission_documents import QuoteDocument, ResultDocument
 from clearstem.client.watching import POLL_S, QUIET_S, Watch, Way
@@ -185,10 +187,17 @@ class Client:
         *,
         labels: Mapping[str, str] | None = None,
         retention_hours: float | None = None,
+        callback_url: str | None = None,
     ) -> JobDocument:
         """Send a song and start its separation; the job."""
         return run(
-            self._calls.separate(file, options, labels=labels, retention_hours=retention_hours)
+            self._calls.separate(
+                file,
+                options,
+                labels=labels,
+                retention_hours=retention_hours,
+                callback_url=callback_url,
+            )
         )
 
     def denoise(
@@ -198,10 +207,17 @@ class Client:
         *,
         labels: Mapping[str, str] | None = None,
         retention_hours: float | None = None,
+        callback_url: str | None = None,
     ) -> JobDocument:
         """Send a recording, audio or video, and start its noise removal; the job."""
         return run(
-            self._calls.denoise(file, options, labels=labels, retention_hours=retention_hours)
+            self._calls.denoise(
+                file,
+                options,
+                labels=labels,
+                retention_hours=retention_hours,
+                callback_url=callback_url,
+            )
         )
 
     def job(self, job_id: str) -> JobDocument:
@@ -250,6 +266,18 @@ class Client:
     def delete(self, job_id: str) -> ReceiptDocument:
         """Delete a job with all its files, cancelled first if it is not over; the receipt."""
         return run(self._calls.delete(job_id))
+
+    def deleted(self, *, page: int = 20) -> Iterator[ReceiptDocument]:
+        """The receipts of the caller's deleted jobs, the last submitted first, for 90 days."""
+        return iterate(self._calls.deleted(page=page))
+
+    def retention(self) -> RetentionDocument:
+        """How long jobs are kept that say nothing of it themselves."""
+        return run(self._calls.retention())
+
+    def keep(self, retention_hours: float | None) -> RetentionDocument:
+        """Settle it for jobs to come; None keeps them."""
+        return run(self._calls.keep(retention_hours))
 
     def events(self, job_id: str, *, after: int = 0) -> Iterator[EventDocument]:
         """What happened to a job so far, behind the event of that number."""

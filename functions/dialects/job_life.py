@@ -6,6 +6,7 @@ the pipeline dialect's.
 
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
+from clearstem.errors import JobDeleted
 from clearstem.job_events import JobEvent
 from clearstem.quotes import Quote
 from clearstem.retention import Receipt
@@ -47,6 +48,19 @@ class ReceiptDocument(TypedDict):
     record_kept: bool
     deliveries: int
     deliveries_pending: int
+
+
+class ReceiptsDocument(TypedDict):
+    """Some of an owner's deleted jobs, the last submitted first."""
+
+    receipts: list[ReceiptDocument]
+    next_cursor: str | None
+
+
+class RetentionDocument(TypedDict):
+    """How long jobs are kept that say nothing of it themselves, in hours; null: for ever."""
+
+    retention_hours: float | None
 
 
 class QuoteDocument(TypedDict):
@@ -101,6 +115,19 @@ def receipt_document(receipt: Receipt) -> ReceiptDocument:
         "deliveries": receipt.deliveries,
         "deliveries_pending": receipt.deliveries_pending,
     }
+
+
+def receipts_document(receipts: tuple[Receipt, ...], *, cursor: str | None) -> ReceiptsDocument:
+    """A page of receipts."""
+    return {"receipts": [receipt_document(each) for each in receipts], "next_cursor": cursor}
+
+
+def deleted(receipt: Receipt) -> JobDeleted:
+    """What is told who asks for a job that was deleted: when, and what went with it."""
+    document = receipt_document(receipt)
+    return JobDeleted(
+        f"the job was deleted at {document['deleted_at']}", facts={"receipt": document}
+    )
 
 
 def quote_document(quote: Quote) -> QuoteDocument:

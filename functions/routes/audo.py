@@ -117,7 +117,7 @@ async def upload(
         blocking=call.blocking,
     )
     # With its hash: what was asked of the same bytes before is answered at once.
-    await call.blocking.call(call.service.uploads.announce, stored, at=call.service.now())
+    await call.blocking.call(call.service.intake.keep, stored)
     return JSONResponse({"fileId": stored.upload_id})
 
 

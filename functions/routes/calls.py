@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import Depends, Request, Security
@@ -16,6 +16,7 @@ from clearstem.scopes import ALL_SCOPES, Caller, caller, needed_scope
 from clearstem.service import Service
 from functions import dialects
 from functions.blocking import Blocking
+from functions.dialects import job_life
 from functions.envelope import gateway_context
 from functions.job_reads import JobReads, Snapshot
 from functions.routes.rates import count_call
@@ -28,6 +29,10 @@ _API_KEY = APIKeyHeader(
 _TOKEN = HTTPBearer(
     auto_error=False, description="A token of the issuer that the deployment trusts."
 )
+
+# The Audo client would wait and send the file again from where it has read it to, which is
+# its end. What an upload makes work of, a job, is limited, and so are stored bytes.
+_NEVER_429: Final = "/v1/upload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,23 @@ class Call:
         """The caller's job; raises as `snapshot` does."""
         return (await self.snapshot(job_id)).job
 
+    async def told(self, job_id: str) -> Snapshot:
+        """The caller's job, as the native dialect tells of it.
+
+        Raises
+        ------
+        JobNotFound
+            As of `snapshot`.
+        JobDeleted
+            It was the caller's, and is deleted.
+        """
+        try:
+            return await self.snapshot(job_id)
+        except JobNotFound:
+            receipt = self.service.removal.receipt
+            found = await self.blocking.call(receipt, job_uuid(job_id), owner=self.owner)
+        raise job_life.deleted(found)
+
 
 def job_uuid(text: str) -> str:
     """A job's id in its stored form; `JobNotFound` where it cannot be one."""
@@ -110,7 +132,7 @@ async def count_caller(request: Request, *, owner: str) -> None:
     TooManyRequests
         There was nothing left.
     """
-    if _uploads(request.url.path) or getattr(request.state, "counted", False):
+    if request.url.path == _NEVER_429 or getattr(request.state, "counted", False):
         return
     request.state.counted = True
     service: Service = request.app.state.service
@@ -127,16 +149,6 @@ def _shown(request: Request) -> Credentials:
     return Credentials.of_request(
         request.headers, request.query_params, method=request.method, path=request.url.path
     )
-
-
-def _uploads(path: str) -> bool:
-    """Whether a path takes a recording.
-
-    Those are never answered 429: the Audo client would wait and send the file
-    again from where it has read it to, which is its end. What an upload makes
-    work of, a job, is limited.
-    """
-    return "upload" in path.split("/")
 
 
 CurrentCall = Annotated[Call, Depends(_call)]

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from functions.dialects import job_life
 from functions.dialects import pipeline_documents as documents
+from functions.routes import examples
 from functions.routes.examples import JOB_ID, QUEUED_JOB, answer
 
 EVENTS: Final[job_life.EventsDocument] = {
@@ -74,4 +75,11 @@ RECEIPT: Final[job_life.ReceiptDocument] = {
     "record_kept": False,
     "deliveries": 7,
     "deliveries_pending": 0,
+}
+
+NO_JOB: Final[dict[int | str, dict[str, Any]]] = {
+    **examples.NO_JOB,
+    410: examples.problem(
+        410, "the job was deleted at …", description="Deleted; `receipt` says what went"
+    ),
 }

@@ -23,6 +23,10 @@ from functions.telemetry import logger
 router: Final = APIRouter()
 
 _JSON_BYTES: Final = 16 * 1024
+_DELETED: Final[job_life.ReceiptsDocument] = {
+    "receipts": [job_examples.RECEIPT],
+    "next_cursor": None,
+}
 
 
 class Amendment(BaseModel):
@@ -52,6 +56,8 @@ def _wanted(
     since: Annotated[datetime | None, Query(description="Submitted then or later")] = None,
     until: Annotated[datetime | None, Query(description="Submitted before")] = None,
 ) -> JobFilter:
+    if status == "deleted":
+        raise InvalidRequest("deleted jobs are told by their receipts, at GET /jobs/deleted")
     labels = {}
     for text in label or ():
         name, mark, value = text.partition(":")
@@ -85,10 +91,31 @@ async def jobs(
 
 
 @router.get(
+    "/jobs/deleted",
+    summary="The caller's deleted jobs",
+    tags=["jobs"],
+    response_model=job_life.ReceiptsDocument,
+    responses={200: examples.answer(_DELETED), **examples.NEEDS_KEY},
+)
+async def deleted(
+    call: CurrentCall,
+    limit: Annotated[int, Query(ge=1, le=100, description="Receipts to a page")] = 20,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+) -> JSONResponse:
+    """List the receipts of deleted jobs, the last submitted first, for 90 days.
+
+    Jobs whose files alone were deleted stay in `GET /jobs`.
+    """
+    receipts = call.service.retention.receipts
+    found, more = await call.blocking.call(receipts, call.owner, limit=limit, cursor=cursor)
+    return JSONResponse(job_life.receipts_document(found, cursor=more))
+
+
+@router.get(
     "/retention",
     summary="How long the caller's jobs are kept",
     tags=["jobs"],
-    response_model=Retention,
+    response_model=job_life.RetentionDocument,
     responses={200: examples.answer({"retention_hours": 720.0}), **examples.NEEDS_KEY},
 )
 async def retention(call: CurrentCall) -> JSONResponse:
@@ -102,7 +129,7 @@ async def retention(call: CurrentCall) -> JSONResponse:
     max_body_size=_JSON_BYTES,
     summary="Settle how long the caller's jobs are kept",
     tags=["jobs"],
-    response_model=Retention,
+    response_model=job_life.RetentionDocument,
     responses={200: examples.answer({"retention_hours": 720.0}), **examples.NEEDS_KEY},
 )
 async def keep(body: Retention, call: CurrentCall) -> JSONResponse:
@@ -143,7 +170,7 @@ async def amend(job_id: str, body: Amendment, call: CurrentCall) -> JSONResponse
     responses={
         200: job_examples.EVENTS_ANSWER,
         204: {"description": "A stream of a job that is over, of which all has been seen"},
-        **examples.NO_JOB,
+        **job_examples.NO_JOB,
     },
 )
 async def events(
@@ -161,7 +188,7 @@ async def events(
     `Accept: text/event-stream` they come as they happen, up to the job's end;
     `Last-Event-ID`, the number of the last one seen, resumes such a stream.
     """
-    snapshot = await call.snapshot(job_id)
+    snapshot = await call.told(job_id)
     if job_stream.is_asked_for(request):
         seen = job_stream.last_seen(request, after=after)
         return job_stream.stream(request, call, snapshot, after=seen)

@@ -134,7 +134,7 @@ async def _submitted(request: Request, call: Call, *, announced: int) -> Job:
         size = max(announced, limit + 1)
         raise TooLarge(munsit.size_message(size, limit_bytes=limit)) from exc
     return await call.blocking.submit(
-        intake.submit_upload,
+        intake.submit_received,
         upload,
         options,
         callback_url=beside.callback_url,

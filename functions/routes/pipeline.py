@@ -11,7 +11,7 @@ from clearstem.settings import Settings
 from functions.dialects import pipeline, pipeline_config
 from functions.dialects import pipeline_documents as documents
 from functions.form_upload import form_of, receive_form
-from functions.routes import examples
+from functions.routes import examples, job_examples
 from functions.routes.calls import CurrentCall
 from functions.routes.rates import COUNTED_BY_ADDRESS
 from functions.routes.sizes import refuse_large
@@ -81,7 +81,7 @@ async def process(
         blocking=call.blocking,
     )
     job = await call.blocking.submit(
-        intake.submit_upload,
+        intake.submit_received,
         upload,
         options,
         callback_url=beside.callback_url,
@@ -96,11 +96,14 @@ async def process(
     summary="How a job stands",
     tags=["jobs"],
     response_model=documents.JobDocument,
-    responses={200: examples.answer(examples.COMPLETED_JOB), **examples.NO_JOB},
+    responses={200: examples.answer(examples.COMPLETED_JOB), **job_examples.NO_JOB},
 )
 async def job(job_id: str, call: CurrentCall) -> Response:
-    """Tell everything about a job: its stages, percentage, engine and outputs."""
-    snapshot = await call.snapshot(job_id)
+    """Tell everything about a job: its stages, percentage, engine and outputs.
+
+    Of a job that was deleted the answer is 410, with the receipt, for 90 days.
+    """
+    snapshot = await call.told(job_id)
     return Response(snapshot.text(pipeline.render), media_type="application/json")
 
 
@@ -109,8 +112,8 @@ async def job(job_id: str, call: CurrentCall) -> Response:
     summary="The download paths of a job",
     tags=["jobs"],
     response_model=dict[str, str],
-    responses={200: examples.answer(examples.OUTPUTS), **examples.NO_JOB},
+    responses={200: examples.answer(examples.OUTPUTS), **job_examples.NO_JOB},
 )
 async def outputs(job_id: str, call: CurrentCall) -> JSONResponse:
     """Give a download path for each track; none until the job has completed."""
-    return JSONResponse(pipeline.outputs(await call.job(job_id)))
+    return JSONResponse(pipeline.outputs((await call.told(job_id)).job))

@@ -113,14 +113,21 @@ async def complete(upload_id: str, call: CurrentCall) -> JSONResponse:
 @router.delete(
     "/uploads/{upload_id}",
     status_code=204,
-    summary="Throw away an upload in parts that is not complete",
+    summary="Throw away an upload of which no job was made",
     tags=["jobs"],
-    responses={204: {"description": "Thrown away"}, **examples.NO_PARTS},
+    responses={
+        204: {"description": "Thrown away"},
+        404: examples.problem(404, "no upload …", description="No such upload of this owner"),
+    },
 )
 async def abandon(upload_id: str, call: CurrentCall) -> Response:
-    """Free what has come; an upload that was completed stays, and so do its jobs."""
-    upload, plan = await _in_parts(upload_id, call)
-    await call.blocking.call(call.service.store.in_parts.abandon, upload.location, plan)
+    """Free what has come; what a job works on stays.
+
+    What does not come in parts counts for the stored bytes for an hour more: so long its
+    link takes a recording.
+    """
+    upload = await call.blocking.call(call.service.uploads.get, upload_id, owner=call.owner)
+    await call.blocking.call(call.service.unclaimed.abandon, upload)
     return Response(status_code=204)
 
 
@@ -152,7 +159,9 @@ async def send(
     if size is None:
         raise InvalidRequest("a PUT needs a Content-Length: storage takes no chunked bodies")
     intake = call.service.intake
-    upload = await call.blocking.call(intake.announce, owner=call.owner, file_name=name)
+    upload = await call.blocking.call(
+        intake.announce, owner=call.owner, file_name=name, size_bytes=size, largest_put=size
+    )
     link = await call.blocking.call(intake.put_link, upload, size_bytes=size)
     return Response(status_code=307, headers={"Location": link, "x-upload-id": upload.upload_id})
 

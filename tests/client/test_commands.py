@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from clearstem import cli
 from clearstem.job_events import logged
+from clearstem.scopes import Scope
 from clearstem.service import Service
 from functions.rest import create_app
 from tests.serving import served
-from tests.submitted import submit
+from tests.submitted import finish, submit, wav
 
 URL = "http://127.0.0.1:9/hook"
 
@@ -69,6 +72,63 @@ def test_a_job_is_labelled_and_kept_for_some_hours_or_for_ever(core: Service) ->
     job = core.jobs.get(job_id)
     assert (dict(job.labels), job.expires_at) == ({"album": "Demos", "take": "1:2"}, None)
     assert "not both" in said("amend", job_id, "--forever", "--hours", "2", fails=True)
+
+
+def test_the_tracks_of_a_completed_job_are_fetched(core: Service, tmp_path: Path) -> None:
+    waiting, job = submit(core, owner="ada"), finish(core, submit(core, owner="ada"))
+    assert "it has no tracks" in said("download", waiting.job_id, fails=True)
+    said("download", job.job_id, "-o", str(tmp_path / "all"))
+    assert {path.stem for path in (tmp_path / "all").iterdir()} == set(job.track_names)
+    one = tmp_path / "one"
+    said("download", job.job_id, "-o", str(one), "--track", "main")
+    assert [path.read_bytes()[:5] for path in one.iterdir()] == [b"main "]
+    assert "it has: " in said("download", job.job_id, "--track", "choir", fails=True)
+
+
+def test_deleted_jobs_are_listed_with_what_went(core: Service) -> None:
+    job = finish(core, submit(core, owner="ada"))
+    assert job.job_id not in said("deleted")
+    said("delete", job.job_id)
+    row = next(line for line in said("deleted").splitlines() if job.job_id in line)
+    assert "succeeded" in row and " 10 " in row
+    assert "was deleted" in said("status", job.job_id, fails=True)
+
+
+def test_how_long_jobs_are_kept_is_settled_and_told(core: Service) -> None:
+    assert said("retention").strip() == "jobs are kept until they are deleted"
+    assert said("retention", "--hours", "36").strip() == "jobs are kept for 36 hours"
+    assert core.retention.owners_hours("ada") == 36
+    assert said("retention").strip() == "jobs are kept for 36 hours"
+    assert said("retention", "--forever").strip() == "jobs are kept until they are deleted"
+    assert "not both" in said("retention", "--forever", "--hours", "2", fails=True)
+
+
+@pytest.mark.parametrize("recipe", ["separate", "denoise"])
+def test_what_is_asked_for_beside_the_options_goes_with_the_recording(
+    core: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    song = tmp_path / "song.wav"
+    song.write_bytes(wav())
+    # Nothing works on jobs here: the command is let go when it begins to wait.
+    monkeypatch.setattr(cli, "follow", lambda _, __, job: {**job, "status": "failed"})
+    beside = ["--label", "album:Demos", "--retention-hours", "5", "--callback-url"]
+    said(recipe, str(song), *beside, "http://127.0.0.1:9/", fails=True)
+    (job,) = core.jobs.history("ada", limit=2).jobs
+    assert (job.recipe_name, dict(job.labels)) == (recipe, {"album": "Demos"})
+    assert job.expires_at == job.created_at + timedelta(hours=5)
+    assert job.callback_url == "http://127.0.0.1:9/"
+    assert "name:value" in said(recipe, str(song), "--label", "album", fails=True)
+
+
+def test_keys_are_listed_with_what_they_may_be_used_for(
+    core: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core.accounts.create_key("bob", at=core.now(), scopes=(Scope.READ,))
+    monkeypatch.setenv("CLEARSTEM_TABLE", core.settings.table)
+    monkeypatch.setattr(Service, "from_env", lambda: core)
+    assert "jobs:read " in said("keys", "list", "bob")
+    assert "jobs:write" not in said("keys", "list", "bob")
+    assert "admin jobs:read jobs:write" in said("keys", "list", "ada")
 
 
 def test_usage_is_printed_with_its_limits(core: Service) -> None:

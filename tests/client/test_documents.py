@@ -5,14 +5,14 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
-from clearstem.client import documents, submission_documents, webhook_documents
+from clearstem.client import config_documents, documents, submission_documents, webhook_documents
 from functions.dialects import job_life, pipeline_documents, usage, webhooks
 from functions.routes import submissions
 from functions.routes.submissions import JobRequest
 
 DESCRIBED = {
     name: kind
-    for module in (documents, submission_documents, webhook_documents)
+    for module in (config_documents, documents, submission_documents, webhook_documents)
     for name, kind in vars(module).items()
     if name.endswith("Document")
 }

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from clearstem import intake, part_uploads
+from clearstem import arrivals, part_uploads
 from clearstem.client import AsyncClient, BadRequest, FileChanged, NotAllowed, UploadStalled
 from clearstem.client.asyncio_io import AsyncioIo
 from clearstem.client.blocking_io import BlockingIo, run
@@ -29,7 +29,7 @@ DATA = wav() + os.urandom(12 * MEBIBYTE)
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of 5 MiB, the least that storage takes, for what is above 10."""
-    monkeypatch.setattr(intake, "SINGLE_PUT_BYTES", 10 * MEBIBYTE)
+    monkeypatch.setattr(arrivals, "SINGLE_PUT_BYTES", 10 * MEBIBYTE)
     monkeypatch.setattr(part_uploads, "_LEAST_PART_BYTES", 5 * MEBIBYTE)
 
 

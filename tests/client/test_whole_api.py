@@ -101,6 +101,28 @@ def test_a_job_is_amended_by_what_is_given_alone(
     assert (freed["labels"], freed["expires_at"]) == ({"b": "2"}, None)
 
 
+def test_an_owner_settles_how_long_jobs_to_come_are_kept(
+    client: Driven, core: Service, url: str, key: str
+) -> None:
+    assert client.call(url, "retention", key=key) == {"retention_hours": None}
+    assert client.call(url, "keep", 12.5, key=key) == {"retention_hours": 12.5}
+    job = submit(core, owner="ada")
+    assert job.expires_at == job.created_at + timedelta(hours=12.5)
+    assert client.call(url, "keep", None, key=key) == client.call(url, "retention", key=key)
+    assert core.retention.owners_hours("ada") is None
+
+
+def test_receipts_of_deleted_jobs_come_page_after_page(
+    client: Driven, core: Service, url: str, key: str
+) -> None:
+    ids = [submit(core, owner="ada").job_id for _ in range(3)]
+    receipts = [client.call(url, "delete", job_id, key=key) for job_id in ids]
+    assert client.call(url, "deleted", page=2, key=key) == receipts[::-1]
+    with pytest.raises(NotFound, match="was deleted at") as gone:
+        client.call(url, "job", ids[0], key=key)
+    assert gone.value.status == 410
+
+
 def test_usage_tells_what_is_used_of_each_limit(
     client: Driven, core: Service, url: str, key: str
 ) -> None:

@@ -105,7 +105,9 @@ def test_a_deleted_job_is_gone_and_its_receipt_stays(api: TestClient, service: S
     assert receipt.json()["state"] == "succeeded"
     assert api.delete(f"/job/{job.job_id}").json() == receipt.json()
     for path in ("", "/outputs", "/events"):
-        assert api.get(f"/job/{job.job_id}{path}").status_code == 404
+        gone = api.get(f"/job/{job.job_id}{path}")
+        assert refusal(gone) == (410, f"the job was deleted at {receipt.json()['deleted_at']}")
+        assert gone.json()["receipt"] == receipt.json()
     assert api.get(f"/download/{job.job_id}/main").status_code == 404
     assert api.get("/jobs").json()["jobs"] == []
 
@@ -136,8 +138,40 @@ def test_the_receipt_of_another_owners_job_is_not_shown(api: TestClient, service
     job = finish(service, submit(service))
     api.delete(f"/job/{job.job_id}")
     key, _ = service.accounts.create_key("eve", at=service.now())
-    answer = api.delete(f"/job/{job.job_id}", headers={"x-api-key": key})
-    assert answer.status_code == 404
+    for method in ("GET", "DELETE"):
+        answer = api.request(method, f"/job/{job.job_id}", headers={"x-api-key": key})
+        assert refusal(answer) == (404, "Job not found")
+    assert api.get("/jobs/deleted", headers={"x-api-key": key}).json()["receipts"] == []
+
+
+def test_deleted_jobs_are_listed_by_their_receipts_page_after_page(
+    api: TestClient, service: Service
+) -> None:
+    jobs = [finish(service, submit(service)) for _ in range(3)]
+    receipts = [api.delete(f"/job/{job.job_id}").json() for job in jobs]
+    submit(service)
+    seen: list[Any] = []
+    query: dict[str, Any] = {"limit": 2}
+    while True:
+        page = api.get("/jobs/deleted", params=query).json()
+        seen += page["receipts"]
+        if page["next_cursor"] is None:
+            break
+        query["cursor"] = page["next_cursor"]
+    assert seen == receipts[::-1]
+    cursor = api.get("/jobs/deleted", params={"limit": 1}).json()["next_cursor"]
+    # A cursor of one list is no place in another.
+    assert api.get("/jobs", params={"cursor": cursor}).status_code == 400
+    refused = api.get("/jobs", params={"status": "deleted"})
+    assert refusal(refused)[1].endswith("at GET /jobs/deleted")
+
+
+def test_the_other_dialects_know_no_deleted_job(api: TestClient, service: Service) -> None:
+    job = finish(service, submit(service))
+    api.delete(f"/job/{job.job_id}")
+    key, _ = service.accounts.create_key("local", at=service.now())
+    for path in (f"/v1/remove-noise/{job.job_id}/status", f"/api/v1/denoise/{job.job_id}/progress"):
+        assert api.get(path, headers={"x-api-key": key}).status_code == 404
 
 
 def test_the_examples_have_the_fields_of_real_documents(api: TestClient, service: Service) -> None:

@@ -321,6 +321,7 @@ def test_every_route_is_described_with_an_example(api: TestClient) -> None:
         "/job/{job_id}/retry",
         "/jobs",
         "/jobs/batch",
+        "/jobs/deleted",
         "/retention",
         "/uploads",
         "/uploads/{upload_id}",

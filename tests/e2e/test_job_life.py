@@ -113,7 +113,7 @@ def test_a_job_deleted_while_it_runs_leaves_no_process_and_no_file(
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert stored(local_twin, job_id) == set()
-    assert httpx.get(f"{local_twin.url}/job/{job_id}").status_code == 404
+    assert httpx.get(f"{local_twin.url}/job/{job_id}").status_code == 410
 
 
 def test_a_finished_job_is_deleted_to_its_last_file(local_twin: Twin, song_file: Path) -> None:

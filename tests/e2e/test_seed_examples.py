@@ -1,5 +1,6 @@
-"""Every curl and Python example of the pipeline contract, run as printed."""
+"""Every curl, Python and JavaScript example of the pipeline contract, run as printed."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -30,6 +31,32 @@ def python_examples(text: str) -> list[str]:
     ends = r"^JavaScript:|^\d+\. |^[A-Z ]{4,}$"
     blocks = re.findall(rf"^Python:\n(.*?)(?={ends})", text, re.MULTILINE | re.DOTALL)
     return [block.strip() for block in blocks]
+
+
+def javascript_examples(text: str) -> list[str]:
+    blocks = re.findall(r"^JavaScript:\n(.*?)(?=^\d+\. )", text, re.MULTILINE | re.DOTALL)
+    return [block.strip() for block in blocks]
+
+
+# What a page has and Node.js has not: a file that was picked, and a link whose click saves.
+_PAGE = """
+const { readFileSync, writeFileSync } = require('node:fs');
+const { File, resolveObjectURL } = require('node:buffer');
+const fileInput = { files: [new File([readFileSync('song.wav')], 'song.wav')] };
+const window = globalThis;
+const saved = [];
+const document = { createElement: () => ({ click() { saved.push(this); } }) };
+const run = async () => { %s
+  return typeof data === 'undefined' ? null : data;
+};
+run().then(async (data) => {
+  for (const link of saved) {
+    const bytes = await resolveObjectURL(link.href).arrayBuffer();
+    writeFileSync(link.download, Buffer.from(bytes));
+  }
+  console.log(JSON.stringify(data));
+});
+"""
 
 
 def made_real(example: str, *, url: str, job_id: str) -> str:
@@ -74,3 +101,24 @@ def test_python_examples_run_as_printed(
         assert done.returncode == 0, (program, done.stderr)
     assert (tmp_path / "vocals.wav").read_bytes()[:4] == b"RIFF"
     assert (tmp_path / "tracks.zip").read_bytes()[:2] == b"PK"
+
+
+def test_javascript_examples_run_as_printed(
+    local_twin: Twin, finished_job: dict[str, Any], song_file: Path, tmp_path: Path
+) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("there is no Node.js")
+    shutil.copy(song_file, tmp_path / "song.wav")
+    examples = javascript_examples(contract_text())
+    assert len(examples) == 2
+    told = []
+    for example in examples:
+        program = made_real(example, url=local_twin.url, job_id=finished_job["job_id"])
+        done = subprocess.run(
+            [node, "-e", _PAGE % program], cwd=tmp_path, capture_output=True, check=False
+        )
+        assert done.returncode == 0, (program, done.stderr)
+        told.append(json.loads(done.stdout))
+    assert told[0]["status"] in ("processing", "completed")
+    assert (tmp_path / "vocals.wav").read_bytes()[:4] == b"RIFF"

@@ -398,4 +398,4 @@ def test_an_execution_that_nobody_submitted_is_not_tried_again(deployed: Service
 def test_schedule_sweep_answers_how_many_jobs_it_found(deployed: Service) -> None:
     submit(deployed)
     assert 0 <= (found := call(sweep.handler, recorded("schedule_sweep"))).pop("silence_s") < 60
-    assert found == {"swept": 0, "stirred": 0, "woken": 0, "removed": 0}
+    assert found == {"swept": 0, "stirred": 0, "woken": 0, "ended": 0, "removed": 0}

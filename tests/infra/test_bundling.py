@@ -15,6 +15,8 @@ from infra import synth, wheels
 CLIENT = {
     "cli.py",
     "cli_jobs.py",
+    "cli_keys.py",
+    "cli_models.py",
     "cli_quotas.py",
     "cli_webhooks.py",
     "client",

@@ -13,7 +13,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from clearstem.counted import CountedTable
+from clearstem.facts import Location
 from clearstem.job_log import JobLog
+from clearstem.places import Places
 from clearstem.recipes import RECIPES
 from clearstem.records import loads
 from clearstem.webhook_endpoints import Endpoint, EndpointTable
@@ -223,6 +225,20 @@ def test_a_presigned_link_opens_its_one_object(enforced: Deployed) -> None:
     ):
         assert httpx.get(other).status_code == 403
     assert httpx.put(link, content=b"noise").status_code == 403
+
+
+@pytest.mark.parametrize("role", ["RestHandlerRole", "SweepHandlerRole"])
+def test_who_removes_jobs_takes_every_version(enforced: Deployed, role: str) -> None:
+    all_powerful = enforced.target.client("s3")
+    for name in ("UploadsBucket", "TracksBucket", "WorkBucket", "DropBucket"):
+        place = Location(enforced.outputs[name], f"{uuid.uuid4()}/a.wav")
+        for body in (b"first", b"second"):
+            all_powerful.put_object(Bucket=place.bucket, Key=place.key, Body=body)
+        places = Places(enforced.acting_as(role)("s3"))
+        (found,) = places.at(place)
+        assert found.files == (2 if name in ("UploadsBucket", "TracksBucket") else 1)
+        places.erase([found])
+        assert Places(all_powerful).at(place) == ()
 
 
 def test_a_wrong_key_lets_nobody_in(enforced: Deployed) -> None:

@@ -19,12 +19,14 @@ from clearstem.errors import (
     QuotaUsedUp,
     StorageUsedUp,
     TooManyJobs,
+    UploadNotFound,
 )
-from clearstem.facts import Failure, StageResult
+from clearstem.facts import Failure, Location, StageResult
 from clearstem.job_table import JobTable
 from clearstem.jobs import Job, JobState
 from clearstem.quotas import NO_LIMITS, Quota, Quotas
 from clearstem.retention import Receipt, RetentionTable
+from clearstem.uploads import Upload, UploadTable
 from clearstem.usage import Usage, month_of, usage_of
 from infra import storage
 from tests.unit.examples import AUDIO, STAGES, a_job, a_track, at
@@ -83,11 +85,18 @@ def a_receipt(job: Job) -> Receipt:
     )
 
 
+def an_upload(upload_id: str, owner: str, *, size_bytes: int) -> Upload:
+    place = Location("uploads", f"uploads/{owner}/{upload_id}/source.wav")
+    return Upload(upload_id, owner, "a.wav", "wav", place, held_bytes=size_bytes)
+
+
 class Owner:
-    """One owner's jobs, and what is done to them in whatever order."""
+    """One owner's jobs and uploads, and what is done to them in whatever order."""
 
     def __init__(self, dynamodb: Any, quota: Quota) -> None:
         self.jobs = JobTable(dynamodb, TABLE, quota)
+        self.uploads = UploadTable(dynamodb, TABLE, quota)
+        self.announced: list[Upload] = []
         self.retention = RetentionTable(dynamodb, TABLE)
         self.name = f"owner-{uuid4()}"
         self.ids = [str(uuid4()) for _ in range(4)]
@@ -98,6 +107,21 @@ class Owner:
             return
         job = a_job(self.ids[which], owner=self.name)
         self.jobs.create(job if minutes is None else lasting(job, minutes))
+
+    def announce(self, which: int) -> None:
+        upload = an_upload(str(uuid4()), self.name, size_bytes=15_000 * which)
+        self.announced.append(self.uploads.announce(upload, at=at(1)))
+
+    def submit_announced(self, which: int) -> None:
+        """A job of the last upload, whether it has one already, or has ended, or not."""
+        if self.ids[which] not in self.buried and self.announced:
+            job, upload = a_job(self.ids[which], owner=self.name), self.announced[-1]
+            source = replace(job.source, size_bytes=upload.held_bytes)
+            self.jobs.create(replace(job, source=source), upload=upload)
+
+    def end_announced(self, which: int) -> None:
+        if self.announced:
+            self.uploads.release(self.announced[which % len(self.announced)], at=at(70))
 
     def start(self, which: int) -> None:
         self.jobs.change(self.ids[which], lambda j: j.start_stage(STAGES[0], at=at(2)))
@@ -136,12 +160,17 @@ class Owner:
     def truth(self) -> Usage:
         """What the records that are there come to, and the receipts of those that are not."""
         there = sum(map(usage_of, self.jobs.get_many(self.ids).values()), Usage())
-        return there + Usage(audio_ms=sum(r.audio_ms for r in self.buried.values()))
+        uploads = (self.uploads.get(u.upload_id, owner=self.name) for u in self.announced)
+        held = Usage(stored_bytes=sum(upload.held_bytes for upload in uploads))
+        return there + held + Usage(audio_ms=sum(r.audio_ms for r in self.buried.values()))
 
 
 STEPS = (
     "submit",
     "submit_long",
+    "announce",
+    "submit_announced",
+    "end_announced",
     "start",
     "measure",
     "finish",
@@ -178,6 +207,47 @@ def test_counters_are_what_the_records_come_to_in_whatever_order(dynamodb, steps
         assert min(counted.unfinished, counted.stored_bytes, counted.audio_ms) >= 0
         if quota.unfinished_jobs:
             assert counted.unfinished <= quota.unfinished_jobs
+
+
+def test_a_recording_counts_once_when_its_upload_becomes_a_job(dynamodb):
+    size = a_job().source.size_bytes
+    jobs, uploads = table(dynamodb), UploadTable(dynamodb, TABLE)
+    jobs.quotas.settle("ada", stored_bytes=size)
+    upload = uploads.announce(an_upload("u", "ada", size_bytes=size), at=at(0))
+    assert used(jobs) == Usage(0, size, 0)
+    with pytest.raises(StorageUsedUp):
+        uploads.announce(an_upload("v", "ada", size_bytes=1), at=at(0))
+    jobs.create(a_job("one"), upload=upload)  # what was counted needs no room
+    assert used(jobs) == Usage(1, size, 0)
+    with pytest.raises(StorageUsedUp):
+        jobs.create(a_job("two"), upload=upload)
+    assert not uploads.release(upload, at=at(1))
+    assert used(jobs) == Usage(1, size, 0)
+
+
+def test_uploads_announced_side_by_side_cannot_pass_a_limit_together(dynamodb):
+    jobs, uploads = table(dynamodb), UploadTable(dynamodb, TABLE)
+    jobs.quotas.settle("ada", stored_bytes=3_500)
+
+    def announce(number: int) -> bool:
+        try:
+            uploads.announce(an_upload(f"u{number}", "ada", size_bytes=1_000), at=at(0))
+        except StorageUsedUp:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as threads:
+        taken = list(threads.map(announce, range(9)))
+    assert (sum(taken), used(jobs).stored_bytes) == (3, 3_000)
+
+
+def test_an_upload_that_has_ended_becomes_no_job(dynamodb):
+    jobs, uploads = table(dynamodb), UploadTable(dynamodb, TABLE)
+    never = replace(an_upload("u", "ada", size_bytes=9), expires_at=at(99))
+    with pytest.raises(UploadNotFound):
+        jobs.create(a_job(), upload=never)
+    assert not uploads.release(never, at=at(1))
+    assert used(jobs) == Usage()
 
 
 def test_a_job_counts_while_it_is_unfinished_and_its_bytes_until_they_are_deleted(dynamodb):

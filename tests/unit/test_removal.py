@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from clearstem.errors import Conflict, IllegalTransition, JobNotFound
 from clearstem.facts import Failure, Location
@@ -87,6 +88,49 @@ def test_a_deleted_job_leaves_a_receipt_and_nothing_else(service):
     with pytest.raises(JobNotFound):
         service.jobs.get(job.job_id)
     assert [j.job_id for j in service.jobs.history("local", limit=10).jobs] == [other.job_id]
+
+
+def versioned(service: Service) -> None:
+    """The buckets of recordings and tracks as they are deployed."""
+    for bucket in (service.settings.uploads_bucket, service.settings.tracks_bucket):
+        service.store.client.put_bucket_versioning(
+            Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
+        )
+
+
+def past(service: Service) -> set[str]:
+    """The keys of which any version is stored, or a delete marker."""
+    settings, places = service.settings, service.store.places
+    buckets = (settings.uploads_bucket, settings.work_bucket, settings.tracks_bucket)
+    return {each.location.key for b in buckets for each in places.below(Location(b, ""))}
+
+
+def test_a_deleted_job_leaves_no_version_of_its_files_either(service):
+    """A marker would hide them for a week, while the receipt says that they are gone."""
+    versioned(service)
+    job, other = done(service), done(service)
+    main = next(track for track in job.tracks if track.name == "main")
+    service.store.write_text("again", to=main.location, content_type="audio/wav")
+    service.store.client.delete_object(Bucket=main.location.bucket, Key=main.location.key)
+    before = past(service)
+    receipt = service.removal.delete(job.job_id)
+    kept = {key for key in before if job.job_id not in key} - {job.source.location.key}
+    assert past(service) == kept
+    assert other.source.location.key in kept
+    assert receipt.files == 9 + 1 + 1 + 1
+    stored = sum(t.size_bytes for t in job.tracks) + len("again")
+    assert receipt.size_bytes == stored + 100 + len(wav())
+
+
+def test_files_that_storage_keeps_are_no_success(service, monkeypatch):
+    job = done(service)
+    refused = {"Key": "x", "Code": "AccessDenied", "Message": "locked"}
+    client = service.store.client
+    monkeypatch.setattr(client, "delete_objects", lambda **_: {"Errors": [refused]})
+    with pytest.raises(ClientError, match="locked"):
+        service.removal.delete(job.job_id)
+    monkeypatch.undo()
+    assert service.removal.delete(job.job_id).files == 11
 
 
 @pytest.mark.parametrize("record_kept", [False, True])
