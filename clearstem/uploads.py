@@ -12,6 +12,7 @@ from clearstem.errors import UploadNotFound
 from clearstem.facts import Location
 from clearstem.part_uploads import PartPlan
 from clearstem.records import from_item, to_item
+from clearstem.table_keys import Partition
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -53,14 +54,14 @@ class UploadTable:
     def announce(self, upload: Upload, *, at: datetime) -> None:
         """Remember an upload before its bytes come."""
         expiry = int((at + _LIFETIME).timestamp())
-        item = to_item(upload, pk=f"UPLOAD#{upload.upload_id}", sk="UPLOAD", ttl=expiry)
+        item = to_item(upload, pk=f"{Partition.UPLOAD}{upload.upload_id}", sk="UPLOAD", ttl=expiry)
         self.client.put_item(TableName=self.table, Item=item)
 
     def get(self, upload_id: str, *, owner: str) -> Upload:
         """An owner's upload; `UploadNotFound` also where it is another's."""
         if len(upload_id) > _LONGEST_ID:
             raise UploadNotFound(f"no upload {upload_id[:_LONGEST_ID]}…")
-        key = {"pk": {"S": f"UPLOAD#{upload_id}"}, "sk": {"S": "UPLOAD"}}
+        key = {"pk": {"S": f"{Partition.UPLOAD}{upload_id}"}, "sk": {"S": "UPLOAD"}}
         # Consistent: a small file is sent, and a job asked for, within milliseconds.
         answer = self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True)
         found = from_item(answer["Item"], Upload) if "Item" in answer else None
