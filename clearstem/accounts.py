@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from clearstem.errors import Conflict, InvalidRequest, KeyNotFound, Unauthorized
 from clearstem.records import Item, from_item, to_item
 from clearstem.scopes import ALL_SCOPES, Scope
+from clearstem.table_keys import Partition
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -103,7 +104,9 @@ class Accounts:
             ExpressionAttributeNames={"#owner": "owner"},
             ExpressionAttributeValues={":owner": {"S": owner}, ":keys": {"S": "KEY#"}},
         )
-        found = [self._get(i["pk"]["S"].removeprefix("KEY#")) for p in pages for i in p["Items"]]
+        found = [
+            self._get(i["pk"]["S"].removeprefix(Partition.KEY)) for p in pages for i in p["Items"]
+        ]
         return tuple(key for key in found if key is not None)
 
     def all_keys(self) -> tuple[ApiKey, ...]:
@@ -111,7 +114,7 @@ class Accounts:
         pages = self.client.get_paginator("scan").paginate(
             TableName=self.table,
             FilterExpression="begins_with(pk, :keys)",
-            ExpressionAttributeValues={":keys": {"S": "KEY#"}},
+            ExpressionAttributeValues={":keys": {"S": Partition.KEY}},
         )
         return tuple(from_item(item, ApiKey) for page in pages for item in page["Items"])
 
@@ -151,7 +154,7 @@ class Accounts:
 
     def _put(self, key: ApiKey) -> None:
         keys = {
-            "pk": f"KEY#{key.sha256}",
+            "pk": f"{Partition.KEY}{key.sha256}",
             "sk": "KEY",
             "owner_sort": f"KEY#{key.created_at.isoformat()}#{key.prefix}",
         }
@@ -173,4 +176,4 @@ def _digest(text: str) -> str:
 
 
 def _key(sha256: str) -> Item:
-    return {"pk": {"S": f"KEY#{sha256}"}, "sk": {"S": "KEY"}}
+    return {"pk": {"S": f"{Partition.KEY}{sha256}"}, "sk": {"S": "KEY"}}

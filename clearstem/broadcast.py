@@ -53,22 +53,36 @@ class Broadcast:
         watchers = self.connections.watchers(job_id)
         if not watchers:
             return 0  # most changes: the job need not be read
-        try:
-            job = self.jobs.get(job_id)
-        except JobNotFound:
+        state = self._state(job_id)
+        if state is None:
             return 0
-        ahead = self.jobs.jobs_ahead(job)
         # All are reached before the next snapshot is read: nobody's frames change places.
         with ThreadPoolExecutor(min(_AT_ONCE, len(watchers))) as pool:
-            return sum(pool.map(lambda connection: self._send(connection, job, ahead), watchers))
+            return sum(pool.map(lambda connection: self._send(connection, *state), watchers))
 
-    def tell(self, connection: Connection, *, job_id: str) -> bool:
-        """Send the job's state to one connection; whether it was reached."""
+    def greet(self, connection: Connection, *, job_id: str) -> bool:
+        """Send a new watcher the job's state, and from then on its changes; if it was reached.
+
+        Who tells of changes passes new watchers over: what changed while it was
+        greeted is sent from here.
+        """
+        seen = self._state(job_id)
+        if seen is None or not self._send(connection, *seen):
+            return False
+        self.connections.greet(connection.connection_id, job_id=job_id)
+        while (now := self._state(job_id)) is not None and now != seen:
+            if not self._send(connection, *now):
+                break
+            seen = now
+        return True
+
+    def _state(self, job_id: str) -> tuple[Job, int] | None:
+        """The job as it is now, and how many are ahead of it; None where there is none."""
         try:
             job = self.jobs.get(job_id)
         except JobNotFound:
-            return False
-        return self._send(connection, job, self.jobs.jobs_ahead(job))
+            return None
+        return job, self.jobs.jobs_ahead(job)
 
     def say(self, connection_id: str, frame: str) -> bool:
         """Send a frame to one connection; whether it was reached.

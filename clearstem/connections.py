@@ -1,23 +1,27 @@
 """WebSocket connections and what they watch, in the same table as the jobs.
 
-A subscription lies in its job's partition (``JOB#<id>`` / ``CONN#<connection>``),
-so that one query finds everyone to tell and the stream delivers it in order
-with the job's own changes: its INSERT is what makes the first snapshot go out.
+A subscription (``WATCH#<job>`` / ``CONN#<connection>``) lies in a partition of
+its own, so that whoever writes subscriptions needs no leave to write jobs. The
+stream tells it by a shard of its own too: what comes down there may be handled
+while a change of the job is. So a subscription is new until its first snapshot
+has gone out, and those who tell of changes pass it over until then: two senders
+of one connection would let its bar move back.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from clearstem.records import Item, from_item, to_item
-from clearstem.table_keys import job_key
+from clearstem.table_keys import Partition, watch_key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 # API Gateway ends a WebSocket after two hours; what is left then is litter.
 _LIFETIME: Final = timedelta(hours=2, minutes=10)
-PREFIX: Final = "CONN#"
+_GREETED: Final = "greeted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +53,11 @@ class ConnectionTable:
 
     def open(self, connection: Connection, *, at: datetime) -> None:
         """Remember a connection; it watches nothing yet."""
-        self._put(f"{PREFIX}{connection.connection_id}", connection, at=at)
+        self._put(f"{Partition.CONNECTION}{connection.connection_id}", connection, at=at)
 
     def get(self, connection_id: str) -> Connection | None:
         """The connection of that id, or None if it is closed."""
-        key = f"{PREFIX}{connection_id}"
+        key = f"{Partition.CONNECTION}{connection_id}"
         # Consistent: a client may subscribe in the millisecond after it connected.
         answer = self.client.get_item(
             TableName=self.table, Key=_key(key, connection_id), ConsistentRead=True
@@ -62,38 +66,48 @@ class ConnectionTable:
 
     def watch(self, connection: Connection, *, job_id: str, at: datetime) -> None:
         """Tell the connection of every change of a job, from its present state on."""
-        self._put(job_key(job_id), connection, at=at)
+        self._put(watch_key(job_id), connection, at=at)
+
+    def greet(self, connection_id: str, *, job_id: str) -> None:
+        """Note that the job's state was sent: from now on its changes are."""
+        self._touch(connection_id, job_id, f"SET {_GREETED} = :yes", {":yes": {"BOOL": True}})
 
     def watchers(self, job_id: str) -> tuple[Connection, ...]:
-        """Everyone who watches a job."""
-        pages = self.client.get_paginator("query").paginate(
-            TableName=self.table,
-            KeyConditionExpression="pk = :job AND begins_with(sk, :connections)",
-            ExpressionAttributeValues={
-                ":job": {"S": job_key(job_id)},
-                ":connections": {"S": PREFIX},
-            },
-        )
-        return tuple(from_item(i, Connection) for page in pages for i in page["Items"])
+        """Everyone who watches a job and has been sent its state before."""
+        found = self._subscriptions(job_id)
+        return tuple(from_item(item, Connection) for item in found if _GREETED in item)
 
     def stir(self, job_id: str, *, at: datetime) -> None:
         """Have the job's state told to its watchers again, though nothing changed.
 
-        A touch of each subscription goes down the table's stream as a new one does.
+        Each subscription is new once more, and goes down the table's stream as one.
         """
-        for connection in self.watchers(job_id):
-            key = _key(job_key(job_id), connection.connection_id)
-            try:
-                self.client.update_item(
-                    TableName=self.table,
-                    Key=key,
-                    UpdateExpression="SET stirred_at = :at",
-                    # One that closed meanwhile must not be there again.
-                    ConditionExpression="attribute_exists(pk)",
-                    ExpressionAttributeValues={":at": {"S": at.isoformat()}},
-                )
-            except self.client.exceptions.ConditionalCheckFailedException:
-                continue
+        change, values = f"SET stirred_at = :at REMOVE {_GREETED}", {":at": {"S": at.isoformat()}}
+        for item in self._subscriptions(job_id):
+            self._touch(item["connection_id"]["S"], job_id, change, values)
+
+    def _subscriptions(self, job_id: str) -> Iterator[Item]:
+        pages = self.client.get_paginator("query").paginate(
+            TableName=self.table,
+            KeyConditionExpression="pk = :job",
+            ExpressionAttributeValues={":job": {"S": watch_key(job_id)}},
+            # Consistent: a change that comes after a greeting is told by who tells of changes.
+            ConsistentRead=True,
+        )
+        return (item for page in pages for item in page["Items"])
+
+    def _touch(self, connection_id: str, job_id: str, change: str, values: Item) -> None:
+        try:
+            self.client.update_item(
+                TableName=self.table,
+                Key=_key(watch_key(job_id), connection_id),
+                UpdateExpression=change,
+                # One that closed meanwhile must not be there again.
+                ConditionExpression="attribute_exists(pk)",
+                ExpressionAttributeValues=values,
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return
 
     def close(self, connection_id: str) -> None:
         """Forget a connection and all it watched; a second time does nothing."""
@@ -113,9 +127,17 @@ class ConnectionTable:
         expiry = int((at + _LIFETIME).timestamp())
         # `owner` alone puts no item in the owner's history: that index needs
         # `owner_sort` too.
-        keys = {"pk": partition, "sk": f"{PREFIX}{connection.connection_id}"}
+        keys = {"pk": partition, "sk": f"{Partition.CONNECTION}{connection.connection_id}"}
         self.client.put_item(TableName=self.table, Item=to_item(connection, **keys, ttl=expiry))
 
 
 def _key(partition: str, connection_id: str) -> Item:
-    return {"pk": {"S": partition}, "sk": {"S": f"{PREFIX}{connection_id}"}}
+    return {"pk": {"S": partition}, "sk": {"S": f"{Partition.CONNECTION}{connection_id}"}}
+
+
+def subscribed(image: Item) -> tuple[str, Connection] | None:
+    """The job and the connection of a subscription that is new; None for any other item."""
+    partition = image["pk"]["S"]
+    if not partition.startswith(Partition.WATCH) or _GREETED in image:
+        return None
+    return partition.removeprefix(Partition.WATCH), from_item(image, Connection)

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from clearstem.jobs import Job
+from clearstem.table_keys import Partition
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -32,7 +33,7 @@ class CountedTable:
 
     def claim(self, job: Job, *, at: datetime) -> bool:
         """Whether nobody counted yet that the job's attempt came to its state; now somebody did."""
-        key = f"COUNTED#{job.job_id}#{job.attempt}#{job.state.value}"
+        key = f"{Partition.COUNTED}{job.job_id}#{job.attempt}#{job.state.value}"
         expiry = int((at + _KEPT).timestamp())
         try:
             self.client.put_item(

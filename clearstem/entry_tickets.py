@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from clearstem.errors import Unauthorized
 from clearstem.records import Item, from_item, to_item
 from clearstem.scopes import Caller, Scope
+from clearstem.table_keys import Partition
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -71,4 +72,4 @@ class EntryTickets:
 
 def _key(text: str) -> Item:
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return {"pk": {"S": f"ENTRY#{digest}"}, "sk": {"S": "ENTRY"}}
+    return {"pk": {"S": f"{Partition.ENTRY}{digest}"}, "sk": {"S": "ENTRY"}}

@@ -20,6 +20,7 @@ from uuid import UUID, uuid5
 
 from clearstem.errors import InvalidRequest, KeyReused
 from clearstem.records import Item
+from clearstem.table_keys import Partition
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -95,7 +96,7 @@ class IdempotencyTable:
         """
         if not 1 <= len(key) <= _LONGEST_KEY or not (key.isascii() and key.isprintable()):
             raise InvalidRequest(f"Idempotency-Key is not 1 to {_LONGEST_KEY} visible characters")
-        pk = f"ONCE#{owner}#{hashlib.sha256(key.encode()).hexdigest()}"
+        pk = f"{Partition.ONCE}{owner}#{hashlib.sha256(key.encode()).hexdigest()}"
         claim = Claim(pk, claim_id=new_id, reserved=new_id)
         found = self._put(claim, at=at)
         if found is None:

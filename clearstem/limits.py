@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clearstem.errors import TooManyRequests
 from clearstem.quotas import Quota, Quotas
+from clearstem.table_keys import Partition
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -135,7 +136,7 @@ class RateLimits:
         try:
             answer = self.client.update_item(
                 TableName=self.table,
-                Key={"pk": {"S": f"RATE#{owner}"}, "sk": {"S": "RATE"}},
+                Key={"pk": {"S": f"{Partition.RATE}{owner}"}, "sk": {"S": "RATE"}},
                 UpdateExpression=update,
                 ConditionExpression=condition,
                 ExpressionAttributeNames={"#ttl": "ttl"},

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clearstem.jobs import Job
 from clearstem.records import Item
+from clearstem.table_keys import Partition
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-QUEUE: Final = "QUEUE#"
 TICKET: Final = "TICKET#"
 TURN: Final = "TURN#"
 # Twelve digits of rounds and twelve of tickets: they sort as text as numbers do, for longer
@@ -180,9 +180,9 @@ class Tickets:
 def ticket_of(key: Item) -> tuple[str, int] | None:
     """The recipe and number of the ticket with that key; None where it is another item's."""
     partition, sort = key["pk"]["S"], key["sk"]["S"]
-    if not (partition.startswith(QUEUE) and sort.startswith(TICKET)):
+    if not (partition.startswith(Partition.QUEUE) and sort.startswith(TICKET)):
         return None
-    return partition.removeprefix(QUEUE), _parsed(sort)
+    return partition.removeprefix(Partition.QUEUE), _parsed(sort)
 
 
 def _key(recipe_name: str, ticket: int) -> Item:
@@ -195,7 +195,7 @@ def _counter(recipe_name: str) -> Item:
 
 def queue_key(recipe_name: str) -> str:
     """The partition of a recipe's queue."""
-    return f"{QUEUE}{recipe_name}"
+    return f"{Partition.QUEUE}{recipe_name}"
 
 
 def _number(ticket: int) -> str:

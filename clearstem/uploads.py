@@ -19,6 +19,7 @@ from clearstem.facts import Location
 from clearstem.part_uploads import PartPlan
 from clearstem.quotas import NO_LIMITS, Quota, Quotas
 from clearstem.records import Item, from_item, to_item
+from clearstem.table_keys import Partition
 from clearstem.transactions import ATTEMPTS, back_off, transacted
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ class UploadTable:
         )
         for page in pages:
             for found in page["Items"]:
-                item = self._read(found["pk"]["S"].removeprefix("UPLOAD#"))
+                item = self._read(found["pk"]["S"].removeprefix(Partition.UPLOAD))
                 # The index is behind the item it names.
                 if "open" in item and item["updated_at"]["S"] < before.isoformat():
                     yield from_item(item, Upload)
@@ -227,10 +228,10 @@ class UploadTable:
 
 
 def _key(upload_id: str) -> Item:
-    return {"pk": {"S": f"UPLOAD#{upload_id}"}, "sk": {"S": "UPLOAD"}}
+    return {"pk": {"S": f"{Partition.UPLOAD}{upload_id}"}, "sk": {"S": "UPLOAD"}}
 
 
 def _item(upload: Upload, *, until: datetime) -> Item:
     # No `ttl` while it counts: the table would forget the item and not the bytes.
-    keys = {"pk": f"UPLOAD#{upload.upload_id}", "sk": "UPLOAD", "open": _OPEN}
+    keys = {"pk": f"{Partition.UPLOAD}{upload.upload_id}", "sk": "UPLOAD", "open": _OPEN}
     return to_item(upload, **keys, updated_at=until.isoformat())

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from clearstem.errors import DeliveryNotFound, InvalidRequest
 from clearstem.job_events import EventKind
 from clearstem.records import Item, from_item, to_item
-from clearstem.table_keys import TOLD, job_key
+from clearstem.table_keys import TOLD, Partition, job_key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -336,7 +336,7 @@ def _reference_key(job_id: str, webhook_id: str) -> Item:
 
 
 def _key(webhook_id: str, event_id: str) -> Item:
-    return {"pk": {"S": f"DELIVERY#{webhook_id}"}, "sk": {"S": event_id}}
+    return {"pk": {"S": f"{Partition.DELIVERY}{webhook_id}"}, "sk": {"S": event_id}}
 
 
 def _encoded(key: Item) -> str:

@@ -16,6 +16,7 @@ from clearstem.job_events import EventKind
 from clearstem.jobs import Job
 from clearstem.records import Item, from_item, to_item
 from clearstem.settings import Settings
+from clearstem.table_keys import Partition
 from clearstem.webhook_secrets import Secrets, new_secret
 
 if TYPE_CHECKING:
@@ -258,7 +259,7 @@ class EndpointTable:
 
 
 def _pk(owner: str) -> str:
-    return f"HOOKS#{owner}"
+    return f"{Partition.HOOKS}{owner}"
 
 
 def _sort(webhook_id: str) -> str:

@@ -17,7 +17,8 @@ COPY constraints.txt pyproject.toml ./
 RUN python -m venv /opt/venv \
     && /opt/venv/bin/pip install --only-binary=:all: --constraint constraints.txt --index-url "${TORCH_INDEX}" torch \
     && python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['stages'], *p['optional-dependencies']['openvino'], 'awslambdaric', sep='\n')" > requirements.txt \
-    && /opt/venv/bin/pip install --only-binary=:all: --constraint constraints.txt --requirement requirements.txt
+    && /opt/venv/bin/pip install --only-binary=:all: --constraint constraints.txt --requirement requirements.txt \
+    && /opt/venv/bin/python -c "import awslambdaric.bootstrap, runtime_client"
 COPY clearstem clearstem
 RUN mkdir -p /opt/models \
     && for model in ${MODELS}; do CLEARSTEM_MODELS_DIR=/opt/models /opt/venv/bin/python -m clearstem.cli models fetch "${model}" || exit 1; done

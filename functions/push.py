@@ -28,9 +28,8 @@ from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from clearstem.broadcast import Broadcast
-from clearstem.connections import PREFIX, Connection
-from clearstem.records import from_item
-from clearstem.table_keys import JOB, job_key
+from clearstem.connections import subscribed
+from clearstem.table_keys import JOB, Partition
 from clearstem.tickets import ticket_of
 from functions import wiring
 from functions.dialects import RENDERERS
@@ -79,14 +78,15 @@ class _Pusher:
             self._tell(event["NewImage"])
 
     def _tell(self, image: dict[str, Any]) -> None:
-        if not image["pk"]["S"].startswith(job_key("")):
-            return
-        job_id = image["pk"]["S"].removeprefix(job_key(""))
-        if image["sk"]["S"].startswith(PREFIX):
+        if new := subscribed(image):
+            job_id, connection = new
             with _told_if_failing(job_id):
-                reached = self.broadcast.tell(from_item(image, Connection), job_id=job_id)
+                reached = self.broadcast.greet(connection, job_id=job_id)
             count("SnapshotsSent", reached)
-        elif image["sk"]["S"] == JOB and self._tell_watchers(job_id):
+            return
+        if image["sk"]["S"] != JOB or not image["pk"]["S"].startswith(Partition.JOB):
+            return
+        if self._tell_watchers(image["pk"]["S"].removeprefix(Partition.JOB)):
             changed = datetime.fromisoformat(image["updated_at"]["S"])
             # The change was dated by another machine's clock.
             note_seconds("PushSeconds", max(0.0, (self.now() - changed).total_seconds()))

@@ -7,6 +7,7 @@ tells where every other number comes from.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Final
 
 from clearstem.receipts import Machine, stage_dollars
 from clearstem.recipes import COMPOSITION, DECOMPOSITION, NORMALIZATION, SEPARATION
+from infra.lifetimes import REGRET_DAYS, TRACK_DAYS, UPLOAD_DAYS, WORK_DAYS
 
 _DAY_S: Final = 86_400
 _MONTH_DAYS: Final = 30
@@ -32,6 +34,11 @@ _SOCKET_MESSAGE: Final = 1.0 / 1e6
 _QUEUE_CALL: Final = 0.4 / 1e6
 _SMALL_CALL: Final = 0.2 / 1e6 + 0.1 * 0.5 * 0.0000133334  # 100 ms of 512 MB on arm64
 _LOG_GB: Final = 0.50
+
+# From the launch of a GPU machine to the start of its job: system, agent and an image of 8 GB.
+_BOOT_S: Final = 240.0
+# How long Batch itself lets a machine idle; AWS names no time, and `gpu_idle_minutes` sets one.
+_SCALE_DOWN_S: Final = 300.0
 
 # Of a job of four stages: queued, started, each stage, the end.
 _EVENTS: Final = 7
@@ -73,7 +80,10 @@ _MACHINES: Final = {SEPARATION: Machine.GPU}
 
 
 def parts(song: Song = SONG) -> dict[str, float]:
-    """Dollars of one job by part."""
+    """Dollars that one more job costs, by part: what its receipt shows is among them.
+
+    What is paid while no job runs is in `standing`.
+    """
     seconds = song.stage_seconds
     by_stage = {
         name: stage_dollars(seconds[name], machine=_MACHINES.get(name, Machine.FUNCTION))
@@ -90,11 +100,79 @@ def parts(song: Song = SONG) -> dict[str, float]:
 
 
 def _storage(song: Song) -> float:
-    """S3 by days kept: the upload 7 (and 7 as a version), artifacts 2, tracks 30."""
-    gb_days = (
-        song.track_mb * 7 + song.artifact_mb * 2 + song.tracks * song.track_mb * _MONTH_DAYS
-    ) / 1e3
-    return gb_days / _MONTH_DAYS * _S3_GB_MONTH
+    """S3 by days kept: uploads 7 and tracks 30, both a week longer as versions; artifacts 2."""
+    uploads, tracks = song.track_mb, song.tracks * song.track_mb
+    mb_days = (
+        uploads * (UPLOAD_DAYS + REGRET_DAYS)
+        + song.artifact_mb * WORK_DAYS
+        + tracks * (TRACK_DAYS + REGRET_DAYS)
+    )
+    return mb_days / 1e3 / _MONTH_DAYS * _S3_GB_MONTH
+
+
+def standing(
+    jobs_per_day: float, song: Song = SONG, *, idle_minutes: float = 0
+) -> dict[str, float]:
+    """Dollars a job of what is paid for whether it is there or not, by part.
+
+    Parameters
+    ----------
+    jobs_per_day : float
+        Whom it is shared by.
+    idle_minutes : float
+        The option `gpu_idle_minutes`; 0: as long as Batch takes.
+    """
+    delay_s = 60 * idle_minutes or _SCALE_DOWN_S
+    per_s = jobs_per_day / _DAY_S
+    work_s = song.stage_seconds[SEPARATION]
+    on_s = gpu_seconds(per_s, work_s=work_s, delay_s=delay_s)
+    return {
+        "GPU boot and idle": stage_dollars(on_s - work_s, machine=Machine.GPU),
+        "idle deployment": MONTHLY_BASE / _MONTH_DAYS / jobs_per_day,
+    }
+
+
+def gpu_machines(per_s: float, *, work_s: float) -> int:
+    """How many machines a rate of jobs keeps, by the square-root staffing rule.
+
+    The offered load and its root: Halfin and Whitt, "Heavy-traffic limits for
+    queues with many exponential servers", Operations Research 29 (1981).
+    """
+    load = per_s * work_s
+    return max(1, round(load + math.sqrt(load)))
+
+
+def gpu_seconds(
+    per_s: float, *, work_s: float, boot_s: float = _BOOT_S, delay_s: float = _SCALE_DOWN_S
+) -> float:
+    """For how many seconds a machine is paid for, for each job it works on.
+
+    Jobs come as a Poisson process, evenly to each of `gpu_machines`. A machine
+    that is off boots when a job comes and works on what has come meanwhile; out
+    of work it waits for the next job, and goes when none has come for so long.
+
+    With rate a and load r = a w, a machine works for (b + w) / (1 - r) on average
+    after a boot of b and for w / (1 - r) after a wait (busy periods of M/G/1, with
+    a first one that b delays). A wait of at most d ends without a job with
+    p = exp(-a d), so there are 1 / p of them before it goes, (1 - p) / a long on
+    average. It is off for 1 / a. Boot to boot is a cycle of renewals: its seconds
+    on are shared by a times its length of jobs (Ross, "Stochastic Processes", 3.6).
+
+    Parameters
+    ----------
+    per_s : float
+        Jobs a second, of all machines.
+    work_s, boot_s, delay_s : float
+        w, b and d above.
+    """
+    rate = per_s / gpu_machines(per_s, work_s=work_s)
+    load, empty = rate * work_s, math.exp(-rate * delay_s)
+    # All three of a cycle times p: of a machine that never goes, the cycle has no end.
+    booting = empty * (boot_s + work_s) / (1 - load)
+    working = (1 - empty) * work_s / (1 - load)
+    waiting = (1 - empty) / rate
+    on_s = booting + working + waiting
+    return on_s / (rate * on_s + empty)
 
 
 def _requests(song: Song) -> float:
@@ -153,7 +231,7 @@ def _quotas(per_s: float, song: Song) -> Iterator[Quota]:
     cpu_s = sum(song.stage_seconds.values()) - gpu_s
     yield Quota(
         "G vCPUs (Spot)",
-        per_s * gpu_s * 4,
+        4.0 * gpu_machines(per_s, work_s=gpu_s),
         64,
         "ask for more, 4 a machine, and raise the option gpu_vcpus; a new account has 0: "
         "gpu=none until it is granted",
@@ -188,16 +266,17 @@ def _quotas(per_s: float, song: Song) -> Iterator[Quota]:
     yield Quota("API Gateway requests per s", per_s * 10, 10_000, "ask for more; poll less")
 
 
-def report(jobs_per_day: float) -> str:
+def report(jobs_per_day: float, *, idle_minutes: float = 0) -> str:
     """The whole answer as text."""
-    priced = parts()
+    priced = parts() | standing(jobs_per_day, idle_minutes=idle_minutes)
     total = sum(priced.values())
-    base = MONTHLY_BASE / _MONTH_DAYS / jobs_per_day
-    lines = [f"{100 * total:.2f} cents a job: a separation of three minutes of stereo"]
+    lines = [
+        f"{100 * total:.2f} cents a job at {jobs_per_day:,.0f} a day: "
+        "a separation of three minutes of stereo"
+    ]
     for name, dollars in sorted(priced.items(), key=lambda part: -part[1]):
         lines.append(f"  {name:18} {100 * dollars:7.3f} cents  {dollars / total:5.0%}")
-    lines.append(f"  {'idle deployment':18} {100 * base:7.3f} cents at {jobs_per_day:,.0f} a day")
-    lines.append(f"{_MONTH_DAYS * jobs_per_day * (total + base):,.0f} dollars a month")
+    lines.append(f"{_MONTH_DAYS * jobs_per_day * total:,.0f} dollars a month")
     lines.append("quotas, by what a peak hour asks of the default account:")
     for quota in quotas(jobs_per_day):
         bites = "BITES" if quota.share > 1 else "ok"
@@ -211,10 +290,15 @@ def main(argv: list[str] | None = None) -> int:
     """Print the report; the process exit status."""
     parser = argparse.ArgumentParser(prog="python -m infra.cost", description=__doc__)
     parser.add_argument("--jobs-per-day", type=float, default=1000.0)
+    parser.add_argument(
+        "--gpu-idle-minutes", type=float, default=0.0, help="as the option of the deployment"
+    )
     given = parser.parse_args(argv)
     if given.jobs_per_day <= 0:
         parser.error(f"--jobs-per-day is {given.jobs_per_day}, not above 0")
-    sys.stdout.write(report(given.jobs_per_day))
+    if given.gpu_idle_minutes < 0:
+        parser.error(f"--gpu-idle-minutes is {given.gpu_idle_minutes}, not 0 or more")
+    sys.stdout.write(report(given.jobs_per_day, idle_minutes=given.gpu_idle_minutes))
     return 0
 
 

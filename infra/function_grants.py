@@ -1,12 +1,13 @@
-"""What functions may do: to the table, the buckets, the executions and the queues."""
+"""What functions may do: to the buckets, the executions and the queues.
+
+The table is `infra.table_grants`'s.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from aws_cdk import aws_apigatewayv2 as sockets
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_stepfunctions as stepfunctions
 
@@ -20,77 +21,6 @@ from infra.webhooks import WebhookQueues
 
 _DROPPED: Final = f"{DROP_PREFIX}*"
 _DONE: Final = f"{DONE_PREFIX}*"
-
-_READ_ITEM: Final = ("dynamodb:GetItem",)
-# A job is replaced under a condition; when it leaves the queue, its ticket is
-# deleted in the same transaction.
-_CHANGE_JOB: Final = (
-    "dynamodb:GetItem",
-    "dynamodb:PutItem",
-    "dynamodb:UpdateItem",
-    "dynamodb:DeleteItem",
-)
-# The log of a job that is deleted, in batches.
-_DELETE_LOG: Final = ("dynamodb:BatchWriteItem",)
-
-
-@dataclass(frozen=True, slots=True)
-class TableGrants:
-    """Gives actions on the one table, and the use of its key.
-
-    Attributes
-    ----------
-    key : aws_kms.IKey or None
-        What the table is encrypted with; None: DynamoDB's own.
-    """
-
-    storage: Storage
-    key: kms.IKey | None
-
-    def allow(self, grantee: iam.IGrantable, *actions: str, queries: str = "") -> None:
-        """Grant actions on the table's items, and queries of them and of one index.
-
-        `Table.grant` would grant every action on every index too.
-        """
-        table = self.storage.table
-        if actions:
-            iam.Grant.add_to_principal(
-                grantee=grantee, actions=list(actions), resource_arns=[table.table_arn]
-            )
-        if queries:
-            iam.Grant.add_to_principal(
-                grantee=grantee,
-                actions=["dynamodb:Query"],
-                resource_arns=[table.table_arn, f"{table.table_arn}/index/{queries}"],
-            )
-        if self.key is not None:
-            self.key.grant_encrypt_decrypt(grantee)
-
-    def read(self, grantee: iam.IGrantable) -> None:
-        """Let somebody read items by their keys."""
-        self.allow(grantee, *_READ_ITEM)
-
-
-def use_table(table: TableGrants, *, handlers: Handlers) -> None:
-    """Give each function what it does to items, and the one index that it asks."""
-    allow = table.allow
-    allow(handlers.rest, *_CHANGE_JOB, "dynamodb:BatchGetItem", queries="by_owner")
-    # It reads jobs and their logs and tells; keys it looks up itself, so it notes their use too.
-    allow(
-        handlers.stream,
-        *_READ_ITEM,
-        "dynamodb:BatchGetItem",
-        "dynamodb:Query",
-        "dynamodb:UpdateItem",
-    )
-    # It notes when a key was last used, and uses tickets up.
-    allow(handlers.authorizer, *_READ_ITEM, "dynamodb:UpdateItem", "dynamodb:DeleteItem")
-    for watcher in (handlers.websocket, handlers.push):
-        allow(watcher, *_READ_ITEM, "dynamodb:DeleteItem", queries="by_connection")
-    allow(handlers.websocket, "dynamodb:PutItem")
-    allow(handlers.sweep, queries="by_open")
-    for changer in (handlers.drop, handlers.settle, handlers.sweep):
-        allow(changer, *_CHANGE_JOB)
 
 
 def use_files(storage: Storage, *, handlers: Handlers) -> None:
@@ -119,14 +49,12 @@ def use_files(storage: Storage, *, handlers: Handlers) -> None:
     storage.drop.grant_put(handlers.drop, _DONE)
 
 
-def remove_jobs(table: TableGrants, *, by: ZipFunction) -> None:
+def remove_files(storage: Storage, *, by: ZipFunction) -> None:
     """What `clearstem.removal` needs: to find a job's files, and to delete them for good.
 
     CDK's grant of deletion holds for versions as well, which are listed by an action of
     their own.
     """
-    storage = table.storage
-    table.allow(by, *_DELETE_LOG)
     buckets = (storage.uploads, storage.work, storage.tracks, storage.drop)
     for bucket in buckets:
         bucket.grant_delete(by)
@@ -144,12 +72,8 @@ def speak_to_sockets(stage: sockets.WebSocketStage, *, handlers: Handlers) -> No
         stage.grant_management_api_access(sender)
 
 
-def deliver(table: TableGrants, webhooks: WebhookQueues, *, handlers: Handlers) -> None:
+def deliver(webhooks: WebhookQueues, *, handlers: Handlers) -> None:
     """Who sets deliveries on their way, and who makes their attempts."""
-    # An owner's webhooks stand under his name: no index is asked.
-    table.allow(handlers.changes, *_READ_ITEM, "dynamodb:PutItem", "dynamodb:Query")
-    # It notes what came of an attempt, and disables what answers 410.
-    table.allow(handlers.courier, *_READ_ITEM, "dynamodb:PutItem", "dynamodb:UpdateItem")
     for sender in (handlers.changes, handlers.courier, handlers.rest, handlers.sweep):
         webhooks.orders.grant_send_messages(sender)
     webhooks.given_up.grant_send_messages(handlers.courier)

@@ -1,7 +1,7 @@
 """The stack: which parts there are, and which is joined to which.
 
 The parts know nothing of each other. Who may do what to which is told in
-`infra.function_grants` and `infra.stage_grants`, so that a role's powers are
+`infra.table_grants`, `infra.function_grants` and `infra.stage_grants`, so that a role's powers are
 read in one place.
 """
 
@@ -15,7 +15,7 @@ from constructs import Construct
 
 from clearstem.receipts import SHORT_BYTES, SHORT_FRAMES
 from clearstem.recipes import DENOISE, RECIPES, SEPARATE, Recipe
-from infra import function_grants, stage_grants
+from infra import function_grants, stage_grants, table_grants
 from infra.access_logs import AccessLogs
 from infra.compute import Network, Queues
 from infra.definition import QuickWay
@@ -204,14 +204,15 @@ class Service(cdk.Stack):
 
     def _grant(self) -> None:
         handlers, storage = self._handlers, self._storage
-        table = function_grants.TableGrants(storage, self._key)
-        function_grants.use_table(table, handlers=handlers)
+        table = table_grants.TableGrants(storage, self._key)
+        table_grants.use_table(table, handlers=handlers)
         for remover in (handlers.rest, handlers.sweep):
-            function_grants.remove_jobs(table, by=remover)
+            table_grants.delete_logs(table, by=remover)
+            function_grants.remove_files(storage, by=remover)
         function_grants.use_files(storage, handlers=handlers)
         stage_grants.work(storage, tasks=self._tasks, key=self._key)
         function_grants.speak_to_sockets(self._live.stage, handlers=handlers)
-        function_grants.deliver(table, self._webhooks, handlers=handlers)
+        function_grants.deliver(self._webhooks, handlers=handlers)
         function_grants.run_jobs(self._machines, handlers=handlers)
         if self._proof is not None:
             function_grants.believe_edge(self._proof, handlers=handlers)
@@ -219,7 +220,7 @@ class Service(cdk.Stack):
             machine = self._machines[recipe.name]
             stage_grants.submit(self, machine, recipe=recipe, tasks=self._tasks)
             # How much there is to do decides between Batch and the function.
-            table.read(machine)
+            table_grants.read_record(table, by=machine)
 
     def _name_outputs(self) -> None:
         storage = self._storage

@@ -13,8 +13,8 @@ from clearstem.table_keys import cache_key, job_key, usage_key
 from clearstem.tickets import queue_key
 from infra.stages import JOB_ID, StageTasks
 from infra.storage import Storage
+from infra.table_grants import only_in
 
-_KEYS: Final = "dynamodb:LeadingKeys"
 _READ: Final = ("dynamodb:GetItem",)
 _WRITE: Final = ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem")
 
@@ -37,11 +37,7 @@ def work(storage: Storage, *, tasks: StageTasks, key: kms.IKey | None) -> None:
             iam.PolicyStatement(
                 actions=list(actions),
                 resources=[storage.table.table_arn],
-                conditions={
-                    "ForAllValues:StringLike": {_KEYS: keys},
-                    # All values of a key that a call does not have are like anything.
-                    "Null": {_KEYS: "false"},
-                },
+                conditions=only_in(keys),
             )
         )
     if key is not None:

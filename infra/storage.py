@@ -14,17 +14,11 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from clearstem.drops import DONE_PREFIX, DROP_PREFIX
+from infra.lifetimes import REGRET_DAYS, TRACK_DAYS, UPLOAD_DAYS, WORK_DAYS
 
-# Uploads outlive a weekend's outage of the stages, artifacts a redrive of the
-# day after, tracks the month in which somebody comes back for them.
-_UPLOAD_DAYS: Final = 7
-_WORK_DAYS: Final = 2
-_TRACK_DAYS: Final = 30
 # An upload that has not ended in a day never will, yet its parts are paid for.
 _ABORT_DAYS: Final = 1
 _PREFLIGHT_S: Final = 3600
-# A deleted or replaced upload or track can be had back for that long.
-_REGRET_DAYS: Final = 7
 _ACCESS_LOG_DAYS: Final = 90
 
 # What all buckets have in common.
@@ -78,21 +72,21 @@ class Storage(Construct):
         self.uploads = self._bucket(
             "Uploads",
             versioned=True,
-            rules=[_expiry(days=_UPLOAD_DAYS, versioned=True)],
+            rules=[_expiry(days=UPLOAD_DAYS, versioned=True)],
             cors=_cors([s3.HttpMethods.PUT, s3.HttpMethods.POST], origins=cors_origins),
         )
-        self.work = self._bucket("Work", rules=[_expiry(days=_WORK_DAYS)])
+        self.work = self._bucket("Work", rules=[_expiry(days=WORK_DAYS)])
         self.tracks = self._bucket(
             "Tracks",
             versioned=True,
-            rules=[_expiry(days=_TRACK_DAYS, versioned=True)],
+            rules=[_expiry(days=TRACK_DAYS, versioned=True)],
             cors=_cors([s3.HttpMethods.GET, s3.HttpMethods.HEAD], origins=cors_origins),
         )
         self.drop = self._bucket(
             "Drop",
             rules=[
-                _expiry(days=_UPLOAD_DAYS, prefix=DROP_PREFIX),
-                _expiry(days=_TRACK_DAYS, prefix=DONE_PREFIX),
+                _expiry(days=UPLOAD_DAYS, prefix=DROP_PREFIX),
+                _expiry(days=TRACK_DAYS, prefix=DONE_PREFIX),
             ],
         )
         self.table = self._table(deletion_protection=deletion_protection)
@@ -164,7 +158,7 @@ def _expiry(*, days: int, prefix: str | None = None, versioned: bool = False) ->
     return s3.LifecycleRule(
         prefix=prefix,
         expiration=cdk.Duration.days(days),
-        noncurrent_version_expiration=cdk.Duration.days(_REGRET_DAYS) if versioned else None,
+        noncurrent_version_expiration=cdk.Duration.days(REGRET_DAYS) if versioned else None,
         abort_incomplete_multipart_upload_after=cdk.Duration.days(_ABORT_DAYS),
     )
 

@@ -2,11 +2,15 @@
 
 ``python -m infra.supply_chain`` writes the bill in CycloneDX's JSON form. It
 is made of the pins (``constraints.txt``), of what the installed packages say
-of themselves, and of the models whose weights may be part of an image.
+of themselves, of the images that ours are built on, of the lock of the tools from
+npm, and of the models whose weights may be part of an image. What lies in a base
+image its publisher tells; here it is one part, by its digest.
 """
 
+import base64
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -15,6 +19,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from clearstem import __version__
 from clearstem.models import MODELS
@@ -28,6 +33,44 @@ _PROBE_S: Final = 4.0
 # it is delivered, copied or imported elsewhere.
 _ONLY_TESTED_WITH: Final = frozenset({"audoai-common", "audoai-noise-removal"})
 
+# What images install and no machine of the tests, as the wheels' own metadata tell it; the
+# toolkit's, which only names the others, tell nothing.
+_NVIDIA: Final = "LicenseRef-NVIDIA-Proprietary"
+_IN_IMAGES_ALONE: Final = {
+    "cuda-bindings": "Apache-2.0",
+    "cuda-pathfinder": "Apache-2.0",
+    "cuda-toolkit": _NVIDIA,
+    "nvidia-cublas": _NVIDIA,
+    "nvidia-cuda-cupti": _NVIDIA,
+    "nvidia-cuda-nvrtc": _NVIDIA,
+    "nvidia-cuda-runtime": _NVIDIA,
+    "nvidia-cudnn-cu13": _NVIDIA,
+    "nvidia-cufft": _NVIDIA,
+    "nvidia-cufile": _NVIDIA,
+    "nvidia-curand": _NVIDIA,
+    "nvidia-cusolver": _NVIDIA,
+    "nvidia-cusparse": _NVIDIA,
+    "nvidia-cusparselt-cu13": "NVIDIA Proprietary Software",
+    "nvidia-nccl-cu13": _NVIDIA,
+    "nvidia-nvjitlink": _NVIDIA,
+    "nvidia-nvshmem-cu13": _NVIDIA,
+    "nvidia-nvtx": "Apache 2.0",
+    "triton": "MIT License",
+    # The runtime client of a function's image, which is for Linux alone.
+    "awslambdaric": "Apache Software License",
+    "simplejson": "MIT OR AFL-2.1",
+    "snapshot-restore-py": "Apache Software License",
+}
+
+# A base in a Dockerfile: where it lies, its release, its digest.
+_BASE: Final = re.compile(
+    r"^ARG \w+_IMAGE=([\w./-]+):([\w.-]+)@sha256:([0-9a-f]{64})$", re.MULTILINE
+)
+# Of what the images are named for; the licences of Debian's packages in them are Debian's to tell.
+_IMAGE_LICENCES: Final = {"python": "PSF-2.0", "aws-lambda-adapter": "Apache-2.0"}
+# What npm calls a sum, and what CycloneDX does.
+_ALGORITHMS: Final = {"sha512": "SHA-512", "sha1": "SHA-1"}
+
 
 def pins(root: Path = ROOT) -> dict[str, str]:
     """Exact version of every package, by its name."""
@@ -37,11 +80,11 @@ def pins(root: Path = ROOT) -> dict[str, str]:
 
 
 def licence(package: str) -> str:
-    """What an installed package says of its licence; empty where it says nothing."""
+    """What a package says of its licence; empty where it says nothing."""
     try:
         told = metadata.metadata(package)
     except metadata.PackageNotFoundError:
-        return ""
+        return _IN_IMAGES_ALONE.get(package, "")
 
     def first_line(field: str) -> str:
         # Some put the licence's whole text there.
@@ -69,7 +112,7 @@ def bill(root: Path = ROOT) -> dict[str, Any]:
         "metadata": {
             "component": {"type": "application", "name": "clearstem", "version": __version__}
         },
-        "components": [*_libraries(root), *_models()],
+        "components": [*_libraries(root), *_base_images(root), *_tools(root), *_models()],
     }
 
 
@@ -82,6 +125,46 @@ def _libraries(root: Path) -> Iterator[dict[str, Any]]:
             "version": version,
             "purl": f"pkg:pypi/{name.lower().replace('_', '-')}@{version}",
             **({"licenses": [{"license": {"name": told}}]} if told else {}),
+        }
+
+
+def _base_images(root: Path) -> Iterator[dict[str, Any]]:
+    """What the Dockerfiles build on where a deployment names no other: the adapter among them."""
+    texts = [path.read_text() for path in sorted((root / "containers").glob("*.Dockerfile"))]
+    for whole in sorted({found for text in texts for found in _BASE.findall(text)}):
+        where, tag, digest = whole
+        name = where.rpartition("/")[2]
+        yield {
+            "type": "container",
+            "name": name,
+            "version": tag,
+            "purl": f"pkg:oci/{name}@sha256%3A{digest}?repository_url={_registry(where)}&tag={tag}",
+            "hashes": [{"alg": "SHA-256", "content": digest}],
+            "licenses": [{"license": {"id": _IMAGE_LICENCES[name]}}],
+        }
+
+
+def _registry(image: str) -> str:
+    """The whole address of an image: Docker's own have a short name."""
+    return image if "/" in image else f"docker.io/library/{image}"
+
+
+def _tools(root: Path) -> Iterator[dict[str, Any]]:
+    """What `make check` and a deployment take from npm; none of it is delivered."""
+    locked = json.loads((root / "package-lock.json").read_text())["packages"]
+    for path, told in sorted(locked.items()):
+        if not path:
+            continue  # the list itself
+        name = path.rpartition("node_modules/")[2]
+        algorithm, _, digest = told["integrity"].partition("-")
+        yield {
+            "type": "library",
+            "name": name,
+            "version": told["version"],
+            "purl": f"pkg:npm/{quote(name)}@{told['version']}",
+            "scope": "excluded",
+            "hashes": [{"alg": _ALGORITHMS[algorithm], "content": base64.b64decode(digest).hex()}],
+            "licenses": [{"license": {"name": told["license"]}}],
         }
 
 
@@ -103,11 +186,13 @@ def _models() -> Iterator[dict[str, Any]]:
 
 
 def unlicensed(root: Path = ROOT) -> list[str]:
-    """Installed packages among the pins that say nothing of their licence."""
+    """Parts of the bill that say nothing of their licence; a package that is not here cannot."""
     return [
-        f"{name} {version} says nothing of its licence"
-        for name, version in pins(root).items()
-        if _is_installed(name) and not licence(name) and name not in _ONLY_TESTED_WITH
+        f"{part['name']} {part['version']} says nothing of its licence"
+        for part in bill(root)["components"]
+        if "licenses" not in part
+        and part["name"] not in _ONLY_TESTED_WITH
+        and _is_installed(part["name"])
     ]
 
 
@@ -125,8 +210,8 @@ def bill_problems(root: Path = ROOT) -> tuple[str, list[str]]:
     First why the schema was not asked, where it was not.
     """
     made = bill(root)
-    names = [component["name"] for component in made["components"]]
-    twice = [f"{name} is there twice" for name, many in Counter(names).items() if many > 1]
+    names = Counter(f"{part['name']} {part['version']}" for part in made["components"])
+    twice = [f"{name} is there twice" for name, many in names.items() if many > 1]
     if importlib.util.find_spec("cyclonedx") is None:
         return "cyclonedx-python-lib is not installed; it comes with the extra dev", twice
     from cyclonedx.schema import SchemaVersion

@@ -4,11 +4,14 @@ MiniStack judges calls that come by HTTP. Its Step Functions calls the other ser
 process, where nobody asks, so a state machine could do what its role does not allow.
 """
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from ministack.core import iam_evaluator
 from ministack.core.responses import get_account_id, get_region
+
+from infra.local import leading_keys
 
 # Through this rule Step Functions hears of a job's end: developer guide, "Run AWS Batch workloads".
 _RULE = "rule/StepFunctionsGetEventsForBatchJobsRule"
@@ -31,6 +34,9 @@ def refusal(role_arn: str, resource: str, data: dict[str, Any]) -> str | None:
     """
     role_name = role_arn.rpartition("/")[2]
     policies = iam_evaluator._gather_role_policies(role_name, get_account_id())
+    # MiniStack looks keys up in small letters, as it puts those of a request.
+    named = leading_keys.condition_keys(json.dumps(data).encode())
+    context = {key.lower(): values for key, values in named.items()}
     for action, target in _needs(resource, data):
         request = iam_evaluator.EvalContext(
             principal_arn=role_arn,
@@ -39,6 +45,7 @@ def refusal(role_arn: str, resource: str, data: dict[str, Any]) -> str | None:
             action=action,
             resource_arn=target,
             region=get_region(),
+            service_context=context,
         )
         if iam_evaluator.evaluate(request, policies).decision != "Allow":
             return f"{role_arn} is not authorized to perform: {action} on resource: {target}"

@@ -27,6 +27,7 @@ def watched(service: Service, job: Job, *, by: str) -> None:
     connection = Connection(by, job.owner, "audo", job.job_id)
     service.connections.open(connection, at=service.now())
     service.connections.watch(connection, job_id=job.job_id, at=service.now())
+    service.connections.greet(by, job_id=job.job_id)
 
 
 def departure(job: Job, *, number: str = "1") -> dict[str, Any]:
@@ -121,11 +122,8 @@ def test_a_socket_on_which_nothing_was_said_for_long_is_told_the_same_again(
     touch = recorded("stream_watch")["Records"][0]
     (item,) = deployed.connections.client.query(
         TableName=deployed.settings.table,
-        KeyConditionExpression="pk = :job AND begins_with(sk, :connections)",
-        ExpressionAttributeValues={
-            ":job": {"S": f"JOB#{running.job_id}"},
-            ":connections": {"S": "CONN#"},
-        },
+        KeyConditionExpression="pk = :job",
+        ExpressionAttributeValues={":job": {"S": f"WATCH#{running.job_id}"}},
     )["Items"]
     touch["eventName"] = "MODIFY"
     touch["dynamodb"]["NewImage"] = item
@@ -157,13 +155,14 @@ def test_a_socket_that_closes_while_it_is_stirred_does_not_come_back(
 ) -> None:
     job = submit(deployed, owner="alice")
     watched(deployed, job, by="gone")
-    (connection,) = deployed.connections.watchers(job.job_id)
-    deployed.connections.close("gone")
     table = type(deployed.connections)
-    monkeypatch.setattr(table, "watchers", lambda *_: (connection,))
+    seen = list(table._subscriptions(deployed.connections, job.job_id))
+    assert len(seen) == 1
+    deployed.connections.close("gone")
+    monkeypatch.setattr(table, "_subscriptions", lambda *_: iter(seen))
     deployed.connections.stir(job.job_id, at=deployed.now())
     monkeypatch.undo()
-    assert deployed.connections.watchers(job.job_id) == ()
+    assert list(table._subscriptions(deployed.connections, job.job_id)) == []
 
 
 def test_a_push_that_fails_for_one_of_those_behind_tells_which(
@@ -172,6 +171,7 @@ def test_a_push_that_fails_for_one_of_those_behind_tells_which(
     first, second = (submit(deployed, owner="alice") for _ in range(2))
     broken = Connection("broken", "alice", "klingon", second.job_id)
     deployed.connections.watch(broken, job_id=second.job_id, at=deployed.now())
+    deployed.connections.greet("broken", job_id=second.job_id)
     advance(deployed, first, fraction=0.1)
     with pytest.raises(BatchProcessingError, match="All records failed"):
         pushed(departure(first))

@@ -8,13 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.config import Config
 
+from clearstem.settings import Settings
 from infra.local.deploy import Target, deploy, read_snapshot
 from infra.local.emulator import ACCOUNT, REGION
 from infra.local.processes import free_port
@@ -29,10 +30,27 @@ class Deployed:
 
     target: Target
     outputs: dict[str, str]
+    # Describing DynamoDB to a client takes longer than most of the tests.
+    _sessions: dict[str, boto3.Session] = field(default_factory=dict, repr=False)
+    _clients: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
 
     @property
     def api(self) -> str:
         return f"{self.target.endpoint}/_aws/execute-api/{self.outputs['RestApiId']}/live"
+
+    @property
+    def settings(self) -> Settings:
+        """The service's, as its functions have them."""
+        names = self.outputs
+        return Settings(
+            table=names["Table"],
+            uploads_bucket=names["UploadsBucket"],
+            work_bucket=names["WorkBucket"],
+            tracks_bucket=names["TracksBucket"],
+            drop_bucket=names["DropBucket"],
+            stage_role_arn=f"arn:aws:iam::{ACCOUNT}:role/{self.role('StagesJobRole')}",
+            webhook_queue_url=self.queue("WebhooksOrders"),
+        )
 
     def role(self, logical_id: str) -> str:
         """The name of the one role whose logical id begins so."""
@@ -62,19 +80,25 @@ class Deployed:
 
     def acting_as(self, logical_id: str) -> Any:
         """``client(service)`` with the credentials of a role."""
-        session = self.session_as(logical_id)
 
         def client(service: str) -> Any:
-            return session.client(
-                service,
-                endpoint_url=self.target.endpoint,
-                config=Config(signature_version="s3v4", retries={"max_attempts": 1}),
-            )
+            if (logical_id, service) not in self._clients:
+                self._clients[logical_id, service] = self.session_as(logical_id).client(
+                    service,
+                    endpoint_url=self.target.endpoint,
+                    config=Config(signature_version="s3v4", retries={"max_attempts": 1}),
+                )
+            return self._clients[logical_id, service]
 
         return client
 
     def session_as(self, logical_id: str) -> boto3.Session:
-        """A session of a role."""
+        """The session of a role."""
+        if logical_id not in self._sessions:
+            self._sessions[logical_id] = self._taken(logical_id)
+        return self._sessions[logical_id]
+
+    def _taken(self, logical_id: str) -> boto3.Session:
         name = self.role(logical_id)
         arn = f"arn:aws:iam::{ACCOUNT}:role/{name}"
         root = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}

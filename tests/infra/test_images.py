@@ -5,9 +5,13 @@ their steps is run.
 """
 
 import json
+import os
+import queue
 import re
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 
 import pytest
@@ -15,6 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from infra import checks, synth
+from tests.infra.reading import of_type
 
 STAGES = ("stage", "stage-cpu")
 IMAGES = (*STAGES, "stream")
@@ -164,23 +169,75 @@ def test_the_requirements_are_the_projects_own_each_with_one_version(name, wante
     for requirement in requirements:
         pinned = pins[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(pinned), requirement
-        if requirement.name != "awslambdaric":  # only images have it
-            # What runs these tests is what the image holds.
-            assert metadata.version(requirement.name).partition("+")[0] == pinned.partition("+")[0]
+        # What runs these tests is what the image holds.
+        assert metadata.version(requirement.name).partition("+")[0] == pinned.partition("+")[0]
 
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_the_last_install_of_an_image_is_content_with_what_the_tests_run_with(name, tmp_path):
     """The very command, where everything it asks for is installed: pip has nothing to fetch."""
     *_, install = re.findall(r"/opt/venv/bin/(pip install [^&]*requirements.txt)", dockerfile(name))
-    # Only images have this one.
-    wanted = [str(found) for found in _requirements(name) if found.name != "awslambdaric"]
+    wanted = [str(found) for found in _requirements(name)]
     (tmp_path / "requirements.txt").write_text("\n".join(wanted))
     (tmp_path / "constraints.txt").write_text((synth.ROOT / "constraints.txt").read_text())
     command = [sys.executable, "-m", *install.split(), "--dry-run", "--no-index"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Would install" not in done.stdout
+
+
+class _RuntimeApi(BaseHTTPRequestHandler):
+    """Lambda's side: who asks for an event has loaded its handler; nobody gets one."""
+
+    def do_GET(self):
+        self.server.asked.put(self.path)
+        self.close_connection = True
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked.put(f"{self.path} {body.decode()}")
+        self.send_response(202)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def _first_word(arguments):
+    """What a function's process first says to Lambda, begun as the template begins it."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _RuntimeApi)
+    server.asked = queue.Queue()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    api = f"127.0.0.1:{server.server_port}"
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=synth.ROOT,
+        env={**os.environ, "AWS_LAMBDA_RUNTIME_API": api},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        return server.asked.get(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+        server.shutdown()
+        server.server_close()
+
+
+def test_the_function_of_the_stages_finds_its_handler():
+    template = json.loads(synth.TEMPLATE_FILE.read_text())
+    (image,) = (
+        function["ImageConfig"]
+        for function in of_type(template, "AWS::Lambda::Function").values()
+        if "ImageConfig" in function
+    )
+    program, *arguments = image["EntryPoint"]
+    (handler,) = image["Command"]
+    assert program == "python"
+    assert _first_word([*arguments, handler]) == "/2018-06-01/runtime/invocation/next"
+    told = _first_word([*arguments, f"{handler}_of_nobody"])
+    assert told.startswith("/2018-06-01/runtime/init/error") and "HandlerNotFound" in told
 
 
 @pytest.mark.parametrize("name", IMAGES)

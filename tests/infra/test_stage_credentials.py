@@ -5,7 +5,7 @@ those that the stage entry takes.
 """
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,9 +20,7 @@ from clearstem.queueing import queued_job
 from clearstem.recipes import SEPARATE, work_key
 from clearstem.result_cache import Entry
 from clearstem.service import Service
-from clearstem.settings import Settings
 from containers.credentials import copying_service, service_of
-from infra.local.emulator import ACCOUNT
 from tests.infra.enforced import Deployed
 from tests.unit.examples import SPECTRAL, START, a_job
 
@@ -46,18 +44,6 @@ class Two:
         return Location(job.destination.bucket, f"{job.destination.key}vocals.wav")
 
 
-def settings_of(deployed: Deployed) -> Settings:
-    names = deployed.outputs
-    return Settings(
-        table=names["Table"],
-        uploads_bucket=names["UploadsBucket"],
-        work_bucket=names["WorkBucket"],
-        tracks_bucket=names["TracksBucket"],
-        drop_bucket=names["DropBucket"],
-        stage_role_arn=f"arn:aws:iam::{ACCOUNT}:role/{deployed.role('StagesJobRole')}",
-    )
-
-
 def made(operator: Service, owner: str, *, dropped: bool = False) -> Job:
     """A queued job whose source is in storage; nothing runs it."""
     job_id, settings = str(uuid.uuid4()), operator.settings
@@ -78,14 +64,6 @@ def made(operator: Service, owner: str, *, dropped: bool = False) -> Job:
     )
     operator.store.write_text(owner, to=source, content_type="text/plain")
     return operator.jobs.create(job)
-
-
-@pytest.fixture(scope="module")
-def operator(enforced: Deployed) -> Iterator[Service]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", enforced.target.endpoint)
-        session = boto3.Session(ACCOUNT, "local", region_name=enforced.target.region)
-        yield Service.over(settings_of(enforced), session=session)
 
 
 def two_of(enforced: Deployed, operator: Service, *, dropped: bool) -> Two:

@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import json
+import re
 import subprocess
 import zipfile
 from pathlib import Path
@@ -9,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bench import cold_start
-from infra import wheels
+from infra import synth, wheels
+from tests.infra import reading
 
 GOAL_MB = 20.0
 
@@ -102,6 +105,16 @@ def test_a_wheel_of_another_content_is_refused(offline, tmp_path, capfd):
         wheels.install(tmp_path / "target", root=offline)
     assert "DO NOT MATCH THE HASHES" in capfd.readouterr().err
     assert not (tmp_path / "target").exists()
+
+
+def test_the_cold_start_of_every_zip_function_is_measured_and_listed():
+    template = json.loads(synth.TEMPLATE_FILE.read_text())
+    deployed = set(reading.functions(template))
+    assert {"changes", "webhook", "publish"} <= deployed
+    assert set(cold_start.handlers()) == deployed
+    listed = (synth.ROOT / "docs" / "benchmarks.md").read_text()
+    rows = set(re.findall(r"^\| cold_start:(\w+) \|", listed, re.MULTILINE))
+    assert rows == {*deployed, "zip"}
 
 
 def test_the_zip_stays_below_its_goal(capfd):

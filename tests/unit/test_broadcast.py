@@ -10,6 +10,7 @@ import pytest
 from clearstem.broadcast import Broadcast
 from clearstem.connections import Connection, ConnectionTable
 from clearstem.job_table import JobTable
+from clearstem.jobs import Job
 from clearstem.recipes import SEPARATION
 from tests.unit.examples import JOB_ID, STAGES, START, a_job, after, at
 
@@ -53,10 +54,19 @@ def broadcast(dynamodb: Any) -> Broadcast:
     return Broadcast(JobTable(*table), ConnectionTable(*table), Sockets(), render, lambda _: None)
 
 
-def watch(broadcast: Broadcast, name: str, *, job_id: str | None = None, dialect="pipeline"):
+def watch(
+    broadcast: Broadcast,
+    name: str,
+    *,
+    job_id: str | None = None,
+    dialect: str = "pipeline",
+    greeted: bool = True,
+) -> Connection:
     connection = Connection(name, "ada", dialect, job_id)
     broadcast.connections.open(connection, at=START)
     broadcast.connections.watch(connection, job_id=JOB_ID, at=START)
+    if greeted:
+        broadcast.connections.greet(name, job_id=JOB_ID)
     return connection
 
 
@@ -73,10 +83,10 @@ def test_everyone_who_watches_is_told_in_their_own_dialect(broadcast):
 
 
 def test_a_late_record_of_the_stream_tells_the_job_as_it_is_now(broadcast):
-    connection = watch(broadcast, "one")
+    watch(broadcast, "one")
     broadcast.jobs.change(JOB_ID, lambda job: job.start_stage(SEPARATION, at=at(1)))
     broadcast.tell_watchers(JOB_ID)
-    broadcast.tell(connection, job_id=JOB_ID)
+    broadcast.tell_watchers(JOB_ID)
     assert [frame for _, frame in broadcast.sockets.frames] == [b"running 0.0"] * 2
 
 
@@ -96,16 +106,51 @@ def test_a_connection_of_one_job_is_closed_after_the_last_frame(broadcast):
 
 def test_who_comes_after_the_end_is_told_the_end(broadcast):
     finish(broadcast)
-    assert broadcast.tell(watch(broadcast, "late", job_id=JOB_ID), job_id=JOB_ID)
+    assert broadcast.greet(watch(broadcast, "late", job_id=JOB_ID), job_id=JOB_ID)
     assert broadcast.sockets.frames == [("late", b"succeeded 100.0")]
     assert broadcast.sockets.hung_up == ["late"]
+
+
+def test_a_new_watcher_is_greeted_before_it_is_told_of_changes(broadcast):
+    new = watch(broadcast, "new", greeted=False)
+    assert broadcast.tell_watchers(JOB_ID) == 0
+    assert broadcast.greet(new, job_id=JOB_ID)
+    assert broadcast.tell_watchers(JOB_ID) == 1
+    assert broadcast.sockets.frames == [("new", b"queued 0.0")] * 2
+
+
+def test_what_changes_while_a_watcher_is_greeted_is_sent_after_it_and_once(broadcast):
+    """The change's own push passed over who was not greeted yet."""
+    new = watch(broadcast, "new", greeted=False)
+
+    def started(job: Job) -> Job:
+        return job.start_stage(SEPARATION, at=at(1))
+
+    post, changes = broadcast.sockets.post_to_connection, iter([started])
+
+    def slow(**frame: Any) -> None:
+        post(**frame)
+        for change in changes:
+            broadcast.jobs.change(JOB_ID, change)
+            assert broadcast.tell_watchers(JOB_ID) == 0
+
+    broadcast.sockets.post_to_connection = slow
+    assert broadcast.greet(new, job_id=JOB_ID)
+    assert broadcast.sockets.frames == [("new", b"queued 0.0"), ("new", b"running 0.0")]
+
+
+def test_who_left_while_it_was_greeted_does_not_come_back(broadcast):
+    new = watch(broadcast, "new", greeted=False)
+    broadcast.connections.close("new")
+    broadcast.greet(new, job_id=JOB_ID)
+    assert broadcast.connections.watchers(JOB_ID) == ()
 
 
 @pytest.mark.parametrize("refusals", [1, 2])
 def test_a_connection_whose_handshake_is_not_over_is_waited_for(broadcast, refusals):
     connection = watch(broadcast, "new")
     broadcast.sockets.gone["new"] = refusals
-    assert broadcast.tell(connection, job_id=JOB_ID)
+    assert broadcast.greet(connection, job_id=JOB_ID)
     assert broadcast.sockets.frames == [("new", b"queued 0.0")]
     assert broadcast.connections.get("new") == connection
 
@@ -142,5 +187,5 @@ def test_a_watcher_who_is_slow_to_reach_keeps_nobody_waiting(broadcast):
 def test_of_a_job_that_is_not_there_nobody_is_told(broadcast):
     connection = watch(broadcast, "one")
     assert broadcast.tell_watchers("nobody") == 0
-    assert not broadcast.tell(connection, job_id="nobody")
+    assert not broadcast.greet(connection, job_id="nobody")
     assert broadcast.sockets.frames == []

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from clearstem.accounts import Accounts
-from clearstem.connections import Connection, ConnectionTable
+from clearstem.connections import Connection, ConnectionTable, subscribed
 from clearstem.job_table import JobTable
 from tests.unit.examples import JOB_ID, START, a_job
 
@@ -17,6 +17,12 @@ def connections(dynamodb: Any) -> ConnectionTable:
 
 def connection(name: str = "L0SM9cOFvHcCIhw=", *, job_id: str | None = None) -> Connection:
     return Connection(name, owner="ada", dialect="pipeline", job_id=job_id)
+
+
+def watch(connections: ConnectionTable, watcher: Connection, *, job_id: str = JOB_ID) -> None:
+    """Let a connection watch a job, and have been told its state."""
+    connections.watch(watcher, job_id=job_id, at=START)
+    connections.greet(watcher.connection_id, job_id=job_id)
 
 
 def test_a_connection_is_remembered_and_watches_nothing_yet(connections):
@@ -33,9 +39,9 @@ def test_everyone_who_watches_a_job_is_found_and_nobody_else(connections):
     JobTable(connections.client, connections.table).create(a_job())
     for name in ("one", "two", "three"):
         connections.open(connection(name, job_id=JOB_ID), at=START)
-    connections.watch(connection("one", job_id=JOB_ID), job_id=JOB_ID, at=START)
-    connections.watch(connection("two", job_id=JOB_ID), job_id=JOB_ID, at=START)
-    connections.watch(connection("three"), job_id="another", at=START)
+    watch(connections, connection("one", job_id=JOB_ID))
+    watch(connections, connection("two", job_id=JOB_ID))
+    watch(connections, connection("three"), job_id="another")
     assert connections.watchers(JOB_ID) == (
         connection("one", job_id=JOB_ID),
         connection("two", job_id=JOB_ID),
@@ -44,15 +50,41 @@ def test_everyone_who_watches_a_job_is_found_and_nobody_else(connections):
 
 def test_a_connection_that_watches_twice_is_told_once(connections):
     for _ in range(2):
-        connections.watch(connection(), job_id=JOB_ID, at=START)
+        watch(connections, connection())
     assert connections.watchers(JOB_ID) == (connection(),)
+
+
+def test_a_watcher_that_was_not_told_the_jobs_state_is_not_told_of_changes(connections):
+    connections.watch(connection(), job_id=JOB_ID, at=START)
+    assert connections.watchers(JOB_ID) == ()
+    connections.greet(connection().connection_id, job_id=JOB_ID)
+    assert connections.watchers(JOB_ID) == (connection(),)
+    connections.stir(JOB_ID, at=START)
+    assert connections.watchers(JOB_ID) == ()
+
+
+def test_a_subscription_is_news_until_its_watcher_was_greeted(connections):
+    connections.open(connection(), at=START)
+    connections.watch(connection(), job_id=JOB_ID, at=START)
+    JobTable(connections.client, connections.table).create(a_job())
+    news = [(JOB_ID, connection())]
+    assert _news(connections) == news
+    connections.greet(connection().connection_id, job_id=JOB_ID)
+    assert _news(connections) == []
+    connections.stir(JOB_ID, at=START)
+    assert _news(connections) == news
+
+
+def _news(connections: ConnectionTable) -> list[tuple[str, Connection]]:
+    items = connections.client.scan(TableName=connections.table)["Items"]
+    return [found for found in map(subscribed, items) if found is not None]
 
 
 def test_a_closed_connection_is_forgotten_with_all_it_watched(connections):
     for name in ("one", "two"):
         connections.open(connection(name), at=START)
         for job_id in ("job-1", "job-2"):
-            connections.watch(connection(name), job_id=job_id, at=START)
+            watch(connections, connection(name), job_id=job_id)
     connections.close("one")
     assert connections.get("one") is None
     assert connections.watchers("job-1") == connections.watchers("job-2") == (connection("two"),)
