@@ -10,9 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clearstem.errors import (
+    BackendUnavailable,
     ClearstemError,
     Contention,
     InvalidRequest,
@@ -23,9 +23,7 @@ from clearstem.errors import (
 from functions import dialects
 from functions.dialects import problems
 from functions.envelope import request_id_of
-from functions.telemetry import logger
 
-_FAULT: Final = "Internal server error"
 # What pydantic calls the ends of a range, and what a problem does.
 _BOUNDS: Final = {
     "ge": "minimum",
@@ -40,42 +38,11 @@ _SHOWN_CHARACTERS: Final = 80
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Have an application answer errors; `Faults` sees to those that nobody expected."""
+    """Have an application answer errors; `functions.faults` sees to those that nobody expected."""
     app.add_exception_handler(ClearstemError, told)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _plain)
     app.add_exception_handler(ClientDisconnect, _gone)
-
-
-class Faults:
-    """ASGI middleware that answers a fault of ours before it goes on to the server.
-
-    Starlette's own stands outside of all middleware, so its answer would lack
-    whatever headers those add, CORS among them, and a page could not read it.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        begun = False
-
-        async def noted(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noted)
-        except Exception as exc:
-            logger().error("request failed", path=scope["path"], exc_info=exc)
-            if not begun:
-                await _answer(Request(scope), ClearstemError(_FAULT))(scope, receive, send)
-            raise
 
 
 class EchoingJson(JSONResponse):
@@ -87,7 +54,8 @@ class EchoingJson(JSONResponse):
         return text.encode(errors="backslashreplace")
 
 
-def _answer(request: Request, error: ClearstemError) -> Response:
+def answered(request: Request, error: ClearstemError) -> Response:
+    """An error in the words of the dialect that was spoken to."""
     dialect = dialects.dialect_of(request.url.path)
     status, body = dialects.PROBLEMS[dialect](error)
     return _problem(request, body, status=status, headers=_headers(error))
@@ -110,7 +78,7 @@ def _headers(error: ClearstemError) -> dict[str, str]:
         return {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, KeyReused) and error.retry_after_s is not None:
         return {"Retry-After": str(error.retry_after_s)}
-    if isinstance(error, Contention):
+    if isinstance(error, Contention | BackendUnavailable):
         return {"Retry-After": "1"}
     if isinstance(error, RangeOutside):
         return {"Content-Range": f"bytes */{error.size_bytes}"}
@@ -121,7 +89,7 @@ async def told(request: Request, error: Exception) -> Response:
     """An error of ours in the words of the dialect that was spoken to."""
     if not isinstance(error, ClearstemError):
         raise error
-    return _answer(request, error)
+    return answered(request, error)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -138,7 +106,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
     accepted = {told: bounds[name] for name, told in _BOUNDS.items() if name in bounds}
     if accepted:
         facts["accepted"] = accepted
-    return _answer(request, InvalidRequest(f"{where or 'body'}: {first['msg']}", facts=facts))
+    return answered(request, InvalidRequest(f"{where or 'body'}: {first['msg']}", facts=facts))
 
 
 async def _plain(request: Request, error: Exception) -> Response:

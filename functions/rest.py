@@ -26,6 +26,7 @@ from functions.description import describe
 from functions.dialects import pipeline
 from functions.envelope import API_VERSION_HEADER, REQUEST_ID, Envelope
 from functions.event_stream import JobFeed
+from functions.faults import Faults
 from functions.idempotency import REPLAYED, Idempotent
 from functions.job_reads import JobReads
 from functions.lingering import Lingering
@@ -142,7 +143,7 @@ def _wrap(app: FastAPI, *, origins: Collection[str], adapted: bool) -> None:
     """Put around the routes what every answer has; the last that is added stands outermost."""
     answers.add_handlers(app)
     app.add_middleware(Idempotent, problem=answers.told)
-    app.add_middleware(answers.Faults)
+    app.add_middleware(Faults)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(origins),
