@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+from typer.testing import CliRunner
 
+from clearstem.cli import app
 from clearstem.client import Client
 from infra.local.processes import free_port
 from tests.emulator import until
@@ -138,6 +141,7 @@ ID=$({send} | tee sent.json | sed 's/.*"denoiseId":"\\([^"]*\\)".*/\\1/')
     assert record["audio_url"] in (tmp_path / "events.txt").read_text().splitlines()[-2]
 
 
+@pytest.mark.usefixtures("finished_job")
 def test_the_webhook_commands_tell_what_happens_to_a_job(
     local_twin: Twin, song_file: Path, tmp_path: Path
 ) -> None:
@@ -176,6 +180,7 @@ exit 1"""
     assert f"job.queued {job_id}" in " ".join((tmp_path / "told.txt").read_text().split())
 
 
+@pytest.mark.usefixtures("finished_job")
 def test_the_receivers_line_verifies_a_message(local_twin: Twin, song_file: Path) -> None:
     example = next(b for b in blocks("python") if "standardwebhooks" in b)
     secret = httpx.get(f"{local_twin.url}/webhooks/callbacks").json()["secret"]
@@ -191,6 +196,7 @@ def test_the_receivers_line_verifies_a_message(local_twin: Twin, song_file: Path
     assert done.stdout.split()[1] == answer.json()["job_id"]
 
 
+@pytest.mark.usefixtures("finished_job")
 def test_the_command_with_a_key_of_its_own_makes_one_job_however_often(
     local_twin: Twin, song_file: Path, tmp_path: Path
 ) -> None:
@@ -214,8 +220,7 @@ def test_every_command_the_readme_names_exists() -> None:
     )
     assert len(told) >= 5
     for command in told:
-        words = [sys.executable, "-m", "clearstem.cli", *command.split(), "--help"]
-        assert subprocess.run(words, capture_output=True, check=False).returncode == 0, command
+        assert CliRunner().invoke(app, [*command.split(), "--help"]).exit_code == 0, command
 
 
 def test_the_command_that_goes_round_the_cache_has_the_song_worked_on(
