@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from tests.neighbour import Neighbour
-from tests.twin import Launched, Twin
+from tests.twin import Launched
 from tests.voice import SECONDS, made_key, picture_codec, seconds_of_sound, streams
 
 # Every kind of recording, and each way in for sound and for video.
@@ -213,18 +213,6 @@ def test_what_is_wrong_with_a_request_is_never_taken_for_a_lack_of_credits(
         client.create_job(**options)
     assert refused.value.response.status_code == 422
     assert not isinstance(refused.value, InsufficientCredits)
-
-
-def test_a_separation_is_watched_and_saved_by_the_same_client(
-    local_twin: Twin, finished_job: dict[str, Any], tmp_path: Path
-) -> None:
-    key = made_key(local_twin.state, "local")
-    client = NoiseRemovalClient(key, f"{local_twin.url}{BASE}")
-    result, states = waited(client, finished_job["job_id"])
-    assert [state["state"] for state in states] == ["succeeded"]
-    result.save(str(tmp_path / "vocals.wav"))
-    vocals = httpx.get(local_twin.url + finished_job["outputs"]["vocals"])
-    assert (tmp_path / "vocals.wav").read_bytes() == vocals.content
 
 
 def test_a_socket_that_comes_back_is_told_the_rest_and_those_ahead_as_they_go(

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import soundfile
+from audoai.noise_removal import NoiseRemovalClient
 from websockets.sync.client import connect
 
 from clearstem.client import Client, is_final
@@ -17,6 +18,7 @@ from clearstem.recipes import SEPARATE
 from tests.described import assert_described
 from tests.faults.test_kill import is_running, until
 from tests.twin import Twin
+from tests.voice import made_key
 
 
 def test_a_watcher_sees_the_whole_run(watched_job: list[dict[str, Any]]) -> None:
@@ -192,3 +194,16 @@ def test_a_recorded_event_can_be_invoked_by_hand(local_twin: Twin) -> None:
         "invoke", "sweep", "events/schedule_sweep.json", "--state", str(local_twin.state)
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_separation_is_watched_and_saved_by_the_audo_client(
+    local_twin: Twin, finished_job: dict[str, Any], tmp_path: Path
+) -> None:
+    key = made_key(local_twin.state, "local")
+    client = NoiseRemovalClient(key, f"{local_twin.url}/v1")
+    states: list[dict[str, Any]] = []
+    result = client.wait_for_job_id(finished_job["job_id"], states.append)
+    assert [state["state"] for state in states] == ["succeeded"]
+    result.save(str(tmp_path / "vocals.wav"))
+    vocals = httpx.get(local_twin.url + finished_job["outputs"]["vocals"])
+    assert (tmp_path / "vocals.wav").read_bytes() == vocals.content
