@@ -44,10 +44,11 @@ def test_a_twin_killed_and_started_again_has_lost_nothing(song_file: Path, tmp_p
         assert next(watch)["status"] == "processing"
         emulator = first.emulator_pid
         first.kill()
-        wait_for(lambda: not alive(emulator))
 
         second = Launched(state, "--port", port)
         try:
+            # It ended its jobs first, and let its successor wait for the state.
+            wait_for(lambda: not alive(emulator))
             job = httpx.get(f"{second.url}/job/{finished}").json()
             assert job["status"] == "completed"
             for path in job["outputs"].values():
@@ -84,7 +85,7 @@ def stage_processes(job_id: str) -> list[int]:
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
 def test_a_killed_stage_is_started_again(local_twin: Any, song_file: Path) -> None:
     with Client(local_twin.url) as client:
-        job_id = submitted(client, song_file)
+        job_id = client.separate(song_file, {"cache": False})["job_id"]
     until(local_twin.url, job_id, is_running, within_s=20)
     victims = stage_processes(job_id)
     assert victims
