@@ -11,6 +11,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import boto3
@@ -43,15 +44,8 @@ class Account:
     region: str = REGION
 
     def client(self, service: str) -> Any:
-        """A boto3 client of the account."""
-        return boto3.client(
-            service,
-            endpoint_url=self.endpoint,
-            aws_access_key_id=self.number,
-            aws_secret_access_key="local",
-            region_name=self.region,
-            config=Config(signature_version="s3v4", retries={"max_attempts": 1}),
-        )
+        """A boto3 client of the account, the same at every call."""
+        return _client(self, service)
 
     def function(self, name: str, code: str) -> str:
         """Create a Lambda function of one module, whose handler is ``handler``; its ARN."""
@@ -73,6 +67,19 @@ class Account:
         sqs = self.client("sqs")
         url = sqs.create_queue(QueueName=name)["QueueUrl"]
         return Queue(sqs, url, f"arn:aws:sqs:{self.region}:{self.number}:{name}")
+
+
+# Making one takes longer than what most tests ask of it; few tests have more than these at once.
+@lru_cache(maxsize=16)
+def _client(account: Account, service: str) -> Any:
+    return boto3.client(
+        service,
+        endpoint_url=account.endpoint,
+        aws_access_key_id=account.number,
+        aws_secret_access_key="local",
+        region_name=account.region,
+        config=Config(signature_version="s3v4", retries={"max_attempts": 1}),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import boto3
 import botocore.session
 import pytest
-from botocore.loaders import Loader, create_loader
 
 from clearstem.recipes import RECIPES
-from clearstem.service import Service
+from clearstem.service import CLIENT_CONFIG, Service
 from clearstem.settings import Settings
 from tests.emulator import Account
 
@@ -25,21 +25,74 @@ _INDEXES = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_loader() -> Iterator[None]:
+    # Reading the services' descriptions anew would be most of a new session's first call.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
+        yield
+
+
+class _Session(boto3.Session):
+    """A session that acts for one account after another and keeps the clients it made.
+
+    Making them takes longer than what most tests ask of them.
+    """
+
+    def __init__(self, region: str) -> None:
+        super().__init__(
+            aws_access_key_id="0" * 12,
+            aws_secret_access_key="local",
+            region_name=region,
+            botocore_session=botocore.session.Session(),
+        )
+        self._kept: dict[str, Any] = {}
+
+    def of(self, account: str) -> "_Session":
+        """Itself, whose clients sign their next requests for an account."""
+        self.get_credentials().access_key = account
+        return self
+
+    def client(self, service: str, **options: Any) -> Any:
+        """A client as the core makes it; any other is not kept."""
+        if options != {"config": CLIENT_CONFIG}:
+            return super().client(service, **options)
+        if service not in self._kept:
+            self._kept[service] = super().client(service, **options)
+        return self._kept[service]
+
+
+@cache
+def _session(endpoint: str, region: str) -> _Session:
+    # A client has its endpoint from the environment it is made in: the session is that one's.
+    return _Session(region)
+
+
 @pytest.fixture
-def settings(aws: Account) -> Settings:
+def session(aws: Account, monkeypatch: pytest.MonkeyPatch) -> boto3.Session:
+    """A boto3 session of the account."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint)
+    return _session(aws.endpoint, aws.region).of(aws.number)
+
+
+@pytest.fixture
+def settings(aws: Account, session: boto3.Session) -> Settings:
     """The names of the resources that the account has, made by this fixture."""
-    _create_table(aws)
+    s3, steps, sqs, dynamodb = (
+        session.client(name, config=CLIENT_CONFIG)
+        for name in ("s3", "stepfunctions", "sqs", "dynamodb")
+    )
+    create_table(dynamodb)
     for name in ("uploads", "work", "tracks", "drop"):
-        aws.client("s3").create_bucket(Bucket=f"{name}-{aws.number}")
+        s3.create_bucket(Bucket=f"{name}-{aws.number}")
     machines = {
-        name: aws.client("stepfunctions").create_state_machine(
+        name: steps.create_state_machine(
             name=name,
             definition=json.dumps(_MACHINE),
             roleArn=f"arn:aws:iam::{aws.number}:role/{name}",
         )["stateMachineArn"]
         for name in RECIPES
     }
-    sqs = aws.client("sqs")
     queues = [sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("orders", "given-up")]
     return Settings(
         table="clearstem",
@@ -62,26 +115,6 @@ def settings(aws: Account) -> Settings:
 def service(settings: Settings, session: boto3.Session) -> Service:
     """The core over the account's resources."""
     return Service.over(settings, session=session)
-
-
-@pytest.fixture
-def session(aws: Account, monkeypatch: pytest.MonkeyPatch) -> boto3.Session:
-    """A boto3 session of the account."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint)
-    core = botocore.session.get_session()
-    core.register_component("data_loader", _loader())
-    return boto3.Session(
-        aws_access_key_id=aws.number,
-        aws_secret_access_key="local",
-        region_name=aws.region,
-        botocore_session=core,
-    )
-
-
-@cache
-def _loader() -> Loader:
-    # Reading the services' descriptions anew would be most of a test's time.
-    return create_loader()
 
 
 @pytest.fixture
@@ -122,9 +155,10 @@ def deployed(service: Service, aws: Account, monkeypatch: pytest.MonkeyPatch) ->
     loop.close()
 
 
-def _create_table(aws: Account) -> None:
+def create_table(dynamodb: Any) -> None:
+    """The table of a deployment."""
     names = sorted({"pk", "sk", *(name for keys in _INDEXES.values() for name in keys)})
-    aws.client("dynamodb").create_table(
+    dynamodb.create_table(
         TableName="clearstem",
         AttributeDefinitions=[{"AttributeName": n, "AttributeType": "S"} for n in names],
         KeySchema=_key_schema("pk", "sk"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 import pytest
+from websockets.sync.client import connect
 
 from clearstem.client import Client
 from clearstem.settings import Settings
@@ -42,6 +43,9 @@ class Twin:
         )
         return session.client(name, endpoint_url=env["AWS_ENDPOINT_URL"])
 
+    def socket_url(self, path: str) -> str:
+        return self.url.replace("http://", "ws://") + path
+
     def finished(self, job_id: str) -> dict[str, Any]:
         with Client(self.url) as client:
             *_, job = client.watch(job_id)
@@ -51,6 +55,14 @@ class Twin:
         program = [sys.executable, "-m", "clearstem.cli", *arguments]
         env = {**os.environ, "CLEARSTEM_URL": self.url}
         return subprocess.run(program, capture_output=True, text=True, env=env, check=False)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process is there and not only its ending untold."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
 
 
 class Launched:
@@ -79,6 +91,10 @@ class Launched:
     def said(self) -> str:
         return (self.state / "log").read_text()[-3000:]
 
+    @property
+    def emulator_pid(self) -> int:
+        return int(json.loads((self.state / "emulator.json").read_text())["pid"])
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
@@ -104,9 +120,20 @@ def song_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_job(local_twin: Twin, song_file: Path) -> dict[str, Any]:
+def watched_job(local_twin: Twin, song_file: Path) -> list[dict[str, Any]]:
+    """A separation of the song as it was answered and then told by a socket, up to its end.
+
+    It leaves its result for those who send the song again and let it be answered at once.
+    """
     with Client(local_twin.url) as client:
-        job = client.separate(song_file, {"cache": False})
-    done = local_twin.finished(job["job_id"])
+        job: dict[str, Any] = dict(client.separate(song_file))
+    assert not job["cache"]["hit"], "a test sent the song before; let it ask for this fixture"
+    with connect(local_twin.socket_url(f"/v1/wss/job/{job['job_id']}")) as socket:
+        return [job, *map(json.loads, socket)]  # the server closes after the last
+
+
+@pytest.fixture(scope="session")
+def finished_job(watched_job: list[dict[str, Any]]) -> dict[str, Any]:
+    done = watched_job[-1]
     assert done["status"] == "completed", done["error"]
     return done

@@ -28,7 +28,7 @@ _CHECKS: Final = [
     content_type_conformance,
     response_schema_conformance,
 ]
-EXAMPLES: Final = 30
+EXAMPLES: Final = 15
 # Names of jobs and uploads in paths: made-up ones would all be unknown.
 _NAMES: Final = ("job_id", "denoise_id", "upload_id")
 

@@ -2,21 +2,27 @@
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clearstem.client import AsyncClient, Client, NotFound, Way, is_final
 from clearstem.recipes import SEPARATE
-from tests.twin import Launched, Twin
+from tests.twin import Twin
 
 
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def digests(job: Mapping[str, Any]) -> dict[str, str]:
+    return {track["name"]: track["sha256"] for track in job["tracks"]}
+
+
 def test_a_song_is_sent_watched_fetched_and_deleted(
-    local_twin: Twin, song_file: Path, tmp_path: Path
+    local_twin: Twin, finished_job: dict[str, Any], song_file: Path, tmp_path: Path
 ) -> None:
     with Client(local_twin.url, state_dir=tmp_path / "state") as client:
         upload_id = client.upload(song_file)
@@ -36,10 +42,10 @@ def test_a_song_is_sent_watched_fetched_and_deleted(
         types = [event["type"] for event in client.events(job["job_id"])]
         assert (types[0], types[-1]) == ("job.queued", "job.succeeded")
         files = client.download_all(done, tmp_path / "out")
-        assert {track["name"]: track["sha256"] for track in done["tracks"]} == {
-            track: sha256(path) for track, path in files.items()
-        }
+        assert digests(done) == {track: sha256(path) for track, path in files.items()}
         assert set(files) == set(SEPARATE.tracks)
+        # The same song, engine and options: the same bytes.
+        assert digests(done) == digests(finished_job)
         receipt = client.delete(job["job_id"])
         assert receipt["files"] > len(files)
         assert client.delete(job["job_id"]) == receipt
@@ -80,20 +86,3 @@ def test_a_cancelled_job_ends_its_watch(local_twin: Twin, song_file: Path) -> No
         client.cancel(job["job_id"])
         *_, last = watch
         assert last["error"] is not None and last["error"]["name"] == "Clearstem.Cancelled"
-
-
-def test_a_watch_outlives_a_restart_of_the_server(song_file: Path, tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    first = Launched(state)
-    port = first.url.rpartition(":")[2]
-    with Client(first.url) as client:
-        watch = client.watch(client.separate(song_file, {"cache": False})["job_id"])
-        assert next(watch)["status"] == "processing"
-        first.kill()
-        second = Launched(state, "--port", port)
-        try:
-            *_, done = watch
-        finally:
-            second.stop()
-    assert done["status"] == "completed", done["error"]
-    assert watch.way is Way.WEBSOCKET

@@ -1,15 +1,15 @@
 """A job cancelled, retried and deleted while real stages work on it."""
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import soundfile
 
 from clearstem.client import Client, is_final
+from containers.audio.song import RATE_HZ, song
 from tests.faults.test_kill import is_running, stage_processes, until
 from tests.twin import Twin
 
@@ -21,7 +21,7 @@ _STOPS_WITHIN_S = 5.0
 def long_song(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A song whose first stage works for longer than a test waits."""
     path = tmp_path_factory.mktemp("songs") / "long.wav"
-    subprocess.run([sys.executable, "-m", "containers.audio.song", str(path), "90"], check=True)
+    soundfile.write(path, song(90).T, RATE_HZ, subtype="PCM_16")
     return path
 
 
@@ -68,15 +68,15 @@ def test_work_stops_within_seconds_of_a_cancellation(local_twin: Twin, long_song
     assert httpx.post(f"{local_twin.url}/job/{job_id}/cancel").json() == answer.json()
 
 
-def test_a_failed_job_goes_on_from_the_stage_that_failed(local_twin: Twin, long_song: Path) -> None:
-    job_id = submitted(local_twin, long_song)
+def test_a_failed_job_goes_on_from_the_stage_that_failed(local_twin: Twin, song_file: Path) -> None:
+    job_id = submitted(local_twin, song_file)
     first = "audio_separation"
 
     def second_stage_runs(job: dict[str, Any]) -> bool:
         return bool(job["stages"][1]["status"] == "processing")
 
-    before = until(local_twin.url, job_id, second_stage_runs, within_s=90)
     steps = local_twin.client("stepfunctions")
+    before = until(local_twin.url, job_id, second_stage_runs, within_s=90)
     machine = local_twin.settings.separate_state_machine_arn
     execution = machine.replace(":stateMachine:", ":execution:") + f":{job_id}"
     steps.stop_execution(executionArn=execution, cause="an operator's mistake")
@@ -116,9 +116,20 @@ def test_a_job_deleted_while_it_runs_leaves_no_process_and_no_file(
     assert httpx.get(f"{local_twin.url}/job/{job_id}").status_code == 410
 
 
-def test_a_finished_job_is_deleted_to_its_last_file(local_twin: Twin, song_file: Path) -> None:
-    job_id = submitted(local_twin, song_file)
-    done = until(local_twin.url, job_id, is_final, within_s=60)
+def test_a_stream_tells_the_log_of_a_job_that_is_then_deleted_to_its_last_file(
+    local_twin: Twin, song_file: Path
+) -> None:
+    with Client(local_twin.url) as client:
+        job_id = str(client.denoise(song_file, {"cache": False})["job_id"])
+    headers = {"Accept": "text/event-stream"}
+    with httpx.stream(
+        "GET", f"{local_twin.url}/job/{job_id}/events", headers=headers, timeout=90
+    ) as answer:
+        told = [line.removeprefix("event: ") for line in answer.iter_lines() if "event: " in line]
+    assert told[0] == "job.queued" and told[-1] == "job.succeeded"
+    assert told == [event["type"] for event in events(local_twin, job_id)]
+
+    done = httpx.get(f"{local_twin.url}/job/{job_id}").json()
     there = stored(local_twin, job_id)
     receipt = httpx.delete(f"{local_twin.url}/job/{job_id}").json()
     assert receipt["files"] == len(there) + 1  # and the recording
@@ -126,8 +137,13 @@ def test_a_finished_job_is_deleted_to_its_last_file(local_twin: Twin, song_file:
     assert stored(local_twin, job_id) == set()
 
 
-def test_commands_follow_steer_and_delete_a_job(local_twin: Twin, song_file: Path) -> None:
-    job_id = submitted(local_twin, song_file)
+def test_commands_follow_steer_and_delete_a_job(
+    local_twin: Twin, finished_job: dict[str, Any], song_file: Path
+) -> None:
+    with Client(local_twin.url) as client:
+        job = client.separate(song_file)  # over at once: the finished job answers it
+    assert job["cache"] == {"hit": True, "job_id": finished_job["job_id"]}
+    job_id = str(job["job_id"])
     watched = local_twin.command("watch", job_id)
     assert (watched.returncode, "9 tracks are ready" in watched.stdout) == (0, True)
     listed = local_twin.command("list", "--status", "completed", "--limit", "5")
@@ -139,14 +155,3 @@ def test_commands_follow_steer_and_delete_a_job(local_twin: Twin, song_file: Pat
         assert (refused.returncode, "succeeded" in refused.stderr) == (1, True)
     assert f"deleted {job_id}" in local_twin.command("delete", job_id).stdout.replace("\n", "")
     assert local_twin.command("watch", job_id).returncode == 1
-
-
-def test_a_stream_tells_the_log_of_a_job_as_it_goes(local_twin: Twin, song_file: Path) -> None:
-    job_id = submitted(local_twin, song_file)
-    headers = {"Accept": "text/event-stream"}
-    with httpx.stream(
-        "GET", f"{local_twin.url}/job/{job_id}/events", headers=headers, timeout=90
-    ) as answer:
-        told = [line.removeprefix("event: ") for line in answer.iter_lines() if "event: " in line]
-    assert told[0] == "job.queued" and told[-1] == "job.succeeded"
-    assert told == [event["type"] for event in events(local_twin, job_id)]

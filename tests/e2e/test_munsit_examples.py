@@ -56,14 +56,13 @@ def record(url: str, key: str, denoise_id: str) -> dict[str, object]:
     return next(found for found in answer.json() if found["id"] == denoise_id)
 
 
-def submitted(url: str, key: str, path: Path) -> str:
+def submitted(url: str, key: str, path: Path, **data: str) -> str:
     with path.open("rb") as stream:
         answer = httpx.post(
             f"{url}/api/v1/denoise",
             headers={"x-api-key": key},
             files={"audio": (path.name, stream)},
-            # Other tests send the same recordings: what they are told of is work.
-            data={"cache": "false"},
+            data=data,
             timeout=60,
         )
     assert answer.status_code == 200, answer.text
@@ -79,7 +78,8 @@ def watched(
     voice_twin: Launched, voice_key: str, recordings: dict[str, Path]
 ) -> tuple[str, dict[str, subprocess.CompletedProcess[str]]]:
     """A job, and what each example said that watched it from its beginning."""
-    denoise_id = submitted(voice_twin.url, voice_key, recordings["wav"])
+    # Other tests send the same recording: what this one is told of is work.
+    denoise_id = submitted(voice_twin.url, voice_key, recordings["wav"], cache="false")
 
     def run(language: str) -> subprocess.CompletedProcess[str]:
         asked = command(language, url=voice_twin.url, key=voice_key, denoise_id=denoise_id)

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+from typer.testing import CliRunner
 
+from clearstem.cli import app
 from clearstem.client import Client
 from infra.local.processes import free_port
 from tests.emulator import until
 from tests.receiver import receiving
-from tests.twin import Launched, Twin
-from tests.voice import seconds_of_sound
+from tests.twin import Twin
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -96,48 +98,7 @@ def test_the_asynchronous_clients_example_cleans_a_recording(
     assert (tmp_path / "clean.wav").read_bytes()[:4] == b"RIFF"
 
 
-def test_the_audo_example_saves_a_clean_recording(
-    voice_twin: Launched, voice_key: str, recordings: dict[str, Path], tmp_path: Path
-) -> None:
-    shutil.copy(recordings["mp4"], tmp_path / "talk.mp4")
-    example = next(b for b in blocks("python") if "NoiseRemovalClient" in b)
-    program = f"api_key = {voice_key!r}\n" + example.replace(
-        "http://localhost:8000", voice_twin.url
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert seconds_of_sound(tmp_path / "clean.mp3") > 1
-
-
-def test_the_munsit_commands_send_watch_and_list(
-    voice_twin: Launched, voice_key: str, recordings: dict[str, Path], tmp_path: Path
-) -> None:
-    shutil.copy(recordings["wav"], tmp_path / "talk.wav")
-    block = next(b for b in blocks("sh") if "/api/v1/denoise" in b)
-    send, watch, listed = block.replace("http://localhost:8000", voice_twin.url).splitlines()
-    script = f"""set -e
-curl() {{ command curl --fail --silent --show-error "$@"; }}
-ID=$({send} | tee sent.json | sed 's/.*"denoiseId":"\\([^"]*\\)".*/\\1/')
-{watch} > events.txt
-{listed} > records.json"""
-    done = subprocess.run(
-        ["bash", "-c", script],
-        cwd=tmp_path,
-        env={"KEY": voice_key, "PATH": "/usr/local/bin:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    denoise_id = json.loads((tmp_path / "sent.json").read_text())["denoiseId"]
-    records = json.loads((tmp_path / "records.json").read_text())
-    record = next(found for found in records if found["id"] == denoise_id)
-    assert record["status"] == "success"
-    assert record["audio_url"] in (tmp_path / "events.txt").read_text().splitlines()[-2]
-
-
+@pytest.mark.usefixtures("finished_job")
 def test_the_webhook_commands_tell_what_happens_to_a_job(
     local_twin: Twin, song_file: Path, tmp_path: Path
 ) -> None:
@@ -176,6 +137,7 @@ exit 1"""
     assert f"job.queued {job_id}" in " ".join((tmp_path / "told.txt").read_text().split())
 
 
+@pytest.mark.usefixtures("finished_job")
 def test_the_receivers_line_verifies_a_message(local_twin: Twin, song_file: Path) -> None:
     example = next(b for b in blocks("python") if "standardwebhooks" in b)
     secret = httpx.get(f"{local_twin.url}/webhooks/callbacks").json()["secret"]
@@ -191,6 +153,7 @@ def test_the_receivers_line_verifies_a_message(local_twin: Twin, song_file: Path
     assert done.stdout.split()[1] == answer.json()["job_id"]
 
 
+@pytest.mark.usefixtures("finished_job")
 def test_the_command_with_a_key_of_its_own_makes_one_job_however_often(
     local_twin: Twin, song_file: Path, tmp_path: Path
 ) -> None:
@@ -214,8 +177,7 @@ def test_every_command_the_readme_names_exists() -> None:
     )
     assert len(told) >= 5
     for command in told:
-        words = [sys.executable, "-m", "clearstem.cli", *command.split(), "--help"]
-        assert subprocess.run(words, capture_output=True, check=False).returncode == 0, command
+        assert CliRunner().invoke(app, [*command.split(), "--help"]).exit_code == 0, command
 
 
 def test_the_command_that_goes_round_the_cache_has_the_song_worked_on(

@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from clearstem.client import Client, is_final
-from tests.twin import Launched
+from clearstem.client import Client, Way, is_final
+from tests.emulator import until as wait_for
+from tests.twin import Launched, alive
 
 
 def until(url: str, job_id: str, stop: Any, *, within_s: float) -> dict[str, Any]:
@@ -31,26 +32,40 @@ def is_running(job: dict[str, Any]) -> bool:
 def test_a_twin_killed_and_started_again_has_lost_nothing(song_file: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
     first = Launched(state)
+    port = first.url.rpartition(":")[2]
     with Client(first.url) as client:
-        finished = client.separate(song_file, {"cache": False})["job_id"]
+        finished = submitted(client, song_file)
         until(first.url, finished, is_final, within_s=60)
-        running = client.separate(song_file, {"cache": False})["job_id"]
+        running = submitted(client, song_file)
         until(first.url, running, is_running, within_s=20)
         # Accepted a moment before the kill: whoever got an answer must find the job again.
-        accepted = client.separate(song_file, {"cache": False})["job_id"]
-    first.kill()
+        accepted = submitted(client, song_file)
+        watch = client.watch(accepted)
+        assert next(watch)["status"] == "processing"
+        emulator = first.emulator_pid
+        first.kill()
 
-    second = Launched(state)
-    try:
-        job = httpx.get(f"{second.url}/job/{finished}").json()
-        assert job["status"] == "completed"
-        for path in job["outputs"].values():
-            assert httpx.get(second.url + path).content[:4] == b"RIFF"
-        for job_id in (running, accepted):
-            done = until(second.url, job_id, is_final, within_s=60)
+        second = Launched(state, "--port", port)
+        try:
+            # It ended its jobs first, and let its successor wait for the state.
+            wait_for(lambda: not alive(emulator))
+            job = httpx.get(f"{second.url}/job/{finished}").json()
+            assert job["status"] == "completed"
+            for path in job["outputs"].values():
+                assert httpx.get(second.url + path).content[:4] == b"RIFF"
+            done = until(second.url, running, is_final, within_s=60)
             assert done["status"] == "completed" or done["error"], done
-    finally:
-        second.stop()
+            # Whoever watched goes on where the server is again.
+            *_, last = watch
+        finally:
+            second.stop()
+    assert last["status"] == "completed", last["error"]
+    assert watch.way is Way.WEBSOCKET
+
+
+def submitted(client: Client, song: Path) -> str:
+    """The id of a job that is worked on; of the recipe with fewer stages."""
+    return str(client.denoise(song, {"cache": False})["job_id"])
 
 
 def stage_processes(job_id: str) -> list[int]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -16,27 +17,31 @@ _SMALL = (
     "webhook",
     "publish",
 )
-_CHECK = """
+_HEAVY = {"fastapi", "starlette", "mangum", "pydantic", "numpy", "torch"}
+_LOADED = """
 import sys
 import functions.{name} as module
-heavy = {{"fastapi", "starlette", "mangum", "pydantic", "numpy", "torch"}} & set(sys.modules)
-assert not heavy, heavy
 assert callable(module.handler)
+print(*sys.modules)
 """
+
+
+@cache
+def loaded(name: str) -> set[str]:
+    """What is loaded once a function is, in a process without an environment."""
+    program = [sys.executable, "-c", _LOADED.format(name=name)]
+    done = subprocess.run(program, env={}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
 
 
 @pytest.mark.parametrize("name", _SMALL)
 def test_a_small_function_imports_no_web_framework(name: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _CHECK.format(name=name)], env={}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    assert not _HEAVY & loaded(name)
 
 
 def test_the_api_is_imported_without_an_environment() -> None:
-    code = "import functions.rest; assert callable(functions.rest.handler)"
-    done = subprocess.run([sys.executable, "-c", code], env={}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert "fastapi" in loaded("rest")
 
 
 _VERIFY = """
@@ -76,10 +81,7 @@ _UNUSED_AT_DOORS = (
 
 @pytest.mark.parametrize("name", ["authorizer", "websocket"])
 def test_what_somebody_waits_for_at_a_door_loads_nothing_it_does_not_use(name: str) -> None:
-    code = f"import sys, functions.{name}; print(*sorted(sys.modules))"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env={}, capture_output=True, text=True, check=True)
-    assert not set(_UNUSED_AT_DOORS) & set(done.stdout.split())
+    assert not set(_UNUSED_AT_DOORS) & loaded(name)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,4 @@ def test_what_somebody_waits_for_at_a_door_loads_nothing_it_does_not_use(name: s
     ],
 )
 def test_what_the_first_event_composes_is_loaded_before_it(name: str, needed: set[str]) -> None:
-    code = f"import sys, functions.{name}; print(*sorted(sys.modules))"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env={}, capture_output=True, text=True, check=True)
-    assert {f"clearstem.{module}" for module in needed} <= set(done.stdout.split())
+    assert {f"clearstem.{module}" for module in needed} <= loaded(name)

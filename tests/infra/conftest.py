@@ -21,7 +21,7 @@ def template(fresh: synth.Snapshot) -> dict:
     return fresh.template
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def enforced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     """The committed template where IAM is enforced."""
     with deployed(tmp_path_factory.mktemp("enforced")) as deployment:

@@ -15,6 +15,7 @@ import pytest
 
 from infra.local.processes import HOST, hold
 from tests.emulator import until
+from tests.twin import alive
 
 
 class Launcher:
@@ -67,15 +68,7 @@ def get(url: str) -> Any:
         return json.loads(answer.read())
 
 
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-
-
-def test_the_twin_keeps_its_state_and_ends_whole(launcher: Launcher) -> None:
+def test_the_twin_ends_with_its_emulator_keeps_its_state_and_ends_whole(launcher: Launcher) -> None:
     url = launcher.start()
     get(f"{url}/health")
     told = launcher.told()
@@ -83,10 +76,12 @@ def test_the_twin_keeps_its_state_and_ends_whole(launcher: Launcher) -> None:
     assert told["environment"]["CLEARSTEM_KEYLESS_OWNER"] == "local"
     push_url = told["environment"]["CLEARSTEM_WEBSOCKET_URL"]
     assert push_url.startswith(f"http://{HOST}:")
-    table, emulator = told["environment"]["CLEARSTEM_TABLE"], launcher.emulator_pid()
+    table = told["environment"]["CLEARSTEM_TABLE"]
 
-    launcher.end(signal.SIGKILL)
-    until(lambda: not alive(emulator))
+    os.kill(launcher.emulator_pid(), signal.SIGKILL)
+    assert launcher.process is not None
+    assert launcher.process.wait(20) == 1
+    assert "the emulator ended" in launcher.output.read_text()
 
     url = launcher.start()
     get(f"{url}/health")
@@ -96,14 +91,6 @@ def test_the_twin_keeps_its_state_and_ends_whole(launcher: Launcher) -> None:
     assert launcher.end(signal.SIGTERM) == 0
     assert not alive(emulator)
     assert not (launcher.state / "twin.json").exists()
-
-
-def test_the_twin_ends_when_its_emulator_does(launcher: Launcher) -> None:
-    launcher.start()
-    os.kill(launcher.emulator_pid(), signal.SIGKILL)
-    assert launcher.process is not None
-    assert launcher.process.wait(20) == 1
-    assert "the emulator ended" in launcher.output.read_text()
 
 
 def test_a_port_that_is_taken_is_said_to_be(launcher: Launcher) -> None:

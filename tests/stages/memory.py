@@ -1,5 +1,7 @@
 """Recordings in memory, and one that is made up while it is read."""
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -61,6 +63,16 @@ class Bin:
 
     def write(self, block: Floats) -> None:
         self.frames_written += block.shape[1]
+
+
+def peak_mb() -> float:
+    """The largest resident set of this process so far, in MiB.
+
+    Not ``ru_maxrss``: that one starts at what the parent used when it forked, and a test's
+    process uses more than any stage it starts.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def noise(channels: int, frames: int, *, seed: int = 0, amplitude: float = 0.2) -> Floats:

@@ -1,13 +1,11 @@
 """The same network said over arrays that lie still: what is said anew, and that it is the same."""
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
 
 from containers.audio import openvino_core
 from containers.audio.channels_last import keep_channels_last
-from tests.stages.tiny_checkpoint import tiny_model
+from tests.stages.tiny_checkpoint import SHORT, tiny_model
 
 pytestmark = pytest.mark.skipif(
     not openvino_core.is_installed(), reason="the extra openvino is not installed"
@@ -124,7 +122,7 @@ def test_other_normalizations_stay_as_they_are(shape, groups):
 
 def test_every_layer_of_a_network_is_said_anew_and_answers_as_before(monkeypatch):
     monkeypatch.setattr(openvino_core, "keep_channels_last", lambda _: None)
-    plain = openvino_core._convert(tiny_model(dconv_mode=3, dconv_comp=2, segment=Fraction(1)))
+    plain = openvino_core._convert(tiny_model(dconv_mode=3, dconv_comp=2, segment=SHORT))
     changed = plain.clone()
     keep_channels_last(changed)
     assert (turned_literally(plain) > 0, turned_literally(changed)) == (True, 0)

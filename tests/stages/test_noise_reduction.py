@@ -16,7 +16,7 @@ from containers.stage import run_stage
 from tests.recipes import result_of, run_recipe, submitted_noisy, with_models
 from tests.signals import silence
 from tests.stages.memory import noise
-from tests.stages.tiny_checkpoint import write_safetensors
+from tests.stages.tiny_checkpoint import SHORT, write_safetensors
 from tests.stages.weights import model_files
 
 RATE_HZ = 16_000
@@ -107,7 +107,7 @@ def test_a_task_without_a_models_folder_says_so(service, tmp_path):
 
 def voice_service(service, folder):
     folder.mkdir()
-    checkpoint = write_safetensors(folder)
+    checkpoint = write_safetensors(folder, segment=SHORT)
     entry = {
         "name": "tiny",
         "file_name": checkpoint.path.name,

@@ -15,7 +15,7 @@ from containers.audio.backends import Settled, Wanted, load_network
 from containers.audio.demucs_engine import demucs_stems
 from containers.audio.separate import separate
 from tests.stages.memory import Sound, Tape, noise, song
-from tests.stages.tiny_checkpoint import tiny_model, write_safetensors
+from tests.stages.tiny_checkpoint import SHORT, tiny_model, write_safetensors
 
 with_openvino = pytest.mark.skipif(
     not openvino_core.is_installed(), reason="the extra openvino is not installed"
@@ -24,7 +24,7 @@ with_openvino = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    return write_safetensors(tmp_path_factory.mktemp("weights"))
+    return write_safetensors(tmp_path_factory.mktemp("weights"), segment=SHORT)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def cache(tmp_path_factory):
 
 @with_openvino
 def test_openvino_is_taken_by_itself_told_and_within_80_db_of_torch(checkpoint, cache):
-    sound = Sound(song(seconds=10))
+    sound = Sound(song(seconds=3))
     tapes = {stem: Tape() for stem in STEMS}
     report = separate(
         sound,
@@ -55,7 +55,7 @@ def test_openvino_is_taken_by_itself_told_and_within_80_db_of_torch(checkpoint, 
 @with_openvino
 def test_a_network_is_converted_once_for_its_checksum(checkpoint, cache, monkeypatch):
     wanted = Wanted(device="cpu", cache_dir=cache)
-    block = noise(2, 343_980)
+    block = noise(2, 44_100)
     first = next(load_network(checkpoint, wanted)[0].forwards[0](iter([block])))
     assert [path.name.split("-")[0] for path in cache.iterdir()] == [checkpoint.sha256]
 

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -116,25 +117,41 @@ def digest(
     return total.hexdigest(), forward.calls
 
 
-_KILLED = """
-import sys
-from pathlib import Path
-from tests.stages.test_resume import digest
-digest(Path(sys.argv[1]), kill_at=int(sys.argv[2]), rate_hz=int(sys.argv[3]))
-"""
+# Processes that are to be killed are forks of one that has imported everything.
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload([__name__])
 
 
 def kill(folder: Path, at: int, rate_hz: int) -> None:
-    done = subprocess.run([sys.executable, "-c", _KILLED, str(folder), str(at), str(rate_hz)])
-    assert done.returncode == -signal.SIGKILL
+    options = {"kill_at": at, "rate_hz": rate_hz}
+    process = _PROCESSES.Process(target=digest, args=(folder,), kwargs=options)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+Whole = Callable[[int], tuple[str, int]]
+
+
+@pytest.fixture(scope="module")
+def whole_at(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """What an undisturbed run makes at a rate, and of how many segments."""
+
+    @cache
+    def made(rate_hz: int) -> tuple[str, int]:
+        return digest(tmp_path_factory.mktemp("whole"), rate_hz=rate_hz)
+
+    return made
 
 
 # Segments of 5.85 s: within the first group, as it ends, in the middle, at the very last.
 @pytest.mark.parametrize(
     ("at", "rate_hz"), [(2, RATE_HZ), (5, RATE_HZ), (22, RATE_HZ), (42, RATE_HZ), (22, 3_000)]
 )
-def test_a_killed_run_continues_to_the_same_bits(tmp_path: Path, at: int, rate_hz: int) -> None:
-    whole, segments = digest(tmp_path / "whole", rate_hz=rate_hz)
+def test_a_killed_run_continues_to_the_same_bits(
+    whole_at: Whole, tmp_path: Path, at: int, rate_hz: int
+) -> None:
+    whole, segments = whole_at(rate_hz)
     kill(tmp_path / "killed", at, rate_hz)
     again, run_again = digest(tmp_path / "killed", rate_hz=rate_hz)
     assert again == whole
@@ -174,8 +191,8 @@ def test_what_a_card_was_ahead_is_within_the_bound(tmp_path: Path, at: int) -> N
     assert again.calls < once.calls
 
 
-def test_several_kills_add_up_to_one_run(tmp_path: Path) -> None:
-    whole, segments = digest(tmp_path / "whole")
+def test_several_kills_add_up_to_one_run(whole_at: Whole, tmp_path: Path) -> None:
+    whole, segments = whole_at(RATE_HZ)
     kills = (15, 12, 9)
     for at in kills:
         kill(tmp_path / "killed", at, RATE_HZ)

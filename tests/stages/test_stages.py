@@ -19,7 +19,7 @@ from containers.audio.loudness import LoudnessMeter
 from containers.audio.song import song
 from containers.stage import run_stage
 from tests.recipes import SHARED_AUDIO, level_db, run_recipe, submitted, track, with_models
-from tests.stages.tiny_checkpoint import write_safetensors
+from tests.stages.tiny_checkpoint import SHORT, write_safetensors
 
 RATE_HZ = 44_100
 
@@ -285,7 +285,7 @@ def test_a_cancelled_job_stops_its_stage(
 def own_model(folder: Path) -> str:
     """A folder of weights that lists a tiny network as an operator's own model."""
     folder.mkdir()
-    checkpoint = write_safetensors(folder)
+    checkpoint = write_safetensors(folder, segment=SHORT)
     entry = {
         "name": "tiny",
         "file_name": checkpoint.path.name,

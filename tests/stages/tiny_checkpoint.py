@@ -13,6 +13,10 @@ from safetensors.torch import save_file
 from containers.audio.weights import Checkpoint
 
 SOURCES = ["drums", "bass", "other", "vocals"]
+# Of the published networks; what it costs to trace, convert or run one grows with it.
+SEGMENT = Fraction(39, 5)
+# For tests that look at other things than how segments meet.
+SHORT = Fraction(1)
 
 
 def architecture(**changes: Any) -> dict[str, Any]:
@@ -20,7 +24,7 @@ def architecture(**changes: Any) -> dict[str, Any]:
     return {
         "sources": SOURCES,
         "samplerate": 44_100,
-        "segment": Fraction(39, 5),
+        "segment": SEGMENT,
         "channels": 4,
         "growth": 2,
         "nfft": 4096,
@@ -40,10 +44,9 @@ def tiny_model(*, seed: int = 0, **changes: Any) -> HTDemucs:
         return HTDemucs(**architecture(**changes)).eval()
 
 
-def safetensors_metadata(**changes: str) -> dict[str, str]:
+def safetensors_metadata(*, segment: Fraction = SEGMENT, **changes: str) -> dict[str, str]:
     """What ``demucs.hf`` writes beside the weights."""
     arguments = architecture()
-    segment = arguments["segment"]
     arguments["segment"] = {
         "_type": "fraction",
         "numerator": segment.numerator,
@@ -62,11 +65,13 @@ def pinned(path: Path) -> Checkpoint:
     return Checkpoint("tiny", path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def write_safetensors(folder: Path, *, seed: int = 0, **metadata: str) -> Checkpoint:
-    """The network as demucs 4.1 keeps it on its hub."""
+def write_safetensors(
+    folder: Path, *, seed: int = 0, segment: Fraction = SEGMENT, **metadata: str
+) -> Checkpoint:
+    """The network as demucs 4.1 keeps it on its hub; its weights are those of any segment."""
     path = folder / "tiny.safetensors"
     state = {name: value.contiguous() for name, value in tiny_model(seed=seed).state_dict().items()}
-    save_file(state, path, metadata=safetensors_metadata(**metadata))
+    save_file(state, path, metadata=safetensors_metadata(segment=segment, **metadata))
     return pinned(path)
 
 

@@ -2,14 +2,16 @@
 
 from typing import Any
 
+import boto3
 import pytest
 
-from tests.emulator import Account
-from tests.resources import _create_table
+from clearstem.service import CLIENT_CONFIG
+from tests.resources import create_table
 
 
 @pytest.fixture
-def dynamodb(aws: Account) -> Any:
+def dynamodb(session: boto3.Session) -> Any:
     """A client of an account that has the table and nothing else, in a third of the time."""
-    _create_table(aws)
-    return aws.client("dynamodb")
+    client = session.client("dynamodb", config=CLIENT_CONFIG)
+    create_table(client)
+    return client

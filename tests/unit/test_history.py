@@ -34,9 +34,14 @@ def test_what_is_skipped_of_the_history_is_not_read(table):
     for n in range(3):
         table.create(a_job(f"{n:08x}-0000-4000-8000-000000000000", created_at=at(n)))
     reads = []
-    table.client.meta.events.register(
-        "provide-client-params.dynamodb.BatchGetItem",
-        lambda params, **_: reads.append(len(params["RequestItems"][table.table]["Keys"])),
-    )
-    assert [len(jobs) for jobs in table.history_from("ada", offset=2, limit=5)] == [1]
+    event, events = "provide-client-params.dynamodb.BatchGetItem", table.client.meta.events
+
+    def count(params, **_):
+        reads.append(len(params["RequestItems"][table.table]["Keys"]))
+
+    events.register(event, count)
+    try:
+        assert [len(jobs) for jobs in table.history_from("ada", offset=2, limit=5)] == [1]
+    finally:
+        events.unregister(event, count)  # other tests have the client after this one
     assert reads == [1]

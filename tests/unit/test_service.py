@@ -8,23 +8,18 @@ from threading import Barrier
 import boto3
 import botocore.session
 import pytest
-from botocore.loaders import Loader
 
 from clearstem.service import Service, new_id, utc_now
 from clearstem.settings import Settings
 from tests.emulator import Account
 
-# One for all: a session of its own would read the descriptions of the services anew.
-LOADER = Loader()
 SETTINGS = Settings("table", "uploads", "work", "tracks", "drop", progress_interval_s=0.5)
 
 
 def session_of(aws: Account) -> boto3.Session:
     """A new session, as a new process has one."""
-    core = botocore.session.Session()
-    core.register_component("data_loader", LOADER)
     return boto3.Session(
-        botocore_session=core,
+        botocore_session=botocore.session.Session(),
         aws_access_key_id=aws.number,
         aws_secret_access_key="local",
         region_name=aws.region,
