@@ -142,7 +142,7 @@ def test_a_part_of_the_sweep_that_fails_keeps_no_other_from_its_turn(
     nowhere = replace(deployed.executions["separate"], state_machine_arn="nowhere")
     blind = replace(wiring.service(), executions=dict.fromkeys(deployed.executions, nowhere))
     monkeypatch.setattr(wiring, "service", lambda: blind)
-    with pytest.raises(ExceptionGroup, match="1 of 5 parts of the sweep failed"):
+    with pytest.raises(ExceptionGroup, match="1 of 6 parts of the sweep failed"):
         sweep.handler({}, Invocation())
     assert touched(deployed) == ["idle"]
     told = capsys.readouterr().out

@@ -107,7 +107,8 @@ def _texts(node):
 
 
 def _measured():
-    """A job that leaves the queue, one that fails, one that succeeds and one that was answered."""
+    """A job that is queued, one that leaves the queue, one that fails, one that succeeds and one that was answered."""
+    yield a_job()
     running = a_job().start_stage(STAGES[0], at=at(1))
     yield running
     yield running.fail(Failure(STAGES[0], "Clearstem.NoAudio", "no sound"), at=at(5))

@@ -131,7 +131,7 @@ def test_deleting_the_stack_deletes_nobodys_recordings(template):
 
 def test_queues_are_encrypted_kept_for_long_and_sent_by_tls_only(template):
     queues = of_type(template, "AWS::SQS::Queue")
-    assert len(queues) == 7
+    assert len(queues) == 8
     for queue in queues.values():
         assert queue["SqsManagedSseEnabled"] is True
         assert queue["MessageRetentionPeriod"] == 14 * 24 * 3600

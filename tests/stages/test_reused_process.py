@@ -39,14 +39,15 @@ def _held() -> tuple[int, int]:
     arrays: dict[int, int] = {}
     for holder in holders:
         for each in _within(gc.get_referents(holder)):
-            if isinstance(each, np.ndarray) and each.base is None:
+            if type(each) is np.ndarray and each.base is None:
                 arrays[id(each)] = each.nbytes
-    return sum(arrays.values()), sum(isinstance(each, Workspace) for each in holders)
+    # By type alone: `isinstance` asks what stands in for others, torch's deprecated names, too.
+    return sum(arrays.values()), sum(type(each) is Workspace for each in holders)
 
 
 def _within(referents: list[Any]) -> list[Any]:
     # Python stops tracking tuples of what holds nothing itself, arrays among it.
-    inside = [each for found in referents if isinstance(found, tuple) for each in found]
+    inside = [each for found in referents if type(found) is tuple for each in found]
     return referents + inside
 
 

@@ -28,7 +28,7 @@ from clearstem.quotas import NO_LIMITS, Quota, Quotas
 from clearstem.retention import Receipt, RetentionTable
 from clearstem.uploads import Upload, UploadTable
 from clearstem.usage import Usage, month_of, usage_of
-from infra import storage
+from infra.lifetimes import TRACK_DAYS
 from tests.unit.examples import AUDIO, STAGES, a_job, a_track, at
 
 TABLE = "clearstem"
@@ -417,4 +417,4 @@ def test_jobs_older_than_the_counters_never_make_them_negative(dynamodb):
 def test_files_last_as_long_as_their_bucket_keeps_them():
     from clearstem.retention import FILES_LAST
 
-    assert timedelta(days=storage._TRACK_DAYS) == FILES_LAST
+    assert timedelta(days=TRACK_DAYS) == FILES_LAST
