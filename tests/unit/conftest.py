@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from clearstem.job_table import JobTable
 from tests.emulator import Account
 from tests.resources import _create_table
+from tests.unit.memory_jobs import MemoryJobs
 
 
 @pytest.fixture
@@ -13,3 +15,18 @@ def dynamodb(aws: Account) -> Any:
     """A client of an account that has the table and nothing else, in a third of the time."""
     _create_table(aws)
     return aws.client("dynamodb")
+
+
+@pytest.fixture
+def table(dynamodb: Any) -> JobTable:
+    """The jobs of that account."""
+    return JobTable(dynamodb, "clearstem")
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def jobs(request: pytest.FixtureRequest) -> MemoryJobs | JobTable:
+    """Jobs in memory and in DynamoDB: what both are asked is their contract."""
+    if request.param == "memory":
+        return MemoryJobs()
+    table: JobTable = request.getfixturevalue("table")
+    return table
