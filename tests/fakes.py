@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +15,7 @@ import pytest
 from tests.described import SOCKETS, assert_described
 
 EVENTS = Path(__file__).parents[1] / "events"
+JOB_ID = "3f1c2d4e-5a6b-4c7d-8e9f-0a1b2c3d4e5f"  # the recorded events are of this job
 
 
 def recorded(name: str) -> dict[str, Any]:
@@ -33,6 +34,11 @@ class Invocation:
 
     def get_remaining_time_in_millis(self) -> int:
         return 29_000
+
+
+def call(handler: Callable[..., Any], event: dict[str, Any]) -> Any:
+    """What a handler answers to an event."""
+    return handler(event, Invocation())
 
 
 @dataclass

@@ -3,10 +3,10 @@
 import struct
 from dataclasses import replace
 
-from clearstem.facts import Location, StageResult, Track
+from clearstem.facts import Failure, Location, StageResult, Track
 from clearstem.jobs import Job
 from clearstem.options import DenoiseOptions, SeparateOptions
-from clearstem.recipes import CLEAN, DENOISE, SEPARATE
+from clearstem.recipes import CLEAN, DENOISE, SEPARATE, SEPARATION
 from clearstem.result_cache import maker_of
 from clearstem.service import Service
 
@@ -25,6 +25,14 @@ def long_wav(duration_s: float) -> bytes:
     fields = (b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, 1, 2000, 2000, 1, 8)
     head = struct.pack("<4sI4s4sIHHIIHH", *fields)
     return head + b"data" + struct.pack("<I", len(data)) + data
+
+
+def uploaded(service: Service) -> str:
+    """The id of a recording that waits for its job."""
+    upload = service.intake.announce(owner="local", file_name="song.wav")
+    with service.intake.writer(upload) as writer:
+        writer.write(wav())
+    return upload.upload_id
 
 
 def submit(
@@ -93,6 +101,13 @@ def finish(service: Service, job: Job, *, tracks: dict[str, bytes] | None = None
             ).complete_stage(name, result, at=at),
         )
     return job
+
+
+def failed(service: Service) -> Job:
+    """A job that failed in the middle of its separation."""
+    job, at = advance(service, submit(service), fraction=0.5), service.now()
+    failure = Failure(SEPARATION, "Clearstem.NoAudio", "no frames")
+    return service.jobs.change(job.job_id, lambda j: j.fail(failure, at=at))
 
 
 def _stored(service: Service, job: Job, name: str, data: bytes) -> Track:

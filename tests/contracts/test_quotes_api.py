@@ -12,8 +12,7 @@ from clearstem.jobs import Job
 from clearstem.receipts import Machine, stage_dollars
 from clearstem.service import Service
 from functions.rest import create_app
-from tests.contracts.test_job_life_api import uploaded
-from tests.submitted import finish, submit
+from tests.submitted import finish, submit, uploaded
 from tests.unit.examples import at
 
 

@@ -31,6 +31,7 @@ from clearstem.webhook_endpoints import Endpoint
 from clearstem.webhooks import Order, OrderQueue
 from infra.local.emulator import ACCOUNT, REGION
 from tests.emulator import until
+from tests.infra import calls
 from tests.infra.enforced import Deployed
 from tests.unit.examples import START, a_job
 
@@ -68,118 +69,68 @@ def _finished(url: str, *, running: tuple[str, ...]) -> dict[str, Any]:
     return seen
 
 
-def _read(bucket: str, key: str = "a/b") -> tuple[str, str, dict[str, Any]]:
-    return ("s3", "get_object", {"Bucket": bucket, "Key": key})
-
-
-def _write(bucket: str, key: str = "a/b") -> tuple[str, str, dict[str, Any]]:
-    return ("s3", "put_object", {"Bucket": bucket, "Key": key, "Body": b""})
-
-
-def _key(partition: str) -> dict[str, Any]:
-    return {"pk": {"S": partition}, "sk": {"S": partition.partition("#")[0]}}
-
-
-_JOB, _API_KEY, _SECRET, _TICKET = "JOB#x", "KEY#" + "0" * 64, "HOOKS#alice", "ENTRY#0"
-
-
-def _put(partition: str = _JOB) -> tuple[str, str, dict[str, Any]]:
-    return ("dynamodb", "put_item", {"TableName": "Table", "Item": _key(partition)})
-
-
-def _get(partition: str = _JOB) -> tuple[str, str, dict[str, Any]]:
-    return ("dynamodb", "get_item", {"TableName": "Table", "Key": _key(partition)})
-
-
-def _update(partition: str = _JOB) -> tuple[str, str, dict[str, Any]]:
-    change = {"UpdateExpression": "SET x = :x", "ExpressionAttributeValues": {":x": {"S": "y"}}}
-    return ("dynamodb", "update_item", {"TableName": "Table", "Key": _key(partition), **change})
-
-
-def _forget_item(partition: str = _JOB) -> tuple[str, str, dict[str, Any]]:
-    return ("dynamodb", "delete_item", {"TableName": "Table", "Key": _key(partition)})
-
-
-def _query(partition: str) -> tuple[str, str, dict[str, Any]]:
-    value = {":pk": {"S": partition}}
-    asked = {"KeyConditionExpression": "pk = :pk", "ExpressionAttributeValues": value}
-    return ("dynamodb", "query", {"TableName": "Table", **asked})
-
-
-_SCAN = ("dynamodb", "scan", {"TableName": "Table"})
-_FORGET = ("s3", "delete_object", {"Bucket": "TracksBucket", "Key": "a/b"})
-
-
-def _send(queue: str) -> tuple[str, str, dict[str, Any]]:
-    return ("sqs", "send_message", {"QueueUrl": queue, "MessageBody": "x"})
-
-
-def _start(machine: str) -> tuple[str, str, dict[str, Any]]:
-    return ("stepfunctions", "start_execution", {"stateMachineArn": f"{machine}StateMachineArn"})
-
-
 @pytest.mark.parametrize(
     ("role", "call"),
     [
-        ("RestHandlerRole", _read("WorkBucket")),
-        ("RestHandlerRole", _write("TracksBucket")),
-        ("RestHandlerRole", _read("DropBucket", "drop/alice/song.wav")),
-        ("RestHandlerRole", _SCAN),
-        ("RestHandlerRole", _put(_API_KEY)),
-        ("RestHandlerRole", _forget_item("CONN#x")),
-        ("StreamHandlerRole", _put()),
-        ("StreamHandlerRole", _update()),
-        ("StreamHandlerRole", _get(_SECRET)),
-        ("StreamHandlerRole", _read("UploadsBucket")),
-        ("StreamHandlerRole", _write("TracksBucket")),
-        ("StreamHandlerRole", _start("Separate")),
-        ("PublishHandlerRole", _read("TracksBucket")),
-        ("PublishHandlerRole", _write("TracksBucket")),
-        ("PublishHandlerRole", _SCAN),
-        ("AuthorizerHandlerRole", _put()),
-        ("AuthorizerHandlerRole", _put(_API_KEY)),
-        ("AuthorizerHandlerRole", _forget_item()),
-        ("AuthorizerHandlerRole", _forget_item(_API_KEY)),
-        ("AuthorizerHandlerRole", _update()),
-        ("AuthorizerHandlerRole", _get(_SECRET)),
-        ("AuthorizerHandlerRole", _read("UploadsBucket")),
-        ("WebsocketHandlerRole", _start("Separate")),
-        ("WebsocketHandlerRole", _read("TracksBucket")),
-        ("WebsocketHandlerRole", _put()),
-        ("WebsocketHandlerRole", _put(_API_KEY)),
-        ("WebsocketHandlerRole", _put(_TICKET)),
-        ("WebsocketHandlerRole", _forget_item()),
-        ("PushHandlerRole", _put()),
-        ("PushHandlerRole", _forget_item()),
-        ("PushHandlerRole", _update()),
-        ("PushHandlerRole", _query(_SECRET)),
-        ("PushHandlerRole", _read("TracksBucket")),
-        ("ChangesHandlerRole", _read("TracksBucket")),
-        ("ChangesHandlerRole", _forget_item()),
-        ("ChangesHandlerRole", _get(_API_KEY)),
-        ("ChangesHandlerRole", _send("WebhooksGivenUp")),
-        ("WebhookHandlerRole", _forget_item()),
-        ("WebhookHandlerRole", _put()),
-        ("WebhookHandlerRole", _get(_API_KEY)),
-        ("WebhookHandlerRole", _send("ChangesDeadLetters")),
-        ("PushHandlerRole", _send("WebhooksOrders")),
-        ("StagesRole", _send("WebhooksOrders")),
-        ("DropHandlerRole", _read("UploadsBucket")),
-        ("DropHandlerRole", _write("DropBucket", "drop/alice/song.wav")),
-        ("DropHandlerRole", _start("Denoise")),
-        ("DropHandlerRole", _put(_API_KEY)),
-        ("SettleHandlerRole", _start("Separate")),
-        ("SettleHandlerRole", _FORGET),
-        ("SettleHandlerRole", _get(_SECRET)),
-        ("SweepHandlerRole", _read("TracksBucket")),
-        ("SweepHandlerRole", _write("TracksBucket")),
-        ("SweepHandlerRole", _get(_SECRET)),
-        ("SweepHandlerRole", _get(_API_KEY)),
-        ("StagesRole", _start("Separate")),
-        ("StagesRole", _read("UploadsBucket", "uploads/alice/1/source.wav")),
-        ("StagesRole", _write("WorkBucket")),
-        ("StagesRole", _put()),
-        ("StagesRole", _SCAN),
+        ("RestHandlerRole", calls.read("WorkBucket")),
+        ("RestHandlerRole", calls.write("TracksBucket")),
+        ("RestHandlerRole", calls.read("DropBucket", "drop/alice/song.wav")),
+        ("RestHandlerRole", calls.SCAN),
+        ("RestHandlerRole", calls.put(calls.API_KEY)),
+        ("RestHandlerRole", calls.forget_item("CONN#x")),
+        ("StreamHandlerRole", calls.put()),
+        ("StreamHandlerRole", calls.update()),
+        ("StreamHandlerRole", calls.get(calls.SECRET)),
+        ("StreamHandlerRole", calls.read("UploadsBucket")),
+        ("StreamHandlerRole", calls.write("TracksBucket")),
+        ("StreamHandlerRole", calls.start("Separate")),
+        ("PublishHandlerRole", calls.read("TracksBucket")),
+        ("PublishHandlerRole", calls.write("TracksBucket")),
+        ("PublishHandlerRole", calls.SCAN),
+        ("AuthorizerHandlerRole", calls.put()),
+        ("AuthorizerHandlerRole", calls.put(calls.API_KEY)),
+        ("AuthorizerHandlerRole", calls.forget_item()),
+        ("AuthorizerHandlerRole", calls.forget_item(calls.API_KEY)),
+        ("AuthorizerHandlerRole", calls.update()),
+        ("AuthorizerHandlerRole", calls.get(calls.SECRET)),
+        ("AuthorizerHandlerRole", calls.read("UploadsBucket")),
+        ("WebsocketHandlerRole", calls.start("Separate")),
+        ("WebsocketHandlerRole", calls.read("TracksBucket")),
+        ("WebsocketHandlerRole", calls.put()),
+        ("WebsocketHandlerRole", calls.put(calls.API_KEY)),
+        ("WebsocketHandlerRole", calls.put(calls.TICKET)),
+        ("WebsocketHandlerRole", calls.forget_item()),
+        ("PushHandlerRole", calls.put()),
+        ("PushHandlerRole", calls.forget_item()),
+        ("PushHandlerRole", calls.update()),
+        ("PushHandlerRole", calls.query(calls.SECRET)),
+        ("PushHandlerRole", calls.read("TracksBucket")),
+        ("ChangesHandlerRole", calls.read("TracksBucket")),
+        ("ChangesHandlerRole", calls.forget_item()),
+        ("ChangesHandlerRole", calls.get(calls.API_KEY)),
+        ("ChangesHandlerRole", calls.send("WebhooksGivenUp")),
+        ("WebhookHandlerRole", calls.forget_item()),
+        ("WebhookHandlerRole", calls.put()),
+        ("WebhookHandlerRole", calls.get(calls.API_KEY)),
+        ("WebhookHandlerRole", calls.send("ChangesDeadLetters")),
+        ("PushHandlerRole", calls.send("WebhooksOrders")),
+        ("StagesRole", calls.send("WebhooksOrders")),
+        ("DropHandlerRole", calls.read("UploadsBucket")),
+        ("DropHandlerRole", calls.write("DropBucket", "drop/alice/song.wav")),
+        ("DropHandlerRole", calls.start("Denoise")),
+        ("DropHandlerRole", calls.put(calls.API_KEY)),
+        ("SettleHandlerRole", calls.start("Separate")),
+        ("SettleHandlerRole", calls.FORGET),
+        ("SettleHandlerRole", calls.get(calls.SECRET)),
+        ("SweepHandlerRole", calls.read("TracksBucket")),
+        ("SweepHandlerRole", calls.write("TracksBucket")),
+        ("SweepHandlerRole", calls.get(calls.SECRET)),
+        ("SweepHandlerRole", calls.get(calls.API_KEY)),
+        ("StagesRole", calls.start("Separate")),
+        ("StagesRole", calls.read("UploadsBucket", "uploads/alice/1/source.wav")),
+        ("StagesRole", calls.write("WorkBucket")),
+        ("StagesRole", calls.put()),
+        ("StagesRole", calls.SCAN),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value[1]} {next(iter(value[2]))}",
 )
@@ -202,7 +153,7 @@ def test_a_role_may_do_its_own_task(enforced: Deployed) -> None:
     none = {"pk": {"S": f"JOB#{uuid.uuid4()}"}, "sk": {"S": "JOB"}}
     assert "Item" not in stage.get_item(TableName=enforced.outputs["Table"], Key=none)
     push = enforced.acting_as("PushHandlerRole")("dynamodb")
-    _, _, asked = _query("WATCH#none")
+    _, _, asked = calls.query("WATCH#none")
     assert push.query(**{**asked, "TableName": enforced.outputs["Table"]})["Count"] == 0
 
 
@@ -337,9 +288,9 @@ def test_the_courier_takes_its_messages_and_keeps_what_it_gave_up(
 @pytest.mark.parametrize(
     ("resource", "parameters"),
     [
-        ("dynamodb:deleteItem", {"TableName": "Table", "Key": _key(_JOB)}),
-        ("dynamodb:getItem", {"TableName": "Table", "Key": _key(_SECRET)}),
-        ("dynamodb:getItem", {"TableName": "Table", "Key": _key(_API_KEY)}),
+        ("dynamodb:deleteItem", {"TableName": "Table", "Key": calls.key(calls.JOB)}),
+        ("dynamodb:getItem", {"TableName": "Table", "Key": calls.key(calls.SECRET)}),
+        ("dynamodb:getItem", {"TableName": "Table", "Key": calls.key(calls.API_KEY)}),
         ("lambda:invoke", {"FunctionName": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:any"}),
         ("batch:submitJob.sync", {"JobName": "j", "JobDefinition": "other", "JobQueue": "other"}),
     ],
@@ -354,7 +305,7 @@ def test_a_state_machine_does_nothing_but_its_stages(
 
 def test_a_state_machine_reads_records_of_jobs(enforced: Deployed) -> None:
     """The refusals above are not of the call's form."""
-    read = {"TableName": "Table", "Key": _key(_JOB)}
+    read = {"TableName": "Table", "Key": calls.key(calls.JOB)}
     ended = _executed(enforced, "DenoiseMachineRole", "dynamodb:getItem", read)
     assert ended["status"] == "SUCCEEDED"
 

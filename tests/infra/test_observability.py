@@ -107,7 +107,7 @@ def _texts(node):
 
 
 def _measured():
-    """A job that is queued, one that leaves the queue, one that fails, one that succeeds and one that was answered."""
+    """Jobs that are queued, leave the queue, fail, succeed, and one that was answered."""
     yield a_job()
     running = a_job().start_stage(STAGES[0], at=at(1))
     yield running

@@ -72,6 +72,11 @@ def a_job(job_id: str = JOB_ID, *, owner: str = "ada", created_at: datetime = ST
     )
 
 
+def started(job: Job) -> Job:
+    """The job when its first stage is under way."""
+    return job.start_stage(SEPARATION, at=at(1))
+
+
 def a_track(name: str) -> Track:
     """A track of the example job."""
     return Track(
