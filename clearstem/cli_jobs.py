@@ -13,7 +13,7 @@ from rich.table import Table
 
 from clearstem.client import UNCHANGED, Client, JobDocument, UsageDocument
 from clearstem.errors import ClearstemError
-from clearstem.terminal import follow
+from clearstem.terminal import follow, listing
 
 _DEFAULT_URL: Final = "http://localhost:8000"
 
@@ -86,13 +86,14 @@ class JobCommands:
     ) -> None:
         """List the newest jobs."""
         with self._told_errors(), connected(url, key) as client:
-            table = Table("job", "status", "%", "submitted", "file", "labels")
+            table = listing("job", "status", "submitted", "file", "labels")
             asked = labels_of(label or ())
             found = client.jobs(status=status, recipe=recipe, labels=asked, page=limit)
             for job in islice(found, limit):
                 labels = " ".join(f"{name}:{value}" for name, value in job["labels"].items())
-                row = (job["status"], f"{job['percent']:.0f}", job["created_at"][:19])
-                table.add_row(job["job_id"], *row, job["file_name"], labels)
+                far = f" {job['percent']:.0f} %" if 0 < job["percent"] < 100 else ""
+                row = (job["status"] + far, job["created_at"][:19], job["file_name"], labels)
+                table.add_row(job["job_id"], *row)
             self._console.print(table)
 
     def watch(self, job_id: JobId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
@@ -175,7 +176,7 @@ class JobCommands:
     ) -> None:
         """List the receipts of deleted jobs, the last submitted first."""
         with self._told_errors(), connected(url, key) as client:
-            table = Table("job", "state", "submitted", "deleted", "files", "MB")
+            table = listing("job", "state", "submitted", "deleted", "files", "MB")
             for receipt in islice(client.deleted(page=limit), limit):
                 times = (receipt["created_at"][:19], receipt["deleted_at"][:19])
                 size = (f"{receipt['files']}", f"{receipt['size_bytes'] / 1e6:.1f}")

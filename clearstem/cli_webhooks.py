@@ -5,10 +5,10 @@ from typing import Annotated, Final
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from clearstem.cli_jobs import Key, Told, Url, connected
 from clearstem.client.webhooks import CALLBACKS
+from clearstem.terminal import listing
 from clearstem.webhook_receiver import Inbox, Received, receiver
 
 _DEFAULT_URL: Final = "http://localhost:8000"
@@ -44,7 +44,7 @@ class WebhookCommands:
     def list(self, url: Url = _DEFAULT_URL, key: Key = "") -> None:
         """List your webhooks."""
         with self._told_errors(), connected(url, key) as client:
-            table = Table("webhook", "address", "events", "since", "disabled")
+            table = listing("webhook", "address", "events", "since", "disabled")
             for each in client.webhooks.registered():
                 kinds = " ".join(each["events"])
                 since, disabled = each["created_at"][:19], each["disabled_at"] or "-"
@@ -92,7 +92,7 @@ class WebhookCommands:
     ) -> None:
         """List what was sent to a webhook, newest first."""
         with self._told_errors(), connected(url, key) as client:
-            table = Table("event", "type", "status", "attempts", "next", "error")
+            table = listing("event", "type", "status", "attempts", "next", "error")
             found = client.webhooks.deliveries(webhook, page=min(limit, 100))
             for each in islice(found, limit):
                 error = each["tries"][-1]["error"] if each["tries"] else None

@@ -52,6 +52,21 @@ class JobBars:
                 self._progress.stop_task(task)
 
 
+def listing(*heads: str) -> Table:
+    """A table of things by their ids, which are whole at any width: commands take them.
+
+    Parameters
+    ----------
+    heads : str
+        Of the columns; the first one is of the ids.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(heads[0], no_wrap=True)
+    for head in heads[1:]:
+        table.add_column(head, overflow="fold")
+    return table
+
+
 def follow(console: Console, client: Client, job: JobDocument) -> JobDocument:
     """Show a job's bars until it is over, and by what way they were told; its last state."""
     watch = client.watch(job["job_id"])

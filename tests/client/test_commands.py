@@ -85,6 +85,16 @@ def test_the_tracks_of_a_completed_job_are_fetched(core: Service, tmp_path: Path
     assert "it has: " in said("download", job.job_id, "--track", "choir", fails=True)
 
 
+def test_ids_are_whole_on_a_narrow_terminal(core: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli._console, "width", 60)
+    webhook_id, _ = said("webhooks", "add", URL).split()
+    done, waits = finish(core, submit(core, owner="ada")), submit(core, owner="ada")
+    assert {done.job_id, waits.job_id} <= set(said("list").split())
+    assert webhook_id in said("webhooks", "list").split()
+    said("delete", done.job_id)
+    assert done.job_id in said("deleted").split()
+
+
 def test_deleted_jobs_are_listed_with_what_went(core: Service) -> None:
     job = finish(core, submit(core, owner="ada"))
     assert job.job_id not in said("deleted")
