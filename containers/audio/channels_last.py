@@ -29,8 +29,12 @@ def keep_channels_last(converted: Any) -> None:
     for node in converted.get_ordered_ops():
         if (turned := _permuted_before(node)) is not None:
             _put(_folded(turned), in_place_of=node.output(0))
+        elif (rows := _folded_before(node)) is not None:
+            _put(_unfolded(rows), in_place_of=node.output(0))
         elif _is_over_all_channels(node):
             _normalize(node)
+        elif (product := _gated_linear(node)) is not None:
+            _gate_convolutions(node, product)
     converted.validate_nodes_and_infer_types()
 
 
@@ -61,6 +65,26 @@ def _folded(turned: Any) -> Any:
     return opset13.transpose(rows, _TURNED)
 
 
+def _folded_before(node: Any) -> Any:
+    """What `node` makes (1, channels, bands, times) of, as it was folded, or None."""
+    if node.get_type_name() != "Transpose" or _constant(node.input_value(1)) != [0, 2, 1, 3]:
+        return None
+    unfolded = node.input_value(0).get_node()
+    if unfolded.get_type_name() != "Reshape":
+        return None
+    rows = unfolded.input_value(0)
+    return rows if list(unfolded.output(0).get_shape()) == [1, *rows.get_shape()] else None
+
+
+def _unfolded(rows: Any) -> Any:
+    """(bands, channels, times) as (1, channels, bands, times), by way of how it lies."""
+    from openvino import opset13
+
+    bands, channels, times = rows.get_shape()
+    apart = opset13.reshape(_last(rows), [1, bands, times, channels], special_zero=False)
+    return opset13.transpose(apart, [0, 3, 1, 2])
+
+
 def _is_over_all_channels(node: Any) -> bool:
     """Whether it is a group normalisation of (rows, channels, times) with a single group."""
     return (
@@ -75,11 +99,10 @@ def _normalize(node: Any) -> None:
     from openvino import opset13
 
     sound, weight, bias = (node.input_value(number) for number in range(3))
-    last = opset13.transpose(sound, _TURNED)
     epsilon = node.get_attributes()["epsilon"]
-    even = opset13.mvn(last, [1, 2], True, epsilon, "inside_sqrt")
+    even = opset13.mvn(_last(sound), [1, 2], True, epsilon, "inside_sqrt")
     scaled = opset13.add(opset13.multiply(even, _along_last(weight)), _along_last(bias))
-    following, until = _activated(scaled, node.output(0))
+    following, until = _added(*_activated(scaled, node.output(0)))
     _put(opset13.transpose(following, _TURNED), in_place_of=until)
 
 
@@ -134,10 +157,67 @@ def _scaled(last: Any, until: Any) -> tuple[Any, Any]:
     (user, *others) = (taker.get_node() for taker in until.get_target_inputs())
     if user.get_type_name() != "Multiply" or others:
         return last, until
-    scales = [value for value in user.input_values() if value.get_node() != until.get_node()]
+    scales = [value for value in user.input_values() if not _same(value, until)]
     if len(scales) != 1 or list(scales[0].get_shape())[-2:] != [last.get_output_shape(0)[2], 1]:
         return last, until
     return opset13.multiply(last, _along_last(scales[0])), user.output(0)
+
+
+def _added(last: Any, until: Any) -> tuple[Any, Any]:
+    """What follows of a sum with an array of the same shape, which a layer began with."""
+    from openvino import opset13
+
+    (user, *others) = (taker.get_node() for taker in until.get_target_inputs())
+    if user.get_type_name() != "Add" or others:
+        return last, until
+    begun = [value for value in user.input_values() if not _same(value, until)]
+    if len(begun) != 1 or list(begun[0].get_shape()) != list(until.get_shape()):
+        return last, until
+    return opset13.add(_last(begun[0]), last), user.output(0)
+
+
+def _gate_convolutions(split: Any, product: Any) -> None:
+    """Convolve into values and gates apart, where they came from one convolution.
+
+    OpenVINO copies both halves out of one array; two arrays it multiplies as it convolves.
+    """
+    from openvino import opset13
+
+    added = split.input_value(0).get_node()
+    if added.get_type_name() != "Add":
+        return
+    convolved = added.input_value(0).get_node()
+    apart = len(added.output(0).get_target_inputs()) == 1
+    if convolved.get_type_name() != "Convolution" or not apart:
+        return
+    sound, form = convolved.input_value(0), convolved.get_attributes()
+    kernels = opset13.split(convolved.input_value(1), 0, 2).outputs()
+    biases = opset13.split(added.input_value(1), 1, 2).outputs()
+    values, gates = (
+        opset13.add(
+            opset13.convolution(
+                sound,
+                kernel,
+                form["strides"],
+                form["pads_begin"],
+                form["pads_end"],
+                form["dilations"],
+            ),
+            bias,
+        )
+        for kernel, bias in zip(kernels, biases, strict=True)
+    )
+    _put(opset13.multiply(values, opset13.sigmoid(gates)), in_place_of=product.output(0))
+
+
+def _last(sound: Any) -> Any:
+    """(rows, channels, times) as (rows, times, channels), from where it was turned if it was."""
+    from openvino import opset13
+
+    node = sound.get_node()
+    if node.get_type_name() == "Transpose" and _constant(node.input_value(1)) == list(_TURNED):
+        return node.input_value(0)
+    return opset13.transpose(sound, _TURNED)
 
 
 def _along_last(values: Any) -> Any:
@@ -150,6 +230,11 @@ def _along_last(values: Any) -> Any:
 def _put(node: Any, *, in_place_of: Any) -> None:
     for user in in_place_of.get_target_inputs():
         user.replace_source_output(node.output(0))
+
+
+def _same(one: Any, other: Any) -> bool:
+    # `==` of OpenVINO's nodes may be a node that compares.
+    return bool(one.get_node().get_friendly_name() == other.get_node().get_friendly_name())
 
 
 def _constant(output: Any) -> Any:

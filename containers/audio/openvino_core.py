@@ -29,7 +29,7 @@ from containers.audio.network import Network, Precision, stereo_network, without
 from containers.audio.overlap import Floats, each
 
 # Counted up whenever the same checkpoint is converted into something else than before.
-_FORM = 2
+_FORM = 3
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 # OpenVINO's names. Without a hint it takes bf16 by itself where the processor has it.
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}

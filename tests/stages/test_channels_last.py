@@ -110,6 +110,63 @@ def test_normalization_said_over_what_lies_there_is_the_same(following):
         assert off_db(ours, theirs) < -120
 
 
+def layered(begun):
+    """A layer as HTDemucs has: normalised, gated, scaled and added to what it began with."""
+    from openvino import opset13
+
+    def layer(even):
+        values, gates = opset13.split(even, 1, 2).outputs()
+        scale = np.linspace(-1, 2, CHANNELS // 2, dtype=np.float32)[:, np.newaxis]
+        whole = opset13.multiply(opset13.multiply(values, opset13.sigmoid(gates)), scale)
+        return opset13.add(begun, whole)
+
+    return layer
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["as it is", "turned before"])
+def test_a_sum_with_what_a_layer_began_with_is_said_over_what_lies_there(turned):
+    import openvino
+    from openvino import opset13
+
+    def network():
+        shape = (ROWS, TIMES, CHANNELS // 2) if turned else (ROWS, CHANNELS // 2, TIMES)
+        given = opset13.parameter(shape, np.float32)
+        begun = opset13.transpose(given, [0, 2, 1]) if turned else given
+        wide = opset13.concat([begun, opset13.exp(begun)], 1)
+        weight, bias = np.random.default_rng(3).standard_normal((2, CHANNELS)).astype(np.float32)
+        even = opset13.group_normalization(wide, weight, bias, 1, 1e-5)
+        return openvino.Model([layered(begun)(even)], [given], "a layer")
+
+    changed = network()
+    keep_channels_last(changed)
+    (end,) = (node for node in changed.get_ordered_ops() if node.get_type_name() == "Result")
+    assert end.input_value(0).get_node().get_type_name() == "Transpose"
+    for ours, theirs in zip(answers(changed), answers(network()), strict=True):
+        assert off_db(ours, theirs) < -120
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 20), (1, 6, 8, 20)], ids=["waves", "spectra"])
+def test_a_gated_convolution_is_two_with_the_same_answer(shape):
+    import openvino
+    from openvino import opset13
+
+    def network():
+        rng, size = np.random.default_rng(5), len(shape) - 2
+        kernel = rng.standard_normal((CHANNELS, shape[1], *[3] * size)).astype(np.float32)
+        bias = rng.standard_normal((1, CHANNELS, *[1] * size)).astype(np.float32)
+        given, one = opset13.parameter(shape, np.float32), [1] * size
+        wide = opset13.add(opset13.convolution(given, kernel, one, one, one, one), bias)
+        values, gates = opset13.split(wide, 1, 2).outputs()
+        product = opset13.multiply(values, opset13.sigmoid(gates))
+        return openvino.Model([product], [given], "a gate")
+
+    changed = network()
+    keep_channels_last(changed)
+    assert (kinds(network()).count("Convolution"), kinds(changed).count("Convolution")) == (1, 2)
+    for ours, theirs in zip(answers(changed), answers(network()), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("shape", "groups"), [((ROWS, CHANNELS, TIMES), 2), ((1, CHANNELS, ROWS, TIMES), 1)]
 )
