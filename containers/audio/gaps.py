@@ -28,6 +28,7 @@ class Gaps:
 
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
+        self._tick_s: float | None = None
         self._origin_s: float | None = None
         self._end_s = 0.0
         self._filled_s: list[tuple[float, float]] = []
@@ -47,9 +48,14 @@ class Gaps:
         position : int
             How many frames came before it, silence included.
         """
-        if frame.pts is None or frame.time_base is None:
+        if frame.pts is None:
             return 0
-        at_s = float(frame.pts * frame.time_base)
+        if self._tick_s is None:
+            if frame.time_base is None:
+                return 0
+            # The same for all of a stream. A fraction for each frame takes as long as decoding it.
+            self._tick_s = float(frame.time_base)
+        at_s = frame.pts * self._tick_s
         played_s = position / self._rate_hz
         if self._origin_s is None:
             self._origin_s, self._end_s = at_s - played_s, at_s

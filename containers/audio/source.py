@@ -116,7 +116,7 @@ class Source(Closing):
         self._position = 0
         self._is_mp4 = self._container.format.name == _MP4
         self._gaps = Gaps(self.rate_hz) if self._container.format.name in TIMED else None
-        self._packet_frames = 0
+        self._packet_ticks = 0
         self._packets = 0
         self._skipped_frames = 0
 
@@ -302,9 +302,9 @@ class Source(Closing):
             yield packet
 
     def _count(self, packet: "av.Packet[AudioStream]") -> None:
-        """Add up what the packets of a movie say of its length."""
+        """Add up what the packets of a movie say of its length, in ticks of its stream."""
         self._packets += 1
-        self._packet_frames += self._duration_frames(packet)
+        self._packet_ticks += packet.duration or 0
         if packet.has_sidedata("skip_samples"):
             # Two little-endian 32-bit numbers: frames to drop at the front and at the back.
             front, back = struct.unpack("<II", bytes(packet.get_sidedata("skip_samples"))[:8])
@@ -337,7 +337,7 @@ class Source(Closing):
         by_edit_list = stream.duration or 0
         if self._packets < stream.frames:
             return by_edit_list or None
-        by_table = self._packet_frames - self._skipped_frames
+        by_table = self._packet_ticks - self._skipped_frames
         rounding = self.rate_hz // 1000 + 1
         return by_edit_list if 0 < by_edit_list < by_table - rounding else by_table
 
