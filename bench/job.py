@@ -57,7 +57,7 @@ def measure(*, seconds: float = _SECONDS) -> list[Outcome]:
     seconds = sum(done.wall_s for done in ours.values())
     peak = max(done.peak_rss_mb for done in ours.values())
     return [
-        Outcome("job", seconds, peer.wall_s, peer.wall_s / seconds, _GOAL, peak),
+        Outcome("job:end to end", seconds, peer.wall_s, peer.wall_s / seconds, _GOAL, peak),
         _moved("read", sum(done.read_bytes for done in ours.values())),
         _moved("written", sum(done.written_bytes for done in ours.values())),
     ]

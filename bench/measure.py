@@ -1,6 +1,7 @@
 """What every benchmark reports, and how a process is measured from outside."""
 
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -45,7 +46,10 @@ class Outcome:
         if self.ratio is not None:
             return self.ratio / self.goal
         spent = self.peak_rss_mb if self.unit == "MB" else self.ours
-        return self.goal / spent if spent else 0.0
+        if spent is None:
+            return 0.0
+        # Differences may be nothing, or less where the machine scatters.
+        return self.goal / spent if spent > 0 else math.inf
 
 
 def summary(name: str, outcomes: list[Outcome]) -> Outcome:

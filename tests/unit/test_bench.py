@@ -22,6 +22,10 @@ def test_a_summary_is_what_is_farthest_from_its_goal(outcomes, worst, peak):
     assert (told["name"], told["ratio"], told["peak_rss_mb"]) == ("all", worst.ratio, peak)
 
 
+def test_a_difference_of_less_than_nothing_reaches_its_goal():
+    assert Outcome("overhead", -0.2, None, None, 2.0, None).share > 1
+
+
 def test_a_figure_without_a_goal_is_no_miss_and_can_be_all_there_is():
     assert TOLD.share == 1
     assert summary("told", [TOLD]).goal is None
