@@ -73,7 +73,8 @@ _NOTES = """
   in fp32 as its peer, and in fp16 and bf16 beside it. Decomposition and loudness have no kernels
   for a card: in a job they run on the CPU, as stages of their own.
 
-How time and memory grow with the length: [scaling.md](scaling.md).
+Rows that scatter around their goal, and how far: [decisions.md](decisions.md), at the end. How
+time and memory grow with the length: [scaling.md](scaling.md).
 """
 
 
