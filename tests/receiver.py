@@ -41,7 +41,8 @@ class Receiver:
     Attributes
     ----------
     answers : list of (status, headers)
-        For the next messages, in order; after them everything is answered 204.
+        For the first message of each of the next events, in order; everything else is answered
+        204. So no event meets two of them: before its third try lie five minutes.
         `HANG_UP` for a status: the connection ends without an answer.
     slow_s : float
         How long it takes to answer anything.
@@ -51,6 +52,14 @@ class Receiver:
     messages: list[Message] = field(default_factory=list)
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     slow_s: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def answer(self, message: Message) -> tuple[int, dict[str, str]]:
+        """Remember a message; how it is answered."""
+        with self._lock:
+            again = any(message.event_id == known.event_id for known in self.messages)
+            self.messages.append(message)
+            return self.answers.pop(0) if self.answers and not again else (204, {})
 
     def kinds(self, secret: str) -> list[str]:
         return [str(message.verified(secret)["type"]) for message in self.messages]
@@ -83,14 +92,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         known: Receiver = self.server.known  # type: ignore[attr-defined]
         size = int(self.headers["Content-Length"])
-        if self.path == "/hang-up":
-            self.rfile.read(size // 2)
-            known.messages.append(Message(self.path, {}, b""))
-            return
         headers = {name.lower(): value for name, value in self.headers.items()}
-        known.messages.append(Message(self.path, headers, self.rfile.read(size)))
+        if self.path == "/hang-up":
+            known.answer(Message(self.path, headers, self.rfile.read(size // 2)))
+            return
+        status, extra = known.answer(Message(self.path, headers, self.rfile.read(size)))
         time.sleep(known.slow_s)
-        status, extra = known.answers.pop(0) if known.answers else (204, {})
         if status == HANG_UP:
             return
         try:
