@@ -1,11 +1,13 @@
 // The console's script without a browser: elements that hold what they are told, XMLHttpRequest
 // over fetch, and a WebSocket that cannot be opened. Told by arguments: the page's script, the
-// API's address, a file. Prints what was called and what the page shows.
+// API's address, a file, the choices, and which of storage's PUTs finds its link expired (the
+// first is 1; 0: none). Prints what was called and what the page shows.
 const fs = require("node:fs");
 const vm = require("node:vm");
 
-const [script, api, path, recipe, engine, format] = process.argv.slice(2);
+const [script, api, path, recipe, engine, format, expired] = process.argv.slice(2);
 const calls = [];
+const puts = () => calls.filter(({ method }) => method === "PUT").length;
 const elements = new Map();
 
 function element() {
@@ -22,8 +24,9 @@ const document = {
 
 async function heard(method, url, options = {}) {
   const address = new URL(url, `${api}/`);
-  const answer = await fetch(address, { ...options, method });
   const where = address.origin === api ? "api" : "storage";
+  const late = method === "PUT" && puts() + 1 === Number(expired);
+  const answer = late ? { status: 403 } : await fetch(address, { ...options, method });
   calls.push({ method, where, path: address.pathname, status: answer.status });
   return answer;
 }

@@ -9,11 +9,13 @@ from typing import Any
 import httpx
 import pytest
 
+from clearstem import arrivals, part_uploads
 from clearstem.media import MEBIBYTE
 from clearstem.options import DenoiseOptions
 from clearstem.part_uploads import SINGLE_PUT_BYTES
 from clearstem.service import Service
 from functions.rest import create_app
+from functions.routes import uploads
 from infra import synth
 from tests.serving import served
 from tests.submitted import wav
@@ -28,10 +30,11 @@ def sent(
     folder: Path,
     *,
     chosen: tuple[str, str, str] = ("separate", "spectral", "flac"),
+    expired: int = 0,
 ) -> dict[str, Any]:
     """What the page calls and shows when somebody sends a file by it.
 
-    `chosen` are recipe, engine and format.
+    `chosen` are recipe, engine and format; `expired` is the PUT whose link is too old, from 1.
     """
     (script,) = re.findall(r"<script>(.*?)</script>", PAGE.read_text(), re.DOTALL)
     (folder / "script.js").write_text(script)
@@ -45,6 +48,7 @@ def sent(
                 api,
                 folder / "song.wav",
                 *chosen,
+                str(expired),
             ],
             capture_output=True,
             text=True,
@@ -105,6 +109,42 @@ def test_a_recording_that_storage_wants_in_parts_arrives_whole(
     assert job.source.size_bytes == len(content)
 
 
+def in_parts(service: Service, folder: Path, monkeypatch: pytest.MonkeyPatch, **told: int) -> Any:
+    """Send a recording of five small parts, of which a list names two."""
+    monkeypatch.setattr(arrivals, "SINGLE_PUT_BYTES", 100)
+    monkeypatch.setattr(part_uploads, "_LEAST_PART_BYTES", 5 * MEBIBYTE)
+    monkeypatch.setattr(uploads, "_LINKS", 2)
+    return sent(service, wav() + bytes(21 * MEBIBYTE), folder, **told)
+
+
+def test_all_parts_are_sent_though_a_list_names_some(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = in_parts(service, tmp_path, monkeypatch)
+    assert told["problem"] == ""
+    assert called(told).count(("PUT", "storage")) == 5
+    (job,) = service.jobs.history("local", limit=2).jobs
+    assert job.source.size_bytes == len(wav()) + 21 * MEBIBYTE
+
+
+def test_a_part_whose_link_has_expired_is_sent_by_another(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = in_parts(service, tmp_path, monkeypatch, expired=4)
+    assert told["problem"] == ""
+    assert called(told).count(("PUT", "storage")) == 6
+    (job,) = service.jobs.history("local", limit=2).jobs
+    assert job.source.size_bytes == len(wav()) + 21 * MEBIBYTE
+
+
+def test_what_storage_refuses_anew_is_told_and_not_tried_for_ever(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = in_parts(service, tmp_path, monkeypatch, expired=3)
+    assert told["problem"] == "Storage refused the recording: HTTP 403"
+    assert service.jobs.history("local", limit=1).jobs == ()
+
+
 @pytest.mark.parametrize(("content", "problem"), [(b"", "empty"), (b"no sound at all", "wav")])
 def test_a_refusal_is_shown_in_the_apis_words(
     service: Service, tmp_path: Path, content: bytes, problem: str
@@ -115,8 +155,8 @@ def test_a_refusal_is_shown_in_the_apis_words(
 
 def test_on_one_machine_storage_lets_the_console_send_to_it(service: Service) -> None:
     """Storage has a port of its own, which makes it another origin to a browser."""
-    intake = service.intake
-    link = intake.put_link(intake.announce(owner="local", file_name="a.wav"), size_bytes=4)
+    upload = service.intake.announce(owner="local", file_name="a.wav")
+    link = service.store.presign_put(upload.location, size_bytes=4)
     origin = {"Origin": "http://127.0.0.1:8000"}
     asked = {
         "Access-Control-Request-Method": "PUT",
