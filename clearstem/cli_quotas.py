@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -14,9 +14,7 @@ from clearstem.limits import RateLimits
 from clearstem.quotas import Quota
 from clearstem.service import Service
 from clearstem.twin import DEFAULT_STATE
-from clearstem.usage import Usage
-
-_MINUTE_MS: Final = 60_000
+from clearstem.usage import Usage, month_at
 
 State = Annotated[Path, typer.Option("--state", help="Folder the local server keeps its state in.")]
 
@@ -55,9 +53,10 @@ class QuotaCommands:
         with self._told_errors():
             service = self._service(state)
             quotas = service.jobs.quotas
-            month = service.now().strftime("%Y-%m")
+            month = month_at(service.now())
             used = quotas.used(check_owner(owner), month=month)
-            self._print(quotas.of(owner), used, month=month, limits=service.limits)
+            quota = quotas.of(owner)
+            self._print(quota, used, month=month, rates=service.limits.of(quota))
 
     def set(
         self,
@@ -84,19 +83,15 @@ class QuotaCommands:
             )
             self._console.print(f"settled the limits of {owner}")
 
-    def _print(self, quota: Quota, used: Usage, *, month: str, limits: RateLimits) -> None:
+    def _print(self, quota: Quota, used: Usage, *, month: str, rates: RateLimits) -> None:
         table = Table("limit", "used", "of")
         rows = (
             ("unfinished jobs", f"{used.unfinished}", quota.unfinished_jobs),
-            (f"minutes in {month}", f"{used.audio_ms / _MINUTE_MS:.1f}", quota.minutes_per_month),
+            (f"minutes in {month}", f"{used.audio_minutes:.1f}", quota.minutes_per_month),
             ("stored bytes", f"{used.stored_bytes}", quota.stored_bytes),
-            ("calls a second", "-", _or(quota.requests_per_s, limits.per_s)),
-            ("calls at once", "-", _or(quota.request_burst, limits.burst)),
+            ("calls a second", "-", rates.per_s),
+            ("calls at once", "-", rates.burst if rates.per_s else 0),
         )
         for name, now, limit in rows:
             table.add_row(name, now, f"{limit:g}" if limit else "any")
         self._console.print(table)
-
-
-def _or(own: float | None, others: float) -> float:
-    return others if own is None else own

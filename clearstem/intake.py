@@ -245,6 +245,7 @@ class Intake(Arrivals):
         source = self._uploaded(upload, options)
         nowhere = Location(self.settings.tracks_bucket, "")
         job = self._queued(self.new_id(), upload.owner, source, nowhere, options, None)
+        held = self.uploads.held(upload, at=job.created_at)
         over = JobFilter(frozenset({JobState.SUCCEEDED}), job.recipe_name)
         past = self.jobs.history(upload.owner, limit=LOOKED_AT, only=over).jobs
         return quoted(
@@ -253,7 +254,7 @@ class Intake(Arrivals):
             jobs_ahead=self.jobs.jobs_before_next(job.recipe_name, job.owner),
             past=past,
             cached=self.answers.find(job) if self.answers else None,
-            refusal=self.jobs.quotas.refusal(job),
+            refusal=self.jobs.quotas.refusal(job, freed_bytes=held.size_bytes),
         )
 
     def _check_callback(self, url: str | None) -> None:

@@ -76,17 +76,15 @@ class RateLimits:
     per_s: float
     burst: int
 
-    def take(self, owner: str, *, at: datetime) -> None:
-        """Take a token out of an owner's bucket.
-
-        Raises
-        ------
-        TooManyRequests
-            It has none; the error says when it will have one.
-        """
-        allowance = self.count(owner, at=at)
-        if allowance is not None and allowance.wait_s:
-            raise self.refusal(allowance, at=at)
+    def of(self, quota: Quota) -> "RateLimits":
+        """The limits that an owner with such a quota is under, these being everybody's."""
+        if quota.requests_per_s is None and quota.request_burst is None:
+            return self
+        return replace(
+            self,
+            per_s=self.per_s if quota.requests_per_s is None else quota.requests_per_s,
+            burst=self.burst if quota.request_burst is None else quota.request_burst,
+        )
 
     def refusal(self, allowance: Allowance, *, at: datetime) -> TooManyRequests:
         """The error for a call that found no token."""
@@ -169,7 +167,7 @@ class OwnRates:
     def known(self, limits: RateLimits, owner: str) -> RateLimits | None:
         """The limits that an owner is under, given everybody's; None: `look_up` has to be asked."""
         until, quota = self._known.get(owner, (-math.inf, None))
-        return None if quota is None or until < self.monotonic() else _own(limits, quota)
+        return None if quota is None or until < self.monotonic() else limits.of(quota)
 
     def look_up(self, limits: RateLimits, owner: str) -> RateLimits:
         """The same, read from the table."""
@@ -177,14 +175,4 @@ class OwnRates:
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
         self._known[owner] = (self.monotonic() + _KNOWN_S, quota)
-        return _own(limits, quota)
-
-
-def _own(limits: RateLimits, quota: Quota) -> RateLimits:
-    if quota.requests_per_s is None and quota.request_burst is None:
-        return limits
-    return replace(
-        limits,
-        per_s=limits.per_s if quota.requests_per_s is None else quota.requests_per_s,
-        burst=limits.burst if quota.request_burst is None else quota.request_burst,
-    )
+        return limits.of(quota)

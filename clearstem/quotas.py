@@ -24,14 +24,13 @@ from clearstem.errors import (
 )
 from clearstem.jobs import Job
 from clearstem.table_keys import MINUTES, QUOTA, USAGE, owner_key, usage_key
-from clearstem.usage import NOTHING, Usage, month_of, usage_of
+from clearstem.usage import MINUTE_MS, NOTHING, Usage, month_of, usage_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 # Long enough to look a year's bill up.
 _MINUTES_LAST: Final = timedelta(days=400)
-_MINUTE_MS: Final = 60_000
 # When a job ends nobody knows; asking every half minute costs nobody anything.
 _ASK_AGAIN_S: Final = 30
 
@@ -73,7 +72,7 @@ class Quota:
     @property
     def audio_ms(self) -> int:
         """The minutes in milliseconds."""
-        return round(self.minutes_per_month * _MINUTE_MS)
+        return round(self.minutes_per_month * MINUTE_MS)
 
 
 NO_LIMITS: Final = Quota()
@@ -172,10 +171,16 @@ class Quotas:
         if _passes(used.stored_bytes, more.stored_bytes, limit=quota.stored_bytes):
             raise _storage_used_up(quota, used)
 
-    def refusal(self, job: Job) -> TooManyJobs | QuotaUsedUp | None:
-        """Why a new job would not be let in as things stand; None where it would."""
+    def refusal(self, job: Job, *, freed_bytes: int = 0) -> TooManyJobs | QuotaUsedUp | None:
+        """Why a new job would not be let in as things stand; None where it would.
+
+        Parameters
+        ----------
+        freed_bytes : int
+            What its upload counts for until then.
+        """
         try:
-            self.check(None, job)
+            self.check(None, job, freed_bytes=freed_bytes)
         except (TooManyJobs, QuotaUsedUp) as exc:
             return exc
         return None
@@ -324,12 +329,12 @@ def _too_many_jobs(quota: Quota) -> TooManyJobs:
 def _minutes_used_up(quota: Quota, used: Usage, job: Job) -> MinutesUsedUp:
     ends = next_month(job.created_at)
     return MinutesUsedUp(
-        f"{used.audio_ms / _MINUTE_MS:.1f} of {quota.minutes_per_month:g} minutes of audio are "
+        f"{used.audio_minutes:.1f} of {quota.minutes_per_month:g} minutes of audio are "
         f"used this month; the recording does not fit in; the next month begins {ends:%F} (UTC)",
         facts={
             "limit": "minutes_per_month",
             "value": quota.minutes_per_month,
-            "used": round(used.audio_ms / _MINUTE_MS, 3),
+            "used": round(used.audio_minutes, 3),
             "resets_at": ends.isoformat(),
         },
     )

@@ -8,8 +8,12 @@ counter.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
 
 from clearstem.jobs import Job, JobState
+
+MINUTE_MS: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,11 @@ class Usage:
     unfinished: int = 0
     stored_bytes: int = 0
     audio_ms: int = 0
+
+    @property
+    def audio_minutes(self) -> float:
+        """The audio in the unit of its limit."""
+        return self.audio_ms / MINUTE_MS
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -62,7 +71,12 @@ def month_of(job: Job) -> str:
 
     It never changes, so that a job that runs over midnight settles where it reserved.
     """
-    return job.created_at.strftime("%Y-%m")
+    return month_at(job.created_at)
+
+
+def month_at(moment: datetime) -> str:
+    """The calendar month (UTC) of a moment."""
+    return moment.strftime("%Y-%m")
 
 
 def _stored_bytes(job: Job) -> int:

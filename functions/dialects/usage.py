@@ -1,16 +1,12 @@
 """What an owner uses and may use, as a document of clearstem's own."""
 
 from datetime import datetime
-from typing import Final
 
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
 from clearstem.limits import RateLimits
 from clearstem.quotas import Quota, next_month
-from clearstem.usage import Usage
-from functions.dialects.pipeline import timestamp
-
-_MINUTE_MS: Final = 60_000
+from clearstem.usage import Usage, month_at
 
 
 class CountDocument(TypedDict):
@@ -60,12 +56,12 @@ def usage_document(
     """
     return {
         "owner": owner,
-        "month": f"{at:%Y-%m}",
+        "month": month_at(at),
         "unfinished_jobs": _count(used.unfinished, quota.unfinished_jobs),
         "minutes_per_month": {
-            "used": round(used.audio_ms / _MINUTE_MS, 3),
+            "used": round(used.audio_minutes, 3),
             "limit": quota.minutes_per_month or None,
-            "resets_at": timestamp(next_month(at)),
+            "resets_at": next_month(at).isoformat(),
         },
         "stored_bytes": _count(used.stored_bytes, quota.stored_bytes),
         "requests_per_s": {"limit": rates.per_s, "burst": rates.burst} if rates.per_s else None,

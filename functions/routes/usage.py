@@ -5,7 +5,7 @@ from typing import Final
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from clearstem.limits import OwnRates
+from clearstem.usage import month_at
 from functions.dialects import usage as documents
 from functions.routes import examples
 from functions.routes.calls import Call, CurrentCall
@@ -19,7 +19,7 @@ _USAGE: Final[documents.UsageDocument] = {
     "minutes_per_month": {
         "used": 93.25,
         "limit": 600.0,
-        "resets_at": "2024-02-01T00:00:00.000000",
+        "resets_at": "2024-02-01T00:00:00+00:00",
     },
     "stored_bytes": {"used": 1270473216, "limit": None},
     "requests_per_s": {"limit": 20.0, "burst": 200},
@@ -40,10 +40,11 @@ async def usage(call: CurrentCall) -> JSONResponse:
 def _used(call: Call) -> documents.UsageDocument:
     service, at = call.service, call.service.now()
     quotas = service.jobs.quotas
+    quota = quotas.of(call.owner)
     return documents.usage_document(
         call.owner,
-        quotas.of(call.owner),
-        quotas.used(call.owner, month=f"{at:%Y-%m}"),
-        rates=OwnRates(quotas).look_up(service.limits, call.owner),
+        quota,
+        quotas.used(call.owner, month=month_at(at)),
+        rates=service.limits.of(quota),
         at=at,
     )

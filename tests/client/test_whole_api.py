@@ -142,7 +142,7 @@ def test_usage_tells_what_is_used_of_each_limit(
     assert used["unfinished_jobs"] == {"used": 1, "limit": 3}
     assert used["stored_bytes"] == {"used": job.source.size_bytes, "limit": 10**12}
     assert used["minutes_per_month"]["limit"] == 90.5
-    assert used["minutes_per_month"]["resets_at"][8:] == "01T00:00:00.000000"
+    assert used["minutes_per_month"]["resets_at"][8:] == "01T00:00:00+00:00"
     assert used["requests_per_s"] == {"limit": 50.0, "burst": 500}
 
 

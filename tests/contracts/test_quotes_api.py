@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -12,7 +13,7 @@ from clearstem.jobs import Job
 from clearstem.receipts import Machine, stage_dollars
 from clearstem.service import Service
 from functions.rest import create_app
-from tests.submitted import finish, submit, uploaded
+from tests.submitted import finish, submit, uploaded, wav
 from tests.unit.examples import at
 
 
@@ -97,6 +98,19 @@ def test_a_quote_tells_the_limit_that_the_job_would_not_fit_in(
     assert (refusal["status"], refusal["limit"]) == (403, "minutes_per_month")
     made = api.post("/jobs", json={"upload_id": uploaded(service)})
     assert (made.status_code, made.json()["limit"]) == (403, "minutes_per_month")
+
+
+def test_an_announced_recording_counts_once(api: TestClient, service: Service) -> None:
+    """It counts as an upload already, and as its job's from then on."""
+    content = wav()
+    service.jobs.quotas.settle("local", stored_bytes=len(content))
+    room = api.post("/uploads", json={"file_name": "song.wav", "size_bytes": len(content)}).json()
+    put = room["put"]
+    httpx.put(put["url"], content=content, headers=put["headers"]).raise_for_status()
+    body = {"upload_id": room["upload_id"], "dry_run": True}
+    assert api.post("/jobs", json=body).json()["refusal"] is None
+    assert api.post("/jobs", json={"upload_id": room["upload_id"]}).status_code == 200
+    assert api.post("/jobs", json=body).json()["refusal"]["limit"] == "stored_bytes"
 
 
 def test_what_would_be_refused_is_refused_to_the_asker_as_well(

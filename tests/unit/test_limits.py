@@ -6,11 +6,9 @@ from datetime import UTC, datetime, timedelta
 from threading import Barrier
 from uuid import uuid4
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clearstem.errors import TooManyRequests
 from clearstem.limits import OwnRates, RateLimits
 from clearstem.quotas import Quotas
 
@@ -27,11 +25,8 @@ def after(seconds: float) -> datetime:
 
 def taken(bucket: RateLimits, owner: str, *, at: datetime) -> int | None:
     """None if there was a token, else after how many seconds to ask again."""
-    try:
-        bucket.take(owner, at=at)
-    except TooManyRequests as exc:
-        return exc.retry_after_s
-    return None
+    allowance = bucket.count(owner, at=at)
+    return (allowance.wait_s or None) if allowance else None
 
 
 def test_a_burst_is_let_through_and_the_next_call_told_when_to_come(dynamodb):
@@ -63,7 +58,7 @@ def test_no_rate_is_no_limit_and_no_write(dynamodb):
 
 
 def test_a_bucket_that_nobody_uses_expires_once_it_is_full(dynamodb):
-    limits(dynamodb, per_s=0.001, burst=5).take("ada", at=START)
+    limits(dynamodb, per_s=0.001, burst=5).count("ada", at=START)
     (item,) = dynamodb.scan(TableName="clearstem")["Items"]
     assert int(item["ttl"]["N"]) >= START.timestamp() + 5 / 0.001
     assert (item["pk"]["S"], item["sk"]["S"]) == ("RATE#ada", "RATE")
@@ -71,7 +66,7 @@ def test_a_bucket_that_nobody_uses_expires_once_it_is_full(dynamodb):
 
 def test_a_clock_that_runs_behind_finds_no_more_than_there_is(dynamodb):
     bucket = limits(dynamodb, per_s=1, burst=2)
-    bucket.take("ada", at=after(10))
+    bucket.count("ada", at=after(10))
     assert taken(bucket, "ada", at=after(9)) == 1
     assert [taken(bucket, "ada", at=after(10)) for _ in range(2)] == [None, 1]
 
@@ -113,9 +108,12 @@ def test_callers_who_race_share_the_tokens_there_are(dynamodb):
 
 def test_the_refusal_says_the_limit_and_the_wait(dynamodb):
     bucket = limits(dynamodb, per_s=0.5, burst=1)
-    bucket.take("ada", at=START)
-    with pytest.raises(TooManyRequests, match=r"more than 0\.5 requests a second; try again in 2"):
-        bucket.take("ada", at=START)
+    bucket.count("ada", at=START)
+    allowance = bucket.count("ada", at=START)
+    assert allowance is not None
+    refusal = bucket.refusal(allowance, at=START)
+    assert str(refusal) == "more than 0.5 requests a second; try again in 2 s"
+    assert refusal.retry_after_s == 2
 
 
 def test_an_own_rate_is_read_once_a_minute_and_then_anew(dynamodb):
