@@ -1,6 +1,6 @@
 """Faults that no route expected, answered before they go on to the server."""
 
-from typing import Final
+from typing import Any, Final
 
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 from fastapi import Request
@@ -15,10 +15,12 @@ _UNAVAILABLE: Final = "storage or the queue does not answer at the moment; try a
 # What AWS says where it is asked too much, or by two at once. botocore tried again in vain.
 _ASKED_TOO_MUCH: Final = frozenset(
     {
+        "ProvisionedThroughputExceeded",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
         "SlowDown",
         "Throttling",
+        "ThrottlingError",
         "ThrottlingException",
         "TooManyRequestsException",
         "TransactionConflictException",
@@ -67,5 +69,8 @@ def _told_of(fault: Exception) -> ClearstemError:
 def _is_passing(fault: Exception) -> bool:
     if not isinstance(fault, ClientError):
         return isinstance(fault, ConnectionError | HTTPClientError)
-    status = fault.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= _OF_AWS or fault.response["Error"]["Code"] in _ASKED_TOO_MUCH
+    told: Any = fault.response
+    # Of a transaction that is cancelled, the reasons alone say why; each part has one.
+    codes = {told["Error"]["Code"], *(each["Code"] for each in told.get("CancellationReasons", ()))}
+    status = told.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= _OF_AWS or not codes.isdisjoint(_ASKED_TOO_MUCH)

@@ -27,6 +27,14 @@ OVERLOADED = ClientError(
     },
     "GetItem",
 )
+CANCELLED = ClientError(
+    {
+        "Error": {"Code": "TransactionCanceledException", "Message": "secret"},
+        "ResponseMetadata": {"HTTPStatusCode": 400},
+        "CancellationReasons": [{"Code": "None"}, {"Code": "ThrottlingError"}],  # type: ignore[typeddict-unknown-key]
+    },
+    "TransactWriteItems",
+)
 BROKEN = ClientError(
     {
         "Error": {"Code": "InternalServerError", "Message": "secret"},
@@ -38,8 +46,8 @@ BROKEN = ClientError(
 
 @pytest.mark.parametrize(
     "fault",
-    [OVERLOADED, BROKEN, EndpointConnectionError(endpoint_url="https://table")],
-    ids=["throttled", "broken", "unreachable"],
+    [OVERLOADED, CANCELLED, BROKEN, EndpointConnectionError(endpoint_url="https://table")],
+    ids=["throttled", "throttled in part", "broken", "unreachable"],
 )
 def test_what_may_pass_is_worth_another_try(
     service: Service, monkeypatch: pytest.MonkeyPatch, fault: Exception
