@@ -12,7 +12,12 @@ from clearstem.quotes import Quote
 from clearstem.retention import Receipt
 from functions.dialects import problems
 from functions.dialects.pipeline import cache_document, engine_document, timestamp
-from functions.dialects.pipeline_documents import CacheDocument, EngineDocument, ReasonDocument
+from functions.dialects.pipeline_documents import (
+    CacheDocument,
+    EngineDocument,
+    ProblemDocument,
+    ReasonDocument,
+)
 
 
 class EventDocument(TypedDict):
@@ -48,6 +53,12 @@ class ReceiptDocument(TypedDict):
     record_kept: bool
     deliveries: int
     deliveries_pending: int
+
+
+class DeletedDocument(ProblemDocument):
+    """A job that was deleted, and what went with it."""
+
+    receipt: ReceiptDocument
 
 
 class ReceiptsDocument(TypedDict):

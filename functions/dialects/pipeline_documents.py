@@ -22,37 +22,38 @@ class AcceptedDocument(TypedDict, total=False):
     one_of: list[str]
 
 
-class ProblemDocument(TypedDict):
-    """Every error's body: problem details of RFC 9457; `detail` is for people."""
+class _Told(TypedDict):
+    """What every error says of itself: problem details of RFC 9457; `detail` is for people."""
 
     type: str
     title: str
     status: int
     detail: str
+    field: NotRequired[str]
+    value: NotRequired[str | float | bool | None]
+    accepted: NotRequired[AcceptedDocument]
+    limit: NotRequired[str]
+    used: NotRequired[float]
+    resets_at: NotRequired[str | None]
+
+
+class ProblemDocument(_Told):
+    """Every error's body; one that no class stands for has no name."""
+
     instance: str
     name: NotRequired[str]
-    field: NotRequired[str]
-    value: NotRequired[str | float | bool | None]
-    accepted: NotRequired[AcceptedDocument]
-    limit: NotRequired[str]
-    used: NotRequired[float]
-    resets_at: NotRequired[str | None]
 
 
-class ReasonDocument(TypedDict):
+class RangeDocument(ProblemDocument):
+    """A range behind the end of a track of so many bytes."""
+
+    size_bytes: int
+
+
+class ReasonDocument(_Told):
     """Why one thing of several is not done: a problem without an occurrence of its own."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
     name: str
-    field: NotRequired[str]
-    value: NotRequired[str | float | bool | None]
-    accepted: NotRequired[AcceptedDocument]
-    limit: NotRequired[str]
-    used: NotRequired[float]
-    resets_at: NotRequired[str | None]
     retry_after_s: NotRequired[int]
 
 

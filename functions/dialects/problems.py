@@ -37,7 +37,7 @@ def reason(error: ClearstemError) -> ReasonDocument:
     """The document of an error that is told within an answer, so that no header says the rest."""
     _, document = problem(error)
     wait = {"retry_after_s": error.retry_after_s} if isinstance(error, TooManyRequests) else {}
-    # Facts are named by their error; the document lists all that there are.
+    # Facts are named by their error; the document lists those of the errors that are told so.
     return cast("ReasonDocument", {**document, **wait})
 
 

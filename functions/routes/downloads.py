@@ -11,6 +11,7 @@ from clearstem.jobs import Job
 from clearstem.track_store import content_disposition
 from functions.archive import archive
 from functions.dialects import pipeline
+from functions.dialects import pipeline_documents as documents
 from functions.routes import examples
 from functions.routes.calls import CurrentCall
 from functions.routes.sending import send_track
@@ -62,7 +63,13 @@ async def download_all(job_id: str, request: Request, call: CurrentCall) -> Resp
         206: {"description": "The bytes asked for by `Range`"},
         307: {"description": "The track lies at the link in `Location`"},
         404: _NOT_FOUND,
-        416: examples.problem(416, "…", description="The range lies behind the end"),
+        416: examples.problem(
+            416,
+            "the track has 31752044 bytes",
+            description="The range lies behind the end",
+            model=documents.RangeDocument,
+            size_bytes=31_752_044,
+        ),
     },
 )
 async def download(job_id: str, track_name: str, request: Request, call: CurrentCall) -> Response:

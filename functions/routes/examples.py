@@ -330,12 +330,28 @@ def answer(example: object) -> dict[str, Any]:
     return {"description": "OK", "content": {"application/json": {"example": example}}}
 
 
-def problem(status: int, detail: str, *, description: str) -> dict[str, Any]:
-    """A problem's description, with its example; see `functions.description`."""
-    document = {**problems.plain_problem(status, detail), "instance": f"urn:uuid:{JOB_ID}"}
+def problem(
+    status: int,
+    detail: str,
+    *,
+    description: str,
+    model: type = documents.ProblemDocument,
+    **facts: object,
+) -> dict[str, Any]:
+    """A problem's description, with its example; see `functions.description`.
+
+    Parameters
+    ----------
+    model : type
+        The document, where it has more than every problem has.
+    **facts : object
+        An example of that.
+    """
+    known = problems.plain_problem(status, detail)
+    document = {**known, "instance": f"urn:uuid:{JOB_ID}", **facts}
     return {
         "description": description,
-        "model": documents.ProblemDocument,
+        "model": model,
         "content": {"application/json": {"example": document}},
     }
 

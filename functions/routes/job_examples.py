@@ -80,6 +80,10 @@ RECEIPT: Final[job_life.ReceiptDocument] = {
 NO_JOB: Final[dict[int | str, dict[str, Any]]] = {
     **examples.NO_JOB,
     410: examples.problem(
-        410, "the job was deleted at …", description="Deleted; `receipt` says what went"
+        410,
+        "the job was deleted at …",
+        description="Deleted; `receipt` says what went",
+        model=job_life.DeletedDocument,
+        receipt=RECEIPT,
     ),
 }

@@ -98,6 +98,11 @@ def test_a_deleted_job_is_gone_and_its_receipt_stays(api: TestClient, service: S
         gone = api.get(f"/job/{job.job_id}{path}")
         assert refusal(gone) == (410, f"the job was deleted at {receipt.json()['deleted_at']}")
         assert gone.json()["receipt"] == receipt.json()
+        described = api.get("/openapi.json").json()
+        answers = described["paths"][f"/job/{{job_id}}{path}"]["get"]["responses"]
+        ((_, content),) = answers["410"]["content"].items()
+        document = content["schema"]["$ref"].rpartition("/")[2]
+        assert "receipt" in described["components"]["schemas"][document]["required"]
     assert api.get(f"/download/{job.job_id}/main").status_code == 404
     assert api.get("/jobs").json()["jobs"] == []
 
