@@ -68,9 +68,10 @@ class Arrivals:
         if size_bytes is not None:
             self.check_size(size_bytes, name=upload.file_name)
         held = self._largest(owner) if size_bytes is None else size_bytes
-        # Asked before parts are begun; what is decided, the announcement decides.
-        self.uploads.quotas.check_room(owner, held)
         limit = SINGLE_PUT_BYTES if largest_put is None else largest_put
+        if size_bytes is not None and size_bytes > limit:
+            # Asked before parts are begun; what is decided, the announcement decides.
+            self.uploads.quotas.check_room(owner, held)
         plan = self._plan(upload, size_bytes=size_bytes or 0, largest_put=limit)
         upload = replace(upload, parts=plan, held_bytes=held)
         try:
@@ -134,20 +135,9 @@ class Arrivals:
             sha256=sha256,
         )
 
-    def put_link(self, upload: Upload, *, size_bytes: int) -> str:
-        """A link that takes the upload by a PUT of exactly that size.
-
-        Raises
-        ------
-        EmptyFile, TooLarge
-            From the size.
-        """
-        self.check_size(size_bytes, name=upload.file_name)
-        return self.store.presign_put(upload.location, size_bytes=size_bytes)
-
     def discard(self, upload: Upload) -> None:
         """Delete what has come of an upload, in all versions."""
-        self.store.places.erase(self.store.places.at(upload.location))
+        self.store.places.erase_at(upload.location)
 
     def check_size(self, size_bytes: int, *, name: str) -> None:
         """Raise `EmptyFile` or `TooLarge` where a recording of that size is not taken."""

@@ -24,6 +24,19 @@ def encoded(key: Item) -> str:
     return base64.urlsafe_b64encode(key["owner_sort"]["S"].encode()).decode()
 
 
+def sort_of(cursor: str) -> str:
+    """The sort key that a cursor holds, as its sender says; empty: it is no cursor."""
+    try:
+        return base64.urlsafe_b64decode(cursor.encode()).decode()
+    except ValueError:
+        return ""
+
+
+def foreign(cursor: str) -> InvalidRequest:
+    """What is raised for a cursor that leads nowhere in the list that is asked for."""
+    return InvalidRequest(f"cursor {cursor[:_SHOWN_CHARACTERS]!r} is not one this API gave out")
+
+
 def decoded(cursor: str, *, owner: str, kind: str, within: tuple[str, str] | None = None) -> Item:
     """Where a query of ``by_owner`` is to begin.
 
@@ -41,17 +54,13 @@ def decoded(cursor: str, *, owner: str, kind: str, within: tuple[str, str] | Non
     InvalidRequest
         It is no cursor of such things, or of a list of others.
     """
-    shown = cursor[:_SHOWN_CHARACTERS]
-    try:
-        sort = base64.urlsafe_b64decode(cursor.encode()).decode()
-    except ValueError:
-        sort = ""
+    sort = sort_of(cursor)
     place = _PLACE.fullmatch(sort)
     if place is None or place["kind"] != kind:
-        raise InvalidRequest(f"cursor {shown!r} is not one this API gave out")
+        raise foreign(cursor)
     if within and not within[0] <= sort <= within[1]:
         raise InvalidRequest(
-            f"cursor {shown!r} is of a list of other times; "
+            f"cursor {cursor[:_SHOWN_CHARACTERS]!r} is of a list of other times; "
             "it goes with the `since` and `until` that it was given out for"
         )
     return {

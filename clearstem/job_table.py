@@ -27,7 +27,7 @@ from clearstem.quotas import NO_LIMITS, Quota, Quotas
 from clearstem.records import Item, from_item, to_item
 from clearstem.result_cache import ResultCache
 from clearstem.retention import FILES_LAST, due_item, source_reference
-from clearstem.table_keys import EXPIRY, FADING, JOB, event_sort, job_key
+from clearstem.table_keys import EXPIRY, FADING, JOB, Partition, event_sort, job_key
 from clearstem.tickets import Tickets
 from clearstem.transactions import ATTEMPTS, back_off, transacted
 from clearstem.uploads import Upload, UploadTable
@@ -106,13 +106,11 @@ class JobTable:
         ticketed, events = logged(None, ticketed)
         put = self._put(Item=_item(ticketed), ConditionExpression=_NEW)
         parts = [put, self._put(Item=source_reference(job))]
-        uploads, held = UploadTable(self.client, self.table), None
+        uploads = UploadTable(self.client, self.table)
         for attempt in range(ATTEMPTS):
             # Another job may have been made of the upload since: then it holds nothing.
-            now = uploads.held(upload, at=job.created_at)
-            if now != held:
-                held = now
-                beside = self._beside(None, ticketed, events, freed_bytes=held.size_bytes)
+            held = uploads.held(upload, at=job.created_at)
+            beside = self._beside(None, ticketed, events, freed_bytes=held.size_bytes)
             if transacted(self.client, [*parts, *held.ending, *beside]):
                 return ticketed
             if self.get_many([job.job_id]):
@@ -219,7 +217,7 @@ class JobTable:
         """The jobs of an index's keys, with them; what is gone is left out."""
         jobs = {j.job_id: j for j in self._many([{"pk": k["pk"], "sk": k["sk"]} for k in keys])}
         for key in keys:
-            job = jobs.get(key["pk"]["S"].removeprefix(job_key("")))
+            job = jobs.get(key["pk"]["S"].removeprefix(Partition.JOB))
             if job is not None:
                 yield key, job
 
@@ -263,7 +261,7 @@ class JobTable:
             for found in page["Items"]:
                 # The index is behind the record it names, which may have been deleted.
                 try:
-                    job = self.get(found["pk"]["S"].removeprefix("JOB#"))
+                    job = self.get(found["pk"]["S"].removeprefix(Partition.JOB))
                 except JobNotFound:
                     continue
                 if not job.state.is_final and job.updated_at < before:

@@ -81,6 +81,10 @@ class Places:
                 answer = self.client.delete_objects(Bucket=bucket, Delete=asked)
                 _check(answer.get("Errors", ()))
 
+    def erase_at(self, location: Location) -> None:
+        """Delete all versions under just that key; raises what `erase` raises."""
+        self.erase(self.at(location))
+
     def _versions(self, prefix: Location) -> Iterator[tuple[Any, int, int]]:
         pages = self.client.get_paginator("list_object_versions").paginate(
             Bucket=prefix.bucket, Prefix=prefix.key

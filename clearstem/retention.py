@@ -24,11 +24,13 @@ from clearstem.table_keys import (
     JOB,
     RETENTION,
     TOMBSTONE,
+    Partition,
     job_key,
     owner_key,
     source_key,
 )
 from clearstem.terms import Terms
+from clearstem.transactions import transacted
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -162,13 +164,7 @@ class RetentionTable:
         }
         stone: Any = {"TableName": self.table, "Item": to_item(receipt, **keys, ttl=expiry)}
         used = Quotas(self.client, self.table).parts(job, None)
-        try:
-            self.client.transact_write_items(
-                TransactItems=[{"Delete": record}, {"Put": stone}, *used]
-            )
-        except self.client.exceptions.TransactionCanceledException:
-            return False
-        return True
+        return transacted(self.client, [{"Delete": record}, {"Put": stone}, *used])
 
     def receipt(self, job_id: str) -> Receipt | None:
         """What tells of a job that was deleted; None where there is no such."""
@@ -207,7 +203,7 @@ class RetentionTable:
             Limit=limit,
             **start,
         )
-        ids = (item["pk"]["S"].removeprefix(job_key("")) for item in answer["Items"])
+        ids = (item["pk"]["S"].removeprefix(Partition.JOB) for item in answer["Items"])
         found = (self.receipt(job_id) for job_id in ids)
         more = "LastEvaluatedKey" in answer
         # The index is behind: of a tombstone that the table has forgotten it may still tell.
@@ -232,7 +228,7 @@ class RetentionTable:
         """Give up a job's claim to its recording; whether others have one."""
         partition = source_key(due.source)
         self.client.delete_item(TableName=self.table, Key=_key(partition, job_key(due.job_id)))
-        return next(self._sorts(partition, beginning=job_key("")), None) is not None
+        return next(self._sorts(partition, beginning=Partition.JOB), None) is not None
 
     def put_off(self, due: Due, *, sort: str, at: datetime) -> Due:
         """Have a job looked at later than it was due; when that is."""
@@ -314,10 +310,7 @@ class RetentionTable:
             "ExpressionAttributeValues": {":seen": {"S": due.updated_at.isoformat()}},
         }
         others: Any = [{"Delete": {"TableName": self.table, "Key": key}} for key in beside]
-        try:
-            self.client.transact_write_items(TransactItems=[{"Delete": last}, *others])
-        except self.client.exceptions.TransactionCanceledException:
-            return
+        transacted(self.client, [{"Delete": last}, *others])
 
     def _sorts(self, partition: str, *, beginning: str) -> Iterator[str]:
         pages = self.client.get_paginator("query").paginate(

@@ -67,4 +67,4 @@ class Unclaimed:
 
     def _erase(self, upload: Upload) -> None:
         # Parts that were never put together the bucket's rule has ended after a day.
-        self.store.places.erase(self.store.places.at(upload.location))
+        self.store.places.erase_at(upload.location)

@@ -46,9 +46,9 @@ class Upload:
         Of its bytes, in hexadecimal, where they came through us.
     held_bytes : int
         What it counts for until a job is made of it.
-    expires_at : datetime or None
-        When it ends, if no job is made of it; None where it was never announced,
-        or by a release that counted no uploads.
+    announced : bool
+        Whether it is remembered, and ends in a week if no job is made of it; not
+        where it came with its request, or of a release that counted no uploads.
     """
 
     upload_id: str
@@ -59,7 +59,7 @@ class Upload:
     parts: PartPlan | None = None
     sha256: str | None = None
     held_bytes: int = 0
-    expires_at: datetime | None = None
+    announced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class UploadTable:
         Contention
             Other writers of his counters won every one of the attempts.
         """
-        upload = replace(upload, expires_at=at + _LIFETIME)
+        upload = replace(upload, announced=True)
         put = {"Put": {"TableName": self.table, "Item": _item(upload, until=at + _LIFETIME)}}
         for attempt in range(ATTEMPTS):
             room = self.quotas.room_parts(upload.owner, upload.held_bytes)
@@ -137,7 +137,7 @@ class UploadTable:
         UploadNotFound
             It was announced, and has ended.
         """
-        if upload is None or upload.expires_at is None:
+        if upload is None or not upload.announced:
             return _NOTHING
         item = self._read(upload.upload_id)
         if not item:

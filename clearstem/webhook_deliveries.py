@@ -11,13 +11,13 @@ and in the ``by_open`` index while it is pending. ``JOB#<id>`` / ``TOLD#<webhook
 says that the job has deliveries there, by which its deletion finds them.
 """
 
-import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from clearstem.cursors import encoded, foreign, sort_of
 from clearstem.errors import DeliveryNotFound, InvalidRequest
 from clearstem.job_events import EventKind
 from clearstem.records import Item, from_item, to_item
@@ -219,7 +219,7 @@ class DeliveryTable:
         last = answer.get("LastEvaluatedKey")
         return DeliveryPage(
             tuple(delivery for delivery in found if delivery is not None),
-            cursor=_encoded(last) if last else None,
+            cursor=encoded(last) if last else None,
         )
 
     def overdue(self, *, before: datetime) -> Iterator[Delivery]:
@@ -339,21 +339,14 @@ def _key(webhook_id: str, event_id: str) -> Item:
     return {"pk": {"S": f"{Partition.DELIVERY}{webhook_id}"}, "sk": {"S": event_id}}
 
 
-def _encoded(key: Item) -> str:
-    return base64.urlsafe_b64encode(key["owner_sort"]["S"].encode()).decode()
-
-
 def _decoded(cursor: str, *, owner: str, webhook_id: str) -> Item:
-    try:
-        sort = base64.urlsafe_b64decode(cursor.encode()).decode()
-    except ValueError:
-        sort = ""
+    sort = sort_of(cursor)
     kind, _, rest = sort.partition("#")
     named, _, place = rest.partition("#")
     event_id = place.partition("#")[2].rpartition("#")[2]
     fits = len(sort.encode()) <= _SORT_BYTES
     if kind != "DELIVERY" or named != webhook_id or not event_id or not fits:
-        raise InvalidRequest(f"cursor {cursor[:100]!r} is not one this API gave out")
+        raise foreign(cursor)
     return {
         **_key(webhook_id, event_id),
         "owner": {"S": owner},  # never from the cursor: it is the caller's to forge

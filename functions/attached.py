@@ -43,11 +43,11 @@ def attached(fields: Mapping[str, object]) -> Attached:
     InvalidRequest, InvalidOption
         One of them is not of its kind, or out of range.
     """
-    url = fields.get("callback_url") or None
+    url = fields.get("callback_url")
     if url is not None and not isinstance(url, str):
         raise InvalidRequest(f"callback_url {url!r} is not a text")
     return Attached(
-        url,
+        url or None,
         Terms(_labels(fields.get("labels")), kept_hours=_hours(fields.get("retention_hours"))),
     )
 

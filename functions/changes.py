@@ -32,7 +32,7 @@ from clearstem.job_events import logged
 from clearstem.jobs import Job
 from clearstem.receipts import receipt
 from clearstem.records import from_item
-from clearstem.table_keys import JOB, job_key
+from clearstem.table_keys import JOB, Partition
 from clearstem.webhook_endpoints import SENT_KINDS
 from clearstem.webhooks import Announcer
 from functions import wiring
@@ -72,7 +72,7 @@ class _Hearer:
             self._handle(change)
         except Exception:
             # The batch processor hands the failure on to Lambda, which tells nobody why.
-            job_id = change["Keys"]["pk"]["S"].removeprefix(job_key(""))
+            job_id = change["Keys"]["pk"]["S"].removeprefix(Partition.JOB)
             logger().exception("change not handled", job_id=job_id)
             raise
 

@@ -107,7 +107,7 @@ def _end_uploads(service: Service) -> int:
     return ended
 
 
-# The last one takes longest: files are deleted one by one.
+# The last one takes longest: it lists and deletes files.
 _PARTS: Final[Mapping[str, Callable[[Service], int]]] = {
     "swept": _settle,
     "stirred": _stir_silent,

@@ -211,7 +211,7 @@ def _options(fields: Mapping[str, Any], *, output_url: str | None) -> DenoiseOpt
             extension.lower().removeprefix(".") if extension else _extension_of(output_url)
         ),
         auto_level_lufs=_level(fields.get("autoVolume")),
-        cache=_flag("cache", fields.get("cache"), default=True),
+        cache=_flag("cache", fields.get("cache")),
     )
 
 
@@ -245,9 +245,10 @@ def _level(asked: object) -> float | None:
     return AUTO_LEVEL_LUFS if asked is True else _number("autoVolume", asked)
 
 
-def _flag(name: str, value: object, *, default: bool) -> bool:
+def _flag(name: str, value: object) -> bool:
+    """What a client says, or true where he says nothing."""
     if value is None:
-        return default
+        return True
     if not isinstance(value, bool):
         raise InvalidOption(f"{name} {value!r} is not true or false")
     return value

@@ -162,7 +162,9 @@ async def send(
     upload = await call.blocking.call(
         intake.announce, owner=call.owner, file_name=name, size_bytes=size, largest_put=size
     )
-    link = await call.blocking.call(intake.put_link, upload, size_bytes=size)
+    link = await call.blocking.call(
+        call.service.store.presign_put, upload.location, size_bytes=size
+    )
     return Response(status_code=307, headers={"Location": link, "x-upload-id": upload.upload_id})
 
 

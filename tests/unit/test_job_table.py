@@ -124,7 +124,8 @@ def test_a_submission_that_meets_another_transaction_is_made_a_moment_later(aws)
         reasons = cancelled_for("TransactionConflict", "None")
         answers.add_client_error("transact_write_items", "TransactionCanceledException", **reasons)
         answers.add_response("batch_get_item", {"Responses": {TABLE: []}})
-        answers.add_response("get_item", {})
+        for _ in ("why it was lost", "as of the first"):
+            answers.add_response("get_item", {})
         answers.add_response("transact_write_items", {})
         assert JobTable(client, TABLE).create(a_job()).ticket == 3_000_000_000_007
         answers.assert_no_pending_responses()

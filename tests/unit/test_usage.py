@@ -201,7 +201,7 @@ def test_a_recording_counts_once_when_its_upload_becomes_a_job(dynamodb):
 
 def test_an_upload_that_has_ended_becomes_no_job(dynamodb):
     jobs, uploads = table(dynamodb), UploadTable(dynamodb, TABLE)
-    never = replace(an_upload("u", "ada", size_bytes=9), expires_at=at(99))
+    never = replace(an_upload("u", "ada", size_bytes=9), announced=True)
     with pytest.raises(UploadNotFound):
         jobs.create(a_job(), upload=never)
     assert not uploads.release(never, at=at(1))
