@@ -90,16 +90,10 @@ class AsyncWebhooks:
         self, webhook_id: str, *, page: int = 20
     ) -> AsyncIterator[DeliveryDocument]:
         """What was sent to a webhook, newest first, page after page as they are read."""
-        cursor: str | None = None
-        while True:
-            query = {"limit": page, "cursor": cursor}
-            path = f"/webhooks/{webhook_id}/deliveries"
-            found = await self._caller.get(path, DeliveriesDocument, query=query)
+        path, query = f"/webhooks/{webhook_id}/deliveries", {"limit": page}
+        async for found in self._caller.pages(path, DeliveriesDocument, query=query):
             for delivery in found["deliveries"]:
                 yield delivery
-            cursor = found["next_cursor"]
-            if cursor is None:
-                return
 
     async def redeliver(self, webhook_id: str, event_id: str) -> DeliveryDocument:
         """Send an event once more, by the whole schedule; the delivery as it is then."""
