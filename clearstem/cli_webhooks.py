@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from clearstem.cli_jobs import Key, Told, Url, connected
-from clearstem.client.webhooks import CALLBACKS
+from clearstem.client.webhooks import CALLBACKS, signed_by
 from clearstem.terminal import listing
 from clearstem.webhook_receiver import Inbox, Received, receiver
 
@@ -118,6 +118,7 @@ class WebhookCommands:
     ) -> None:
         """Receive webhooks on this machine, verify and print them, until Ctrl-C."""
         with self._told_errors(), receiver(Inbox(secret), port=port, told=self._print) as server:
+            signed_by(secret)  # a bad one is told now, not by the thread of the first message
             self._console.print(f"Register http://127.0.0.1:{server.server_port} as a webhook.")
             server.serve_forever()
 
