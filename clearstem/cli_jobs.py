@@ -15,7 +15,7 @@ from clearstem.client import UNCHANGED, Client, JobDocument, UsageDocument
 from clearstem.errors import ClearstemError
 from clearstem.terminal import follow, listing
 
-_DEFAULT_URL: Final = "http://localhost:8000"
+DEFAULT_URL: Final = "http://localhost:8000"
 
 Url = Annotated[
     str, typer.Option(envvar="CLEARSTEM_URL", help="Base URL of the server to talk to.")
@@ -27,6 +27,7 @@ Key = Annotated[
         help="API key, where one is needed; instead of it, CLEARSTEM_TOKEN may hold a token.",
     ),
 ]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the tracks.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB")]
 AllLabels = Annotated[list[str] | None, typer.Option(help="name:value; all that it is to have.")]
 Tracks = Annotated[
@@ -81,7 +82,7 @@ class JobCommands:
         recipe: Annotated[str, typer.Option(help="separate or denoise")] = "",
         label: Annotated[list[str] | None, typer.Option(help="name:value; all of them.")] = None,
         limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
-        url: Url = _DEFAULT_URL,
+        url: Url = DEFAULT_URL,
         key: Key = "",
     ) -> None:
         """List the newest jobs."""
@@ -90,13 +91,12 @@ class JobCommands:
             asked = labels_of(label or ())
             found = client.jobs(status=status, recipe=recipe, labels=asked, page=limit)
             for job in islice(found, limit):
-                labels = " ".join(f"{name}:{value}" for name, value in job["labels"].items())
                 far = f" {job['percent']:.0f} %" if 0 < job["percent"] < 100 else ""
-                row = (job["status"] + far, job["created_at"][:19], job["file_name"], labels)
-                table.add_row(job["job_id"], *row)
+                row = (job["status"] + far, job["created_at"][:19], job["file_name"])
+                table.add_row(job["job_id"], *row, _labels(job))
             self._console.print(table)
 
-    def watch(self, job_id: JobId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
+    def watch(self, job_id: JobId, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Show a job's progress until it is over."""
         with self._told_errors(), connected(url, key) as client:
             job = follow(self._console, client, client.job(job_id))
@@ -107,11 +107,9 @@ class JobCommands:
     def download(
         self,
         job_id: JobId,
-        output: Annotated[
-            Path, typer.Option("--output", "-o", help="Folder for the tracks.")
-        ] = Path("out"),
+        output: Output = Path("out"),
         track: Tracks = None,
-        url: Url = _DEFAULT_URL,
+        url: Url = DEFAULT_URL,
         key: Key = "",
     ) -> None:
         """Fetch the tracks of a completed job; what is there in part is continued."""
@@ -126,13 +124,13 @@ class JobCommands:
                 client.download(job, name, to=to)
                 self._console.print(str(to), highlight=False, soft_wrap=True)
 
-    def cancel(self, job_id: JobId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
+    def cancel(self, job_id: JobId, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Stop a job."""
         with self._told_errors(), connected(url, key) as client:
             client.cancel(job_id)
             self._console.print(f"cancelled {job_id}")
 
-    def retry(self, job_id: JobId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
+    def retry(self, job_id: JobId, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Take a failed job up again where it stopped."""
         with self._told_errors(), connected(url, key) as client:
             job = client.retry(job_id)
@@ -146,7 +144,7 @@ class JobCommands:
             float | None, typer.Option(help="From its submission to its deletion.")
         ] = None,
         forever: Annotated[bool, typer.Option("--forever", help="Keep it.")] = False,
-        url: Url = _DEFAULT_URL,
+        url: Url = DEFAULT_URL,
         key: Key = "",
     ) -> None:
         """Label a job, or say how long it is kept."""
@@ -158,10 +156,9 @@ class JobCommands:
                 retention_hours=UNCHANGED if hours is None and not forever else hours,
             )
             until = job["expires_at"] or "it is deleted"
-            labels = " ".join(f"{name}:{value}" for name, value in job["labels"].items())
-            self._console.print(f"{job_id} is kept until {until}; labels: {labels or 'none'}")
+            self._console.print(f"{job_id} is kept until {until}; labels: {_labels(job) or 'none'}")
 
-    def delete(self, job_id: JobId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
+    def delete(self, job_id: JobId, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Delete a job with all its files; one that is not over is cancelled."""
         with self._told_errors(), connected(url, key) as client:
             receipt = client.delete(job_id)
@@ -171,7 +168,7 @@ class JobCommands:
     def deleted(
         self,
         limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
-        url: Url = _DEFAULT_URL,
+        url: Url = DEFAULT_URL,
         key: Key = "",
     ) -> None:
         """List the receipts of deleted jobs, the last submitted first."""
@@ -189,7 +186,7 @@ class JobCommands:
             float | None, typer.Option(help="From a job's submission to its deletion.")
         ] = None,
         forever: Annotated[bool, typer.Option("--forever", help="Keep them.")] = False,
-        url: Url = _DEFAULT_URL,
+        url: Url = DEFAULT_URL,
         key: Key = "",
     ) -> None:
         """Say how long jobs to come are kept that say nothing of it themselves; or settle it."""
@@ -201,7 +198,7 @@ class JobCommands:
             until = "until they are deleted" if kept is None else f"for {kept:g} hours"
             self._console.print(f"jobs are kept {until}")
 
-    def events(self, job_id: JobId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
+    def events(self, job_id: JobId, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Print what happened to a job."""
         with self._told_errors(), connected(url, key) as client:
             for event in client.events(job_id):
@@ -209,7 +206,7 @@ class JobCommands:
                 head = f"{event['number']:>4} {event['at'][:23]} {event['percent']:>5.1f} %"
                 self._console.print(f"{head} {event['type']} {about}", highlight=False)
 
-    def usage(self, url: Url = _DEFAULT_URL, key: Key = "") -> None:
+    def usage(self, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Print what you use, and may use."""
         with self._told_errors(), connected(url, key) as client:
             self._console.print(_usage(client.usage()))
@@ -238,6 +235,11 @@ def labels_of(texts: Iterable[str]) -> dict[str, str]:
             raise ClearstemError(f"label {text!r} is not of the form name:value")
         labels[name] = value
     return labels
+
+
+def _labels(job: JobDocument) -> str:
+    """A job's labels as a user writes them."""
+    return " ".join(f"{name}:{value}" for name, value in job["labels"].items())
 
 
 def _check_either(hours: float | None, *, forever: bool) -> None:
