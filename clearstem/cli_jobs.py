@@ -117,11 +117,9 @@ class JobCommands:
             job = client.job(job_id)
             if not job["tracks"]:
                 raise ClearstemError(f"the job is {job['status']}: it has no tracks to fetch")
-            formats = {each["name"]: each["format"] for each in job["tracks"]}
-            output.mkdir(parents=True, exist_ok=True)
-            for name in track or formats:
-                to = output / f"{name}.{formats.get(name, '')}"
-                client.download(job, name, to=to)
+            # One by one, so that each is told of when it is there.
+            for name in track or [each["name"] for each in job["tracks"]]:
+                (to,) = client.download_all(job, output, tracks=[name]).values()
                 self._console.print(str(to), highlight=False, soft_wrap=True)
 
     def cancel(self, job_id: JobId, url: Url = DEFAULT_URL, key: Key = "") -> None:
