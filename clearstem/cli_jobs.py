@@ -81,7 +81,7 @@ class JobCommands:
         status: Annotated[str, typer.Option(help="processing, completed, failed …")] = "",
         recipe: Annotated[str, typer.Option(help="separate or denoise")] = "",
         label: Annotated[list[str] | None, typer.Option(help="name:value; all of them.")] = None,
-        limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
+        limit: Annotated[int, typer.Option(min=1)] = 20,
         url: Url = DEFAULT_URL,
         key: Key = "",
     ) -> None:
@@ -89,7 +89,8 @@ class JobCommands:
         with self._told_errors(), connected(url, key) as client:
             table = listing("job", "status", "submitted", "file", "labels")
             asked = labels_of(label or ())
-            found = client.jobs(status=status, recipe=recipe, labels=asked, page=limit)
+            page = min(limit, 100)
+            found = client.jobs(status=status, recipe=recipe, labels=asked, page=page)
             for job in islice(found, limit):
                 far = f" {job['percent']:.0f} %" if 0 < job["percent"] < 100 else ""
                 row = (job["status"] + far, job["created_at"][:19], job["file_name"])
@@ -165,14 +166,14 @@ class JobCommands:
 
     def deleted(
         self,
-        limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
+        limit: Annotated[int, typer.Option(min=1)] = 20,
         url: Url = DEFAULT_URL,
         key: Key = "",
     ) -> None:
         """List the receipts of deleted jobs, the last submitted first."""
         with self._told_errors(), connected(url, key) as client:
             table = listing("job", "state", "submitted", "deleted", "files", "MB")
-            for receipt in islice(client.deleted(page=limit), limit):
+            for receipt in islice(client.deleted(page=min(limit, 100)), limit):
                 times = (receipt["created_at"][:19], receipt["deleted_at"][:19])
                 size = (f"{receipt['files']}", f"{receipt['size_bytes'] / 1e6:.1f}")
                 table.add_row(receipt["job_id"], receipt["state"], *times, *size)

@@ -111,6 +111,13 @@ def test_deleted_jobs_are_listed_with_what_went(core: Service) -> None:
     assert "was deleted" in said("status", job.job_id, fails=True)
 
 
+def test_more_may_be_listed_than_a_page_has(core: Service) -> None:
+    job_id = submit(core, owner="ada").job_id
+    assert job_id in said("list", "--limit", "101")
+    said("delete", job_id)
+    assert job_id in said("deleted", "--limit", "101")
+
+
 def test_how_long_jobs_are_kept_is_settled_and_told(core: Service) -> None:
     assert said("retention").strip() == "jobs are kept until they are deleted"
     assert said("retention", "--hours", "36").strip() == "jobs are kept for 36 hours"
