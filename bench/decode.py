@@ -17,16 +17,18 @@ _MINUTES = 3
 _FORMATS = ("wav", "flac", "mp3", "ogg", "opus", "m4a")
 
 _OURS = """
-import itertools, os
+import atexit, itertools, os
 from pathlib import Path
 from containers.audio.stream import decode
 
 # A file of its own each time, as in a stage: emptying the last one takes a quarter as long as all
-# the rest, and would be counted.
+# the rest, and would be counted. They go when all is timed, before they are due on the disk: that
+# would be counted as well.
 numbers = itertools.count()
 
 def work(path):
     into = Path(path).with_name(f"{os.getpid()}-{next(numbers)}.scratch")
+    atexit.register(into.unlink, missing_ok=True)
     return decode(Path(path), into).format.frames
 """
 _FFMPEG = """

@@ -11,7 +11,6 @@ beginning and of its end, which comes by cancelling them all.
 
 import http.client
 import json
-import os
 import statistics
 import tempfile
 import threading
@@ -24,15 +23,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-import boto3
-
 from bench.crowd import OWNERS, SUBMISSIONS, Submitted, Waiting, queue_faults, submit_all
 from bench.measure import Outcome, note
 from bench.silence import silence
+from bench.stages import storage
 from clearstem.jobs import Job
 from clearstem.service import Service
-from clearstem.settings import Settings
-from clearstem.twin import running_twin, twin
+from clearstem.twin import running_twin
 from clearstem.webhook_receiver import Inbox, Received, receiver
 
 Done = TypeVar("Done")
@@ -156,13 +153,11 @@ def measure() -> list[Outcome]:
     """
     with tempfile.TemporaryDirectory(prefix="clearstem-bench-") as name, ExitStack() as stack:
         folder = Path(name)
-        url = stack.enter_context(twin(state=folder / "state", models=folder / "models"))
-        environment = running_twin(folder / "state").environment
-        os.environ.update(environment)
-        service = Service.over(Settings.from_env(environment), session=boto3.Session())
+        service = stack.enter_context(storage(folder, models=folder / "models"))
         service.client("stepfunctions").update_state_machine(
             stateMachineArn=service.settings.separate_state_machine_arn, definition=_WAITING
         )
+        url = running_twin(folder / "state").url
         api = Api(url, service, {owner: _joined(service, owner) for owner in OWNERS})
         ears = Ears()
         for owner in OWNERS:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 from botocore.httpsession import URLLib3Session
@@ -28,15 +29,18 @@ class Traffic:
 @contextmanager
 def counted() -> Iterator[Traffic]:
     """Count what every client of this process moves while the context is open."""
-    traffic, send = Traffic(), URLLib3Session.send
+    traffic, send, lock = Traffic(), URLLib3Session.send, Lock()
 
     def counting(self: URLLib3Session, request: Any) -> Any:
         answer = send(self, request)
         if _OPERATION not in request.headers:
-            if request.method == "GET":
-                traffic.read += int(answer.headers.get("Content-Length") or 0)
-            else:
-                traffic.written += _length(request.headers)
+            is_read = request.method == "GET"
+            size = _length(answer.headers if is_read else request.headers)
+            with lock:  # boto3 sends the parts of a large object from several threads
+                if is_read:
+                    traffic.read += size
+                else:
+                    traffic.written += size
         return answer
 
     URLLib3Session.send = counting  # type: ignore[method-assign] # for as long as is counted
@@ -47,5 +51,5 @@ def counted() -> Iterator[Traffic]:
 
 
 def _length(headers: Any) -> int:
-    """Bytes of a request's content; sent in chunks with a checksum, it has a header of its own."""
+    """Bytes of content; sent in chunks with a checksum, they have a header of their own."""
     return int(headers.get("X-Amz-Decoded-Content-Length") or headers.get("Content-Length") or 0)

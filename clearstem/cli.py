@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import httpx
 import typer
 from rich.console import Console
 
-from clearstem.cli_jobs import JobCommands, Key, Url, connected, labels_of
+from clearstem.cli_jobs import DEFAULT_URL, JobCommands, Key, Output, Url, connected, labels_of
 from clearstem.cli_keys import KeyCommands
 from clearstem.cli_models import ModelCommands, models_dir
 from clearstem.cli_quotas import QuotaCommands
@@ -36,7 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_DEFAULT_URL: Final = "http://localhost:8000"
 _console = Console()
 _errors = Console(stderr=True)
 
@@ -53,7 +52,6 @@ class OutputFormat(StrEnum):
     AIFF = "aiff"
 
 
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the tracks.")]
 Engine = Annotated[EngineChoice, typer.Option(help="Separator; auto takes the best there is.")]
 Denoiser = Annotated[DenoiserChoice, typer.Option(help="Denoiser; auto takes the best there is.")]
 Cache = Annotated[
@@ -112,7 +110,7 @@ def separate(
     label: Labels = None,
     retention_hours: Hours = None,
     callback_url: Callback = None,
-    url: Url = _DEFAULT_URL,
+    url: Url = DEFAULT_URL,
     key: Key = "",
 ) -> None:
     """Separate a recording into nine tracks and write them, with report.json, to a folder."""
@@ -146,7 +144,7 @@ def denoise(
     label: Labels = None,
     retention_hours: Hours = None,
     callback_url: Callback = None,
-    url: Url = _DEFAULT_URL,
+    url: Url = DEFAULT_URL,
     key: Key = "",
 ) -> None:
     """Take the noise off a recording, audio or video, and write it to a folder."""
@@ -168,7 +166,7 @@ def denoise(
 
 @app.command()
 def status(
-    job_id: Annotated[str, typer.Argument(metavar="JOB")], url: Url = _DEFAULT_URL, key: Key = ""
+    job_id: Annotated[str, typer.Argument(metavar="JOB")], url: Url = DEFAULT_URL, key: Key = ""
 ) -> None:
     """Print a job's document."""
     with _told_errors(), connected(url, key) as client:
@@ -176,7 +174,7 @@ def status(
 
 
 @app.command("smoke")
-def smoke_test(url: Url = _DEFAULT_URL, key: Key = "") -> None:
+def smoke_test(url: Url = DEFAULT_URL, key: Key = "") -> None:
     """Run a two-second job through a server and check what comes back."""
     with _told_errors(), connected(url, key) as client:
         smoke(client, say=_console.print)

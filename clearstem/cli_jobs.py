@@ -15,7 +15,7 @@ from clearstem.client import UNCHANGED, Client, JobDocument, UsageDocument
 from clearstem.errors import ClearstemError
 from clearstem.terminal import follow, listing
 
-_DEFAULT_URL: Final = "http://localhost:8000"
+DEFAULT_URL: Final = "http://localhost:8000"
 
 Url = Annotated[
     str, typer.Option(envvar="CLEARSTEM_URL", help="Base URL of the server to talk to.")
@@ -27,6 +27,7 @@ Key = Annotated[
         help="API key, where one is needed; instead of it, CLEARSTEM_TOKEN may hold a token.",
     ),
 ]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the tracks.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB")]
 AllLabels = Annotated[list[str] | None, typer.Option(help="name:value; all that it is to have.")]
 Tracks = Annotated[
@@ -80,23 +81,23 @@ class JobCommands:
         status: Annotated[str, typer.Option(help="processing, completed, failed …")] = "",
         recipe: Annotated[str, typer.Option(help="separate or denoise")] = "",
         label: Annotated[list[str] | None, typer.Option(help="name:value; all of them.")] = None,
-        limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
-        url: Url = _DEFAULT_URL,
+        limit: Annotated[int, typer.Option(min=1)] = 20,
+        url: Url = DEFAULT_URL,
         key: Key = "",
     ) -> None:
         """List the newest jobs."""
         with self._told_errors(), connected(url, key) as client:
             table = listing("job", "status", "submitted", "file", "labels")
             asked = labels_of(label or ())
-            found = client.jobs(status=status, recipe=recipe, labels=asked, page=limit)
+            page = min(limit, 100)
+            found = client.jobs(status=status, recipe=recipe, labels=asked, page=page)
             for job in islice(found, limit):
-                labels = " ".join(f"{name}:{value}" for name, value in job["labels"].items())
                 far = f" {job['percent']:.0f} %" if 0 < job["percent"] < 100 else ""
-                row = (job["status"] + far, job["created_at"][:19], job["file_name"], labels)
-                table.add_row(job["job_id"], *row)
+                row = (job["status"] + far, job["created_at"][:19], job["file_name"])
+                table.add_row(job["job_id"], *row, _labels(job))
             self._console.print(table)
 
-    def watch(self, job_id: JobId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
+    def watch(self, job_id: JobId, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Show a job's progress until it is over."""
         with self._told_errors(), connected(url, key) as client:
             job = follow(self._console, client, client.job(job_id))
@@ -107,11 +108,9 @@ class JobCommands:
     def download(
         self,
         job_id: JobId,
-        output: Annotated[
-            Path, typer.Option("--output", "-o", help="Folder for the tracks.")
-        ] = Path("out"),
+        output: Output = Path("out"),
         track: Tracks = None,
-        url: Url = _DEFAULT_URL,
+        url: Url = DEFAULT_URL,
         key: Key = "",
     ) -> None:
         """Fetch the tracks of a completed job; what is there in part is continued."""
@@ -119,20 +118,18 @@ class JobCommands:
             job = client.job(job_id)
             if not job["tracks"]:
                 raise ClearstemError(f"the job is {job['status']}: it has no tracks to fetch")
-            formats = {each["name"]: each["format"] for each in job["tracks"]}
-            output.mkdir(parents=True, exist_ok=True)
-            for name in track or formats:
-                to = output / f"{name}.{formats.get(name, '')}"
-                client.download(job, name, to=to)
+            # One by one, so that each is told of when it is there.
+            for name in track or [each["name"] for each in job["tracks"]]:
+                (to,) = client.download_all(job, output, tracks=[name]).values()
                 self._console.print(str(to), highlight=False, soft_wrap=True)
 
-    def cancel(self, job_id: JobId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
+    def cancel(self, job_id: JobId, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Stop a job."""
         with self._told_errors(), connected(url, key) as client:
             client.cancel(job_id)
             self._console.print(f"cancelled {job_id}")
 
-    def retry(self, job_id: JobId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
+    def retry(self, job_id: JobId, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Take a failed job up again where it stopped."""
         with self._told_errors(), connected(url, key) as client:
             job = client.retry(job_id)
@@ -146,7 +143,7 @@ class JobCommands:
             float | None, typer.Option(help="From its submission to its deletion.")
         ] = None,
         forever: Annotated[bool, typer.Option("--forever", help="Keep it.")] = False,
-        url: Url = _DEFAULT_URL,
+        url: Url = DEFAULT_URL,
         key: Key = "",
     ) -> None:
         """Label a job, or say how long it is kept."""
@@ -158,10 +155,9 @@ class JobCommands:
                 retention_hours=UNCHANGED if hours is None and not forever else hours,
             )
             until = job["expires_at"] or "it is deleted"
-            labels = " ".join(f"{name}:{value}" for name, value in job["labels"].items())
-            self._console.print(f"{job_id} is kept until {until}; labels: {labels or 'none'}")
+            self._console.print(f"{job_id} is kept until {until}; labels: {_labels(job) or 'none'}")
 
-    def delete(self, job_id: JobId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
+    def delete(self, job_id: JobId, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Delete a job with all its files; one that is not over is cancelled."""
         with self._told_errors(), connected(url, key) as client:
             receipt = client.delete(job_id)
@@ -170,14 +166,14 @@ class JobCommands:
 
     def deleted(
         self,
-        limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
-        url: Url = _DEFAULT_URL,
+        limit: Annotated[int, typer.Option(min=1)] = 20,
+        url: Url = DEFAULT_URL,
         key: Key = "",
     ) -> None:
         """List the receipts of deleted jobs, the last submitted first."""
         with self._told_errors(), connected(url, key) as client:
             table = listing("job", "state", "submitted", "deleted", "files", "MB")
-            for receipt in islice(client.deleted(page=limit), limit):
+            for receipt in islice(client.deleted(page=min(limit, 100)), limit):
                 times = (receipt["created_at"][:19], receipt["deleted_at"][:19])
                 size = (f"{receipt['files']}", f"{receipt['size_bytes'] / 1e6:.1f}")
                 table.add_row(receipt["job_id"], receipt["state"], *times, *size)
@@ -189,7 +185,7 @@ class JobCommands:
             float | None, typer.Option(help="From a job's submission to its deletion.")
         ] = None,
         forever: Annotated[bool, typer.Option("--forever", help="Keep them.")] = False,
-        url: Url = _DEFAULT_URL,
+        url: Url = DEFAULT_URL,
         key: Key = "",
     ) -> None:
         """Say how long jobs to come are kept that say nothing of it themselves; or settle it."""
@@ -201,7 +197,7 @@ class JobCommands:
             until = "until they are deleted" if kept is None else f"for {kept:g} hours"
             self._console.print(f"jobs are kept {until}")
 
-    def events(self, job_id: JobId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
+    def events(self, job_id: JobId, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Print what happened to a job."""
         with self._told_errors(), connected(url, key) as client:
             for event in client.events(job_id):
@@ -209,7 +205,7 @@ class JobCommands:
                 head = f"{event['number']:>4} {event['at'][:23]} {event['percent']:>5.1f} %"
                 self._console.print(f"{head} {event['type']} {about}", highlight=False)
 
-    def usage(self, url: Url = _DEFAULT_URL, key: Key = "") -> None:
+    def usage(self, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Print what you use, and may use."""
         with self._told_errors(), connected(url, key) as client:
             self._console.print(_usage(client.usage()))
@@ -238,6 +234,11 @@ def labels_of(texts: Iterable[str]) -> dict[str, str]:
             raise ClearstemError(f"label {text!r} is not of the form name:value")
         labels[name] = value
     return labels
+
+
+def _labels(job: JobDocument) -> str:
+    """A job's labels as a user writes them."""
+    return " ".join(f"{name}:{value}" for name, value in job["labels"].items())
 
 
 def _check_either(hours: float | None, *, forever: bool) -> None:

@@ -1,17 +1,15 @@
 """The commands for webhooks: an owner's, and a sample receiver that verifies what it is sent."""
 
 from itertools import islice
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from clearstem.cli_jobs import Key, Told, Url, connected
-from clearstem.client.webhooks import CALLBACKS
+from clearstem.cli_jobs import DEFAULT_URL, Key, Told, Url, connected
+from clearstem.client.webhooks import CALLBACKS, signed_by
 from clearstem.terminal import listing
 from clearstem.webhook_receiver import Inbox, Received, receiver
-
-_DEFAULT_URL: Final = "http://localhost:8000"
 
 WebhookId = Annotated[str, typer.Argument(metavar="WEBHOOK", help="As `webhooks list` shows it.")]
 Events = Annotated[list[str] | None, typer.Option(help="job.succeeded …; all if none is given.")]
@@ -41,7 +39,7 @@ class WebhookCommands:
         webhooks.command("verify")(self.verify)
         app.add_typer(webhooks, name="webhooks")
 
-    def list(self, url: Url = _DEFAULT_URL, key: Key = "") -> None:
+    def list(self, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """List your webhooks."""
         with self._told_errors(), connected(url, key) as client:
             table = listing("webhook", "address", "events", "since", "disabled")
@@ -55,7 +53,7 @@ class WebhookCommands:
         self,
         address: str,
         event: Events = None,
-        url: Url = _DEFAULT_URL,
+        url: Url = DEFAULT_URL,
         key: Key = "",
     ) -> None:
         """Have an address told of all your jobs; prints its id and its secret."""
@@ -63,22 +61,18 @@ class WebhookCommands:
             made = client.webhooks.register(address, events=event)
             self._say(made["webhook_id"], made["secret"])
 
-    def remove(self, webhook: WebhookId, url: Url = _DEFAULT_URL, key: Key = "") -> None:
+    def remove(self, webhook: WebhookId, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Send nothing to a webhook any more."""
         with self._told_errors(), connected(url, key) as client:
             client.webhooks.delete(webhook)
             self._say(f"removed {webhook}")
 
-    def secret(
-        self, webhook: Callbacks = CALLBACKS, url: Url = _DEFAULT_URL, key: Key = ""
-    ) -> None:
+    def secret(self, webhook: Callbacks = CALLBACKS, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Print what a webhook's messages are signed with."""
         with self._told_errors(), connected(url, key) as client:
             self._say(client.webhooks.secret(webhook)["secret"])
 
-    def rotate(
-        self, webhook: Callbacks = CALLBACKS, url: Url = _DEFAULT_URL, key: Key = ""
-    ) -> None:
+    def rotate(self, webhook: Callbacks = CALLBACKS, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Give a webhook a new secret and print it; the old one signs for a day more."""
         with self._told_errors(), connected(url, key) as client:
             self._say(client.webhooks.rotate(webhook)["secret"])
@@ -87,7 +81,7 @@ class WebhookCommands:
         self,
         webhook: WebhookId,
         limit: Annotated[int, typer.Option(min=1)] = 20,
-        url: Url = _DEFAULT_URL,
+        url: Url = DEFAULT_URL,
         key: Key = "",
     ) -> None:
         """List what was sent to a webhook, newest first."""
@@ -102,7 +96,7 @@ class WebhookCommands:
             self._console.print(table)
 
     def redeliver(
-        self, webhook: WebhookId, event: str, url: Url = _DEFAULT_URL, key: Key = ""
+        self, webhook: WebhookId, event: str, url: Url = DEFAULT_URL, key: Key = ""
     ) -> None:
         """Send an event to a webhook once more."""
         with self._told_errors(), connected(url, key) as client:
@@ -118,6 +112,7 @@ class WebhookCommands:
     ) -> None:
         """Receive webhooks on this machine, verify and print them, until Ctrl-C."""
         with self._told_errors(), receiver(Inbox(secret), port=port, told=self._print) as server:
+            signed_by(secret)  # a bad one is told now, not by the thread of the first message
             self._console.print(f"Register http://127.0.0.1:{server.server_port} as a webhook.")
             server.serve_forever()
 

@@ -22,6 +22,7 @@ from clearstem.client.documents import (
     JobAsked,
     JobDocument,
     Options,
+    TrackDocument,
     UsageDocument,
 )
 from clearstem.client.errors import ClientError, NotFound
@@ -257,21 +258,40 @@ class AsyncClient(JobCalls):
         DamagedDownload
             The bytes are not of the size and sha256 that the job tells.
         """
-        found = next((each for each in job["tracks"] if each["name"] == track), None)
-        if found is None:
-            names = ", ".join(each["name"] for each in job["tracks"]) or "none"
-            message = f"job {job['job_id']} has no track {track!r}; it has: {names}"
-            raise NotFound(message, status=404, name="Not Found")
-        await downloading.fetch(self._caller, found, to=to)
+        await downloading.fetch(self._caller, _track(job, track), to=to)
 
-    async def download_all(self, job: JobDocument, folder: Path) -> dict[str, Path]:
-        """Fetch all tracks of a job to a folder, one after the other; their files by track."""
+    async def download_all(
+        self, job: JobDocument, folder: Path, *, tracks: Sequence[str] | None = None
+    ) -> dict[str, Path]:
+        """Fetch a job's tracks to a folder, one after the other; their files by track.
+
+        Parameters
+        ----------
+        tracks : sequence of str or None
+            Those of these names; None: all.
+
+        Raises
+        ------
+        NotFound, DamagedDownload
+            As `download` does; where a track is not there, before any is fetched.
+        """
+        wanted = job["tracks"] if tracks is None else [_track(job, name) for name in tracks]
         await self._caller.io.offload(lambda: folder.mkdir(parents=True, exist_ok=True))
         files = {}
-        for track in job["tracks"]:
+        for track in wanted:
             files[track["name"]] = to = folder / f"{track['name']}.{track['format']}"
             await downloading.fetch(self._caller, track, to=to)
         return files
+
+
+def _track(job: JobDocument, name: str) -> TrackDocument:
+    """A track of a job; raises as `AsyncClient.download` does where it has none of that name."""
+    found = next((each for each in job["tracks"] if each["name"] == name), None)
+    if found is None:
+        names = ", ".join(each["name"] for each in job["tracks"]) or "none"
+        message = f"job {job['job_id']} has no track {name!r}; it has: {names}"
+        raise NotFound(message, status=404, name="Not Found")
+    return found
 
 
 def _body(job: JobAsked) -> dict[str, object]:

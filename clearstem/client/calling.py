@@ -1,10 +1,10 @@
 """Calls of one server: its address, the caller's key, and attempts until one succeeds."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypedDict, TypeVar, cast
 from urllib.parse import urlsplit
 
 from clearstem.client.calls import Answer, Call, Io, is_error
@@ -17,7 +17,15 @@ from clearstem.client.errors import (
 )
 from clearstem.client.retrying import IDEMPOTENCY_KEY, Retry, is_repeatable, retry_after_s
 
+
+class Paged(TypedDict):
+    """What every document has that comes page after page."""
+
+    next_cursor: str | None
+
+
 Document = TypeVar("Document")
+Page = TypeVar("Page", bound=Paged)
 Query = Mapping[str, str | int | list[str] | None]
 Token = str | Callable[[], str]
 """A bearer token, or what gives one that is good at the moment; it may block."""
@@ -65,6 +73,16 @@ class Caller:
         """A document of the API; raises as `ask` does, and `UnexpectedAnswer`."""
         call = Call("GET", self.url + path, params=_params(query or {}))
         return document(await self.ask(call), kind)
+
+    async def pages(self, path: str, kind: type[Page], *, query: Query) -> AsyncIterator[Page]:
+        """Documents page after page, as they are read, to the last; raises as `get` does."""
+        cursor: str | None = None
+        while True:
+            page = await self.get(path, kind, query={**query, "cursor": cursor})
+            yield page
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
 
     async def post(
         self,

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from enum import Enum
 
-from clearstem.client.calling import Caller
+from clearstem.client.calling import Caller, Query
 from clearstem.client.documents import (
     EventDocument,
     EventsDocument,
@@ -63,23 +63,17 @@ class JobCalls:
         page : int
             Jobs to a page, 1 to 100.
         """
-        cursor: str | None = None
-        while True:
-            query = {
-                "status": status,
-                "recipe": recipe,
-                "label": [f"{name}:{value}" for name, value in (labels or {}).items()],
-                "since": since.isoformat() if since else None,
-                "until": until.isoformat() if until else None,
-                "limit": page,
-                "cursor": cursor,
-            }
-            found = await self._caller.get("/jobs", JobsDocument, query=query)
+        query: Query = {
+            "status": status,
+            "recipe": recipe,
+            "label": [f"{name}:{value}" for name, value in (labels or {}).items()],
+            "since": since.isoformat() if since else None,
+            "until": until.isoformat() if until else None,
+            "limit": page,
+        }
+        async for found in self._caller.pages("/jobs", JobsDocument, query=query):
             for job in found["jobs"]:
                 yield job
-            cursor = found["next_cursor"]
-            if cursor is None:
-                return
 
     async def amend(
         self,
@@ -132,15 +126,10 @@ class JobCalls:
         page : int
             Receipts to a page, 1 to 100.
         """
-        cursor: str | None = None
-        while True:
-            query = {"limit": page, "cursor": cursor}
-            found = await self._caller.get("/jobs/deleted", ReceiptsDocument, query=query)
+        query = {"limit": page}
+        async for found in self._caller.pages("/jobs/deleted", ReceiptsDocument, query=query):
             for receipt in found["receipts"]:
                 yield receipt
-            cursor = found["next_cursor"]
-            if cursor is None:
-                return
 
     async def retention(self) -> RetentionDocument:
         """How long jobs are kept that say nothing of it themselves."""

@@ -5,16 +5,35 @@ from typing import NotRequired, TypedDict
 from clearstem.client.documents import CacheDocument, EngineDocument, JobDocument
 
 
+class AcceptedDocument(TypedDict, total=False):
+    """What would have been taken; which of the fields are there depends on the field."""
+
+    minimum: float | str
+    maximum: float | str
+    above: float
+    below: float
+    min_length: int
+    max_length: int
+    pattern: str
+    one_of: list[str]
+
+
 class ReasonDocument(TypedDict):
-    """Why a job is not made, or would not be; of a limit with its name, value and end."""
+    """Why a job is not made, or would not be.
+
+    Of a field with its name, its value and what would have been taken; of a limit with its name,
+    value and end.
+    """
 
     type: str
     title: str
     status: int
     detail: str
     name: str
-    limit: NotRequired[str]
+    field: NotRequired[str]
     value: NotRequired[str | float | bool | None]
+    accepted: NotRequired[AcceptedDocument]
+    limit: NotRequired[str]
     used: NotRequired[float]
     resets_at: NotRequired[str | None]
     retry_after_s: NotRequired[int]

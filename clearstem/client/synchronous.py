@@ -293,6 +293,8 @@ class Client:
         """Fetch a track of a completed job to a file, which appears when it is whole and right."""
         run(self._calls.download(job, track, to=to))
 
-    def download_all(self, job: JobDocument, folder: Path) -> dict[str, Path]:
-        """Fetch all tracks of a job to a folder; their files by track."""
-        return run(self._calls.download_all(job, folder))
+    def download_all(
+        self, job: JobDocument, folder: Path, *, tracks: Sequence[str] | None = None
+    ) -> dict[str, Path]:
+        """Fetch a job's tracks to a folder; their files by track."""
+        return run(self._calls.download_all(job, folder, tracks=tracks))

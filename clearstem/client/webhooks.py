@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final, cast
 
 from standardwebhooks import Webhook, WebhookVerificationError
+from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 from clearstem.client.calling import Caller
-from clearstem.client.errors import NotGenuine
+from clearstem.client.errors import ClientError, NotGenuine
 from clearstem.client.webhook_documents import (
     DeliveriesDocument,
     DeliveryDocument,
@@ -39,15 +40,32 @@ def verify(body: bytes | str, headers: Mapping[str, str], *, secret: str) -> Mes
     ------
     NotGenuine
         The signature is not good, or older than five minutes; or the body is no message.
+    ClientError
+        `secret` is none.
     """
+    webhook = signed_by(secret)
     lower = {name.lower(): value for name, value in headers.items()}
     try:
-        found = Webhook(secret).verify(body, lower)
+        found = webhook.verify(body, lower)
     except (WebhookVerificationError, ValueError) as exc:
         raise NotGenuine(f"not a message of this webhook: {exc}") from exc
     if not isinstance(found, dict) or not found.keys() >= MessageDocument.__required_keys__:
         raise NotGenuine("signed, but not a message of clearstem's")
     return cast("MessageDocument", found)
+
+
+def signed_by(secret: str) -> Webhook:
+    """What verifies the messages that a secret signs.
+
+    Raises
+    ------
+    ClientError
+        It is none; the error does not show it, as it may be one that was copied badly.
+    """
+    try:
+        return Webhook(secret)
+    except (EmptyWebhookSecretError, ValueError) as exc:
+        raise ClientError("the secret of the webhook is none: one is whsec_ and base64") from exc
 
 
 class AsyncWebhooks:
@@ -90,16 +108,10 @@ class AsyncWebhooks:
         self, webhook_id: str, *, page: int = 20
     ) -> AsyncIterator[DeliveryDocument]:
         """What was sent to a webhook, newest first, page after page as they are read."""
-        cursor: str | None = None
-        while True:
-            query = {"limit": page, "cursor": cursor}
-            path = f"/webhooks/{webhook_id}/deliveries"
-            found = await self._caller.get(path, DeliveriesDocument, query=query)
+        path, query = f"/webhooks/{webhook_id}/deliveries", {"limit": page}
+        async for found in self._caller.pages(path, DeliveriesDocument, query=query):
             for delivery in found["deliveries"]:
                 yield delivery
-            cursor = found["next_cursor"]
-            if cursor is None:
-                return
 
     async def redeliver(self, webhook_id: str, event_id: str) -> DeliveryDocument:
         """Send an event once more, by the whole schedule; the delivery as it is then."""

@@ -63,6 +63,13 @@ def test_webhooks_are_added_listed_rotated_and_removed(core: Service) -> None:
     assert "no webhook" in said("webhooks", "rotate", webhook_id, fails=True)
 
 
+@pytest.mark.timeout(30)  # it would listen for ever
+@pytest.mark.parametrize("secret", ["", "whsec_a"])
+def test_a_receiver_does_not_begin_with_what_is_no_secret(secret: str) -> None:
+    told = said("webhooks", "verify", "--secret", secret, "--port", "0", fails=True)
+    assert "secret of the webhook" in told and "Register" not in told
+
+
 def test_a_job_is_labelled_and_kept_for_some_hours_or_for_ever(core: Service) -> None:
     job_id = submit(core, owner="ada").job_id
     told = said("amend", job_id, "--label", "album:Demos", "--label", "take:1:2", "--hours", "5")
@@ -102,6 +109,13 @@ def test_deleted_jobs_are_listed_with_what_went(core: Service) -> None:
     row = next(line for line in said("deleted").splitlines() if job.job_id in line)
     assert "succeeded" in row and " 10 " in row
     assert "was deleted" in said("status", job.job_id, fails=True)
+
+
+def test_more_may_be_listed_than_a_page_has(core: Service) -> None:
+    job_id = submit(core, owner="ada").job_id
+    assert job_id in said("list", "--limit", "101")
+    said("delete", job_id)
+    assert job_id in said("deleted", "--limit", "101")
 
 
 def test_how_long_jobs_are_kept_is_settled_and_told(core: Service) -> None:

@@ -152,6 +152,19 @@ def test_all_tracks_come_under_their_names(
     assert files["drums"] == tmp_path / "out" / "drums.wav"
 
 
+def test_of_several_tracks_none_is_fetched_where_one_is_not_there(
+    client: Driven, server: Scripted, tmp_path: Path
+) -> None:
+    server.on("GET", f"/download/{JOB_ID}/drums.wav", Says(200, b"drums"))
+    to = tmp_path / "out"
+    with pytest.raises(NotFound, match="'bass'; it has: vocals, drums"):
+        client.call(server.url, "download_all", JOB, to, tracks=["drums", "bass"])
+    assert not to.exists()
+    files = client.call(server.url, "download_all", JOB, to, tracks=["drums"])
+    assert files == {"drums": to / "drums.wav"}
+    assert [path.read_bytes() for path in to.iterdir()] == [b"drums"]
+
+
 def test_a_track_that_the_job_has_not_is_told_with_those_it_has(client: Driven) -> None:
     with pytest.raises(NotFound, match="'bass'; it has: vocals, drums"):
         client.call("http://127.0.0.1:9", "download", JOB, "bass", to=Path("x"))

@@ -227,3 +227,11 @@ def test_what_is_signed_and_no_message_is_not_genuine(body: str) -> None:
     signed = signed_headers(body, event_id="e", signing=Secrets(secret), at=datetime.now(UTC))
     with pytest.raises(NotGenuine, match="not a message of clearstem's"):
         verify(body, signed, secret=secret)
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_!", "whsec_a", "whsec_ä"])
+def test_what_is_no_secret_is_told_of_and_not_taken_for_a_bad_signature(secret: str) -> None:
+    body, headers = message(new_secret())
+    with pytest.raises(ClientError, match="secret of the webhook") as told:
+        verify(body, headers, secret=secret)
+    assert not isinstance(told.value, NotGenuine)

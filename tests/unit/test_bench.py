@@ -1,8 +1,12 @@
 """What benchmarks say: the farthest goal, bytes moved, and figures that have no goal."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from types import SimpleNamespace
 
 import pytest
+from botocore.httpsession import URLLib3Session
 
 from bench.measure import Outcome, summary
 from bench.traffic import counted
@@ -40,3 +44,22 @@ def test_bytes_of_objects_are_counted_both_ways_and_those_of_items_are_not(aws: 
         table.list_tables()
     storage.put_object(Bucket="bench", Key="k", Body=b"x" * 7000)
     assert (moved.read, moved.written) == (5000, 5000)
+
+
+def test_bytes_that_threads_move_at_once_are_all_counted(monkeypatch):
+    together = Barrier(2, timeout=10)
+
+    class Headers(dict):
+        def get(self, name):
+            if name == "Content-Length":
+                together.wait()
+            return super().get(name)
+
+    headers = Headers({"Content-Length": "5"})
+    answer = SimpleNamespace(headers=headers)
+    monkeypatch.setattr(URLLib3Session, "send", lambda *_: answer)
+    requests = [SimpleNamespace(method=method, headers=headers) for method in ("GET", "PUT")]
+    with counted() as moved, ThreadPoolExecutor(2) as pool:
+        for request in requests:
+            list(pool.map(URLLib3Session().send, [request] * 2))
+    assert (moved.read, moved.written) == (10, 10)
