@@ -14,6 +14,7 @@ from containers.audio import openvino_core
 from containers.audio.backends import Settled, Wanted, load_network
 from containers.audio.demucs_engine import demucs_stems
 from containers.audio.separate import separate
+from tests.stages.files import shut_to_others, umask_of_an_image
 from tests.stages.memory import Sound, Tape, noise, song
 from tests.stages.tiny_checkpoint import SHORT, tiny_model, write_safetensors
 
@@ -104,8 +105,11 @@ def test_an_images_conversions_are_those_that_a_task_looks_for(tmp_path, monkeyp
         json.dumps([entry, entry | {"name": "no", "file_name": "x"}])
     )
     monkeypatch.setattr(openvino_core, "_convert", trivial)
-    assert convert.main([str(models), str(into)]) == 0
+    with umask_of_an_image():
+        assert convert.main([str(models), str(into)]) == 0
     assert capsys.readouterr().out == f"{ours.path.name}: converted\n"
+    # root converts; who reads is the user that the image's tasks run as.
+    assert list(into.rglob("core.xml")) and shut_to_others(into) == []
 
     monkeypatch.setattr(openvino_core, "_convert", lambda _: pytest.fail("converted again"))
     read = openvino_core.converted(tiny_model(), sha256=ours.sha256, cache_dir=into)
