@@ -20,8 +20,9 @@ from clearstem.media import content_type
 from clearstem.reporting import StageReporter
 from clearstem.result_cache import Entry
 from clearstem.service import Service
+from containers.checksums import sha256_of
 from containers.stages.shares import share
-from containers.workspace import Workspace, sha256_of
+from containers.workspace import Workspace
 
 if TYPE_CHECKING:
     from containers.audio.stream import Progress

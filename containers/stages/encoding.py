@@ -21,10 +21,11 @@ from containers.audio.measure import Levels, measure_encoded
 from containers.audio.normalize import CEILING_DBTP, Normalized, normalize
 from containers.audio.remux import remux
 from containers.audio.stream import Progress, Recording
+from containers.checksums import sha256_of
 from containers.stages.originals import cover, tags
 from containers.stages.outcome import Outcome, may_show_pictures, outcome_of, written_depth
 from containers.stages.shares import share
-from containers.workspace import Workspace, sha256_of
+from containers.workspace import Workspace
 
 
 class _Remote(Protocol):

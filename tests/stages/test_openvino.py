@@ -2,6 +2,7 @@
 
 import errno
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from clearstem.errors import EngineUnavailable
 from clearstem.recipes import STEMS
 from containers import convert
-from containers.audio import openvino_core
+from containers.audio import backends, openvino_core
 from containers.audio.backends import Settled, Wanted, load_network
 from containers.audio.demucs_engine import demucs_stems
 from containers.audio.separate import separate
@@ -66,6 +67,21 @@ def test_a_network_is_converted_once_for_its_checksum(checkpoint, cache, monkeyp
     monkeypatch.setattr(openvino_core, "_convert", refuse)
     again = next(load_network(checkpoint, wanted)[0].forwards[0](iter([block])))
     np.testing.assert_array_equal(again, first)
+
+
+@with_openvino
+def test_a_conversion_is_named_by_the_whole_sum_and_only_a_part_of_one_is_looked_up(
+    checkpoint, tmp_path, monkeypatch
+):
+    read, named = [], []
+    sum_of = backends.sha256_of
+    monkeypatch.setattr(backends, "sha256_of", lambda path: read.append(path) or sum_of(path))
+    monkeypatch.setattr(
+        openvino_core, "converted", lambda _, *, sha256, cache_dir: named.append(sha256)
+    )
+    for known in (checkpoint.sha256, checkpoint.sha256.upper(), checkpoint.sha256[:8]):
+        backends.keep_conversion(replace(checkpoint, sha256=known), cache_dir=tmp_path)
+    assert (named, read) == ([checkpoint.sha256] * 3, [checkpoint.path])
 
 
 @with_openvino
