@@ -203,8 +203,12 @@ def _checked_frames(tracks: Mapping[str, Path], output: "_Output", *, main: str)
     if main not in tracks:
         raise ValueError(f"main track {main!r} is none of {', '.join(tracks)}")
     with Recording.open(tracks[main]) as recording:
-        form = {"channels": recording.channels, "frames": recording.frames}
-        check_output(output.format, bit_depth=output.bit_depth, **form)
+        check_output(
+            output.format,
+            channels=recording.channels,
+            bit_depth=output.bit_depth,
+            frames=recording.frames,
+        )
         return recording.frames
 
 
