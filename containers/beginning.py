@@ -6,22 +6,22 @@ owner was asked the same of the same bytes, its result is copied, and the job is
 over.
 """
 
-import importlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Final
 
 from clearstem.errors import JobIsOver, StageInterrupted
 from clearstem.facts import StageResult
 from clearstem.jobs import Job
-from clearstem.media import content_type
 from clearstem.reporting import StageReporter
 from clearstem.result_cache import Entry
 from clearstem.service import Service
+from containers.checksums import sha256_of
+from containers.stages.results import put_to_client
 from containers.stages.shares import share
-from containers.workspace import Workspace, sha256_of
+from containers.workspace import Workspace
 
 if TYPE_CHECKING:
     from containers.audio.stream import Progress
@@ -33,18 +33,6 @@ Lend = Callable[[Job, Entry], Service]
 """The core, for a job that may read the results of an entry and copy them to its own place."""
 
 _log = logging.getLogger(__name__)
-
-
-class _Remote(Protocol):
-    """What is used here of `containers.remote`, which only some jobs need."""
-
-    def fetch_source(self, space: Workspace, progress: "Progress", /) -> object:
-        """Put the source where `Workspace.source` finds it."""
-        ...
-
-    def deliver(self, space: Workspace, path: Path, *, content_type: str) -> str | None:
-        """Put a file to the job's output address; None, or why it is not there."""
-        ...
 
 
 def take_in(space: Workspace, progress: "Progress") -> "Progress":
@@ -65,7 +53,10 @@ def take_in(space: Workspace, progress: "Progress") -> "Progress":
     """
     source, left = space.job.source, progress
     if source.url is not None and not source.size_bytes:
-        _remote().fetch_source(space, share(progress, 0.0, _FETCHING))
+        # It takes an HTTP client, which no other job needs.
+        from containers.remote import fetch_source
+
+        fetch_source(space, share(progress, 0.0, _FETCHING))
         left = share(progress, _FETCHING, 1.0)
     original = space.source()
     if space.job.options.cache:
@@ -97,7 +88,7 @@ def answered(space: Workspace, reporter: StageReporter, *, lend: Lend) -> bool:
     if found is None:
         return False
     result, made_by = found
-    undelivered = _put_to_client(space, result)
+    undelivered = _put_copy(space, result)
     reporter.answered(replace(result, undelivered=undelivered), by=made_by)
     return True
 
@@ -118,16 +109,12 @@ def _taken(
     return result, made.job_id
 
 
-def _put_to_client(space: Workspace, result: StageResult) -> str | None:
+def _put_copy(space: Workspace, result: StageResult) -> str | None:
+    """Put a copied result to the client's address, for which alone it is fetched."""
     job = space.job
     if job.output_url is None:
         return None
     track = next(track for track in result.tracks if track.name == job.recipe.voice)
     path = space.scratch / PurePosixPath(track.location.key).name
     space.store.fetch(track.location, to=path)
-    return _remote().deliver(space, path, content_type=content_type(track.extension))
-
-
-def _remote() -> _Remote:
-    # It takes an HTTP client, which no other job needs.
-    return cast(_Remote, importlib.import_module("containers.remote"))
+    return put_to_client(space, path)

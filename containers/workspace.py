@@ -6,11 +6,10 @@ stage that is killed leaves nothing that anyone would take for a result, and
 one that is run again after it committed finds its manifest and is done.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from clearstem import media, options, recipes
 from clearstem.errors import RetryableStageError, StageCrashed
@@ -19,10 +18,9 @@ from clearstem.jobs import Job
 from clearstem.records import dumps, loads
 from clearstem.settings import Settings
 from clearstem.track_store import TrackStore
+from containers.checksums import sha256_of
 
 Chosen = TypeVar("Chosen", bound=options.Options)
-
-_CHUNK_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +164,3 @@ class Workspace:
 
     def _is_there(self, artifact: Artifact) -> bool:
         return self.store.size_bytes(artifact.location) == artifact.size_bytes
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal, read in chunks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -4,7 +4,6 @@ Settled before the first sample: OpenVINO where it is installed, the device is t
 it knows the network; else torch. What was settled is reported with the result.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,10 @@ from containers.audio import openvino_core
 from containers.audio.checkpoints import load_checkpoint
 from containers.audio.network import Network, Precision, bag_of, pick_device, stereo_network
 from containers.audio.weights import Bag, Checkpoint
+from containers.checksums import sha256_of
+
+# Hexadecimal digits of a sha256.
+_WHOLE_DIGITS = 64
 
 BackendName = Literal["torch", "openvino"]
 
@@ -115,8 +118,10 @@ def keep_conversion(part: Checkpoint, *, cache_dir: Path) -> str | None:
 
 def _whole_sum(part: Checkpoint) -> str:
     """The sum that tells a file from every other, even where only its beginning is pinned."""
-    with part.path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    if len(part.sha256) == _WHOLE_DIGITS:
+        # What the file was compared with when it was loaded.
+        return part.sha256.lower()
+    return sha256_of(part.path)
 
 
 def _checked(wanted: Wanted) -> Precision:

@@ -43,7 +43,7 @@ def most_in_batch(segments: Segments, *, rate_hz: int) -> int:
     return max(1, min(MOST_IN_BATCH, ahead // 2))
 
 
-def batch_size(*, free_bytes: int, segment_bytes: int, most: int = MOST_IN_BATCH) -> int:
+def batch_size(*, free_bytes: int, segment_bytes: int, most: int) -> int:
     """How many segments are run at once.
 
     Parameters

@@ -129,6 +129,17 @@ class _Sink(Protocol):
     def close(self) -> None: ...
 
 
+def depths_of(format: str) -> tuple[int, ...]:
+    """Bits of a sample that a format is written with, ascending; none where it is lossy.
+
+    Parameters
+    ----------
+    format : str
+        One that `encode` writes.
+    """
+    return _FORMATS[format].bit_depths
+
+
 def check_output(
     format: str, *, channels: int, bit_depth: int | None = None, frames: int | None = None
 ) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from containers.audio.muxing import picture_type
 from containers.audio.riff import RIFF_MAX_BYTES
 
 _TEXTS: Final = {
@@ -91,7 +92,7 @@ def _tag(tags: Mapping[str, str], cover: bytes | None) -> bytes:
         if key not in _TEXTS and key not in _REMARKS
     ]
     if cover:
-        kind = b"image/png" if cover.startswith(b"\x89PNG") else b"image/jpeg"
+        kind = picture_type(cover).encode()
         frames.append(_frame("APIC", _LATIN_1 + kind + b"\0" + _FRONT_COVER + b"\0" + cover))
     body = b"".join(frames)
     return b"ID3\x04\x00\x00" + _synchsafe(len(body)) + body

@@ -58,12 +58,17 @@ def picture_size(cover: bytes) -> tuple[int, int] | None:
         return None
 
 
+def picture_type(cover: bytes) -> str:
+    """The media type of what is a JPEG or PNG."""
+    return "image/png" if cover.startswith(b"\x89PNG") else "image/jpeg"
+
+
 def _add_picture(file: OutputContainer, cover: bytes) -> VideoStream | None:
     """A stream for the cover, which is stored as it is; None where it is no picture."""
     size = picture_size(cover)
     if size is None:
         return None
-    png = cover.startswith(b"\x89PNG")
+    png = picture_type(cover) == "image/png"
     picture = file.add_stream("png" if png else "mjpeg")
     picture.width, picture.height = size
     picture.pix_fmt = "rgb24" if png else "yuvj420p"

@@ -6,7 +6,6 @@ if the encoded file keeps it: lossy encoders overshoot, so every file is decoded
 encoded again with less gain where it must be.
 """
 
-import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from containers.audio.gains import Gains, Hot, Setting
 from containers.audio.limiter import LimitedReader
 from containers.audio.measure import Levels, measure, measure_encoded
 from containers.audio.stream import Progress, Recording, ignore
+from containers.checksums import sha256_of
 
 TARGET_LUFS = -14.0
 CEILING_DBTP = -1.0
@@ -203,8 +203,12 @@ def _checked_frames(tracks: Mapping[str, Path], output: "_Output", *, main: str)
     if main not in tracks:
         raise ValueError(f"main track {main!r} is none of {', '.join(tracks)}")
     with Recording.open(tracks[main]) as recording:
-        form = {"channels": recording.channels, "frames": recording.frames}
-        check_output(output.format, bit_depth=output.bit_depth, **form)
+        check_output(
+            output.format,
+            channels=recording.channels,
+            bit_depth=output.bit_depth,
+            frames=recording.frames,
+        )
         return recording.frames
 
 
@@ -266,8 +270,6 @@ class _Rendering:
         """The file of a track, with its digest."""
         file = self._files[name]
         encoded = file.encoded
-        with encoded.path.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
         return NormalizedTrack(
             path=encoded.path,
             rate_hz=encoded.rate_hz,
@@ -276,7 +278,7 @@ class _Rendering:
             gain_db=file.setting.gain_db,
             limited_db=file.limited_db,
             levels=file.levels,
-            sha256=digest,
+            sha256=sha256_of(encoded.path),
             size_bytes=encoded.path.stat().st_size,
         )
 

@@ -16,12 +16,12 @@ import itertools
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from clearstem.errors import UnreadableAudio
-from containers.audio.muxing import picture_size
+from containers.audio.muxing import picture_size, picture_type
 
 # Capture pattern, version, flags, granule position, serial, number, checksum, segments.
 _HEAD: Final = struct.Struct("<4sBBqIIIB")
@@ -48,15 +48,14 @@ class _Page:
 
     flags: int
     granule: int
-    number: int
     lacing: bytes
     body: bytes
 
-    def packed(self) -> bytes:
+    def packed(self, number: int) -> bytes:
         """The page as it is stored, with its checksum (RFC 3533, section 6, field 7)."""
 
         def head(checksum: int) -> bytes:
-            told = (self.flags, self.granule, _SERIAL, self.number, checksum, len(self.lacing))
+            told = (self.flags, self.granule, _SERIAL, number, checksum, len(self.lacing))
             return _HEAD.pack(b"OggS", 0, *told) + self.lacing
 
         return head(_checksum(head(0) + self.body)) + self.body
@@ -82,8 +81,9 @@ def set_comments(path: Path, *, tags: Mapping[str, str], cover: bytes | None) ->
     partial = path.with_suffix(".partial")
     try:
         with path.open("rb") as old, partial.open("wb") as new:
-            for page in _commented(_pages(old), tags, cover, name=path.name):
-                new.write(page.packed())
+            pages = _commented(_pages(old), tags, cover, name=path.name)
+            for number, page in enumerate(pages):
+                new.write(page.packed(number))
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -96,15 +96,14 @@ def _commented(
     first = _next(pages, name)
     comment, *rest = _headers(pages, name)
     headers = _paged([_comment_header(comment, tags, cover), *rest])
-    for number, page in enumerate(itertools.chain([first], headers, pages)):
-        yield replace(page, number=number)
+    return itertools.chain([first], headers, pages)
 
 
 def _pages(file: BinaryIO) -> Iterator[_Page]:
     while len(head := file.read(_HEAD.size)) == _HEAD.size and head.startswith(b"OggS"):
-        _, _, flags, granule, _, number, _, segments = _HEAD.unpack(head)
+        _, _, flags, granule, _, _, _, segments = _HEAD.unpack(head)
         lacing = file.read(segments)
-        yield _Page(flags, granule, number, lacing, file.read(sum(lacing)))
+        yield _Page(flags, granule, lacing, file.read(sum(lacing)))
 
 
 def _next(pages: Iterator[_Page], name: str) -> _Page:
@@ -153,7 +152,7 @@ def _comment_header(old: bytes, tags: Mapping[str, str], cover: bytes | None) ->
 
 def _picture(cover: bytes) -> bytes:
     """A picture as FLAC stores it, of 24 bits and without a palette."""
-    kind = b"image/png" if cover.startswith(b"\x89PNG") else b"image/jpeg"
+    kind = picture_type(cover).encode()
     width, height = picture_size(cover) or (0, 0)
     return b"".join(
         (
@@ -176,7 +175,7 @@ def _paged(packets: Iterable[bytes]) -> Iterator[_Page]:
         held = segments[first : first + _MOST_SEGMENTS]
         granule = 0 if any(ends for _, ends in held) else _NO_END
         lacing = bytes(len(part) for part, _ in held)
-        yield _Page(continued, granule, 0, lacing, b"".join(part for part, _ in held))
+        yield _Page(continued, granule, lacing, b"".join(part for part, _ in held))
         continued = 0 if held[-1][1] else _CONTINUED
 
 

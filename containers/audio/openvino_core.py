@@ -150,6 +150,9 @@ def _keep(made: Any, kept: Path) -> None:
     partial = Path(tempfile.mkdtemp(prefix="partial-", dir=kept.parent))
     try:
         openvino.save_model(made, partial / "core.xml", compress_to_fp16=False)
+        # mkdtemp's folders are their maker's alone; an image's conversions are made by root
+        # and read by its tasks' user.
+        partial.chmod(0o755)
         # A task beside this one may have been faster; its conversion is as good.
         if not kept.is_dir():
             partial.rename(kept)

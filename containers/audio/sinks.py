@@ -5,12 +5,13 @@ as long as lameenc's; libsndfile has neither AAC nor cover art, lameenc nothing 
 libraries with sample layouts, channel orders and traps of their own: they end here.
 """
 
+import io
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import av
 import lameenc
@@ -24,6 +25,9 @@ from containers.audio.compose import Reader
 from containers.audio.layouts import LAYOUTS, VORBIS_ORDER
 from containers.audio.muxing import begin, open_output
 from containers.audio.samples import interleaved
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 Floats = NDArray[np.float32]
 
@@ -253,24 +257,60 @@ class VorbisSink:
     def __init__(self, path: Path, source: Reader) -> None:
         self.clamps = False
         self._order = list(VORBIS_ORDER.get(source.channels, range(source.channels)))
-        self._file = soundfile.SoundFile(
-            path,
-            "w",
-            samplerate=source.rate_hz,
-            channels=source.channels,
-            format="OGG",
-            subtype="VORBIS",
-            compression_level=_VORBIS_COMPRESSION,
-        )
+        self._file = _Disk(path, "w")
+        try:
+            self._sound = soundfile.SoundFile(
+                self._file,
+                "w",
+                samplerate=source.rate_hz,
+                channels=source.channels,
+                format="OGG",
+                subtype="VORBIS",
+                compression_level=_VORBIS_COMPRESSION,
+            )
+        except BaseException:
+            self._file.close()
+            raise
 
     def write(self, block: Floats) -> None:
         """Append a block of shape (channels, frames); it is not changed."""
         # libsndfile takes (frames, channels), and at most BLOCK_FRAMES of them (see there).
-        self._file.write(interleaved(block[self._order]))
+        self._sound.write(interleaved(block[self._order]))
+        self._file.check()
 
     def close(self) -> None:
         """Let the encoder give out what it holds back, and finish the file."""
-        self._file.close()
+        try:
+            self._sound.close()
+        finally:
+            self._file.close()
+        self._file.check()
+
+
+class _Disk(io.FileIO):
+    """A file for libsndfile, which keeps what went wrong with it.
+
+    By itself libsndfile tells of a full disk as of any other error of the system, and not at
+    all of what goes wrong while it closes a file.
+    """
+
+    _error: OSError | None = None
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        """Write all of it, or keep why not: nothing can be raised through libsndfile."""
+        left = memoryview(data)
+        whole = left.nbytes
+        try:
+            while left and self._error is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self._error = error
+        return whole
+
+    def check(self) -> None:
+        """Raise what was kept."""
+        if self._error is not None:
+            raise self._error
 
 
 def _samples(

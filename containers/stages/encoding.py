@@ -5,34 +5,25 @@ container that does not hold them; they were never touched before. The levels th
 are told are those of the encoded sound, decoded again.
 """
 
-import importlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 from clearstem.errors import SourceChanged
 from clearstem.facts import Location, Loudness, StageResult, Track
-from clearstem.media import content_type
-from clearstem.options import DenoiseOptions
+from clearstem.options import DenoiseOptions, Gain
 from clearstem.recipes import CLEAN, EXTRACTION, NOISE_REDUCTION
 from containers.audio.encode import encode
 from containers.audio.gains import Hot
 from containers.audio.measure import Levels, measure_encoded
-from containers.audio.normalize import CEILING_DBTP, Normalized, normalize
+from containers.audio.normalize import CEILING_DBTP, normalize
 from containers.audio.remux import remux
 from containers.audio.stream import Progress, Recording
+from containers.checksums import sha256_of
 from containers.stages.originals import cover, tags
 from containers.stages.outcome import Outcome, may_show_pictures, outcome_of, written_depth
+from containers.stages.results import loudness_of, put_to_client
 from containers.stages.shares import share
-from containers.workspace import Workspace, sha256_of
-
-
-class _Remote(Protocol):
-    """What this stage uses of `containers.remote`."""
-
-    def deliver(self, space: Workspace, path: Path, *, content_type: str) -> str | None:
-        """Put a file to the job's output address; None, or a note on why it is not there."""
-        ...
+from containers.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +56,7 @@ def run(space: Workspace, progress: Progress) -> StageResult:
         loudness=done.loudness,
         tracks=(track,),
         notes=(*outcome.notes, *done.notes),
-        undelivered=_put_to_client(space, done.path),
+        undelivered=put_to_client(space, done.path),
     )
 
 
@@ -148,22 +139,7 @@ def _leveled(
         track.path,
         track.levels,
         (*done.conversions, *limited, *_depth_lost(space, track.bit_depth)),
-        _loudness(done),
-    )
-
-
-def _loudness(done: Normalized) -> Loudness:
-    return Loudness(
-        source_lufs=done.source.loudness_lufs,
-        source_max_momentary_lufs=done.source.max_momentary_lufs,
-        source_max_short_term_lufs=done.source.max_short_term_lufs,
-        source_loudness_range_lu=done.source.loudness_range_lu,
-        main_lufs=done.main_lufs,
-        target_lufs=done.target_lufs,
-        ceiling_dbtp=done.ceiling_dbtp,
-        gain_db=done.gain_db,
-        held_back_by=done.held_back_by,
-        limited=bool(done.tracks[CLEAN].limited_db),
+        loudness_of(done, gain=Gain.COMMON),
     )
 
 
@@ -215,12 +191,3 @@ def _delivered(space: Workspace, done: _Encoded, outcome: Outcome) -> Track:
         max_short_term_lufs=done.levels.max_short_term_lufs,
         loudness_range_lu=done.levels.loudness_range_lu,
     )
-
-
-def _put_to_client(space: Workspace, path: Path) -> str | None:
-    if space.job.output_url is None:
-        return None
-    # Only such a job needs an HTTP client.
-    remote: _Remote = importlib.import_module("containers.remote")
-    kind = content_type(path.suffix.removeprefix("."))
-    return remote.deliver(space, path, content_type=kind)

@@ -13,7 +13,8 @@ from clearstem.recipes import EngineName
 from clearstem.weights import partly_known, weights_path
 from containers.audio.stream import Recording
 from containers.audio.weights import Bag, Checkpoint
-from containers.workspace import Workspace, sha256_of
+from containers.checksums import sha256_of
+from containers.workspace import Workspace
 
 # They import torch, which a job without a network need not wait for.
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from clearstem.facts import AudioFormat, Location, Loudness, StageResult, Track
+from clearstem.facts import AudioFormat, Location, StageResult, Track
 from clearstem.jobs import Job
 from clearstem.options import SeparateOptions
 from clearstem.recipes import COMPOSITION, DECOMPOSITION, MAIN, REPORT, RESIDUAL, SEPARATION, STEMS
@@ -17,6 +17,7 @@ from containers.audio.gains import Hot
 from containers.audio.normalize import Normalized, NormalizedTrack, normalize
 from containers.audio.stream import Progress
 from containers.stages.originals import cover, tags
+from containers.stages.results import loudness_of
 from containers.stages.shares import share
 from containers.workspace import Workspace
 
@@ -52,7 +53,7 @@ def run(space: Workspace, progress: Progress) -> StageResult:
         progress=share(progress, 0.1, 0.95),
     )
     result = StageResult(
-        loudness=_loudness(done, options),
+        loudness=loudness_of(done, gain=options.gain),
         tracks=tuple(_delivered(space, name, track) for name, track in done.tracks.items()),
         notes=(
             *_depth_note(space.job.audio, done.tracks[MAIN]),
@@ -72,22 +73,6 @@ def _recordings(space: Workspace, *, progress: Progress) -> dict[str, Path]:
         paths[track] = space.artifact(artifact, of=stage)
         progress(count, len(names))
     return paths
-
-
-def _loudness(done: Normalized, options: SeparateOptions) -> Loudness:
-    return Loudness(
-        source_lufs=done.source.loudness_lufs,
-        source_max_momentary_lufs=done.source.max_momentary_lufs,
-        source_max_short_term_lufs=done.source.max_short_term_lufs,
-        source_loudness_range_lu=done.source.loudness_range_lu,
-        main_lufs=done.main_lufs,
-        target_lufs=done.target_lufs,
-        ceiling_dbtp=done.ceiling_dbtp,
-        gain_db=done.gain_db,
-        held_back_by=done.held_back_by,
-        gain=options.gain,
-        limited=any(track.limited_db for track in done.tracks.values()),
-    )
 
 
 def _delivered(space: Workspace, name: str, track: NormalizedTrack) -> Track:

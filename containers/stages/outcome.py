@@ -10,6 +10,7 @@ from typing import Final
 
 from clearstem.media import VIDEO_OUTPUTS, denoised_extension
 from clearstem.options import DenoiseOptions
+from containers.audio.encode import depths_of
 from containers.audio.pictures import holders, pictures_of
 from containers.audio.recoding import check_decodable
 from containers.workspace import Workspace
@@ -17,9 +18,6 @@ from containers.workspace import Workspace
 # Where the source's own container is not written, or holds no such pictures: these take nearly
 # every kind and every kind, in this order.
 _FURTHER: Final = ("mkv", "wmv")
-
-# Formats of integers (wav: of floating point too), and the depths they are written with.
-_DEPTHS: Final = {"wav": (16, 24, 32), "flac": (16, 24), "aiff": (16, 24)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ def written_depth(extension: str, *, source_bits: int | None) -> int | None:
 
     None, which leaves it to the encoder, where the source or the format has no depth.
     """
-    depths = _DEPTHS.get(extension)
-    if depths is None or source_bits is None:
+    depths = depths_of(extension)
+    if not depths or source_bits is None:
         return None
     return next((depth for depth in depths if depth >= source_bits), depths[-1])

@@ -25,7 +25,8 @@ from clearstem.records import dumps, loads
 from containers.audio.demucs_engine import Blocks, Making
 from containers.audio.overlap import Floats
 from containers.audio.stream import Recording, RecordingWriter
-from containers.workspace import Workspace, sha256_of
+from containers.checksums import sha256_of
+from containers.workspace import Workspace
 
 # No more than this is ever computed again.
 MOST_REDONE_S = 60.0

@@ -1,5 +1,9 @@
 """Media files for the stage tests, made on the spot."""
 
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -52,3 +56,20 @@ def write_video_without_sound(path: Path) -> Path:
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
     return path
+
+
+@contextlib.contextmanager
+def umask_of_an_image() -> Iterator[None]:
+    """What an image's build has, whatever this machine's is."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def shut_to_others(folder: Path) -> list[Path]:
+    """What of a folder, and under it, another user than its maker cannot read."""
+    wanted = {True: stat.S_IROTH | stat.S_IXOTH, False: stat.S_IROTH}
+    every = (folder, *folder.rglob("*"))
+    return [path for path in every if ~path.stat().st_mode & wanted[path.is_dir()]]

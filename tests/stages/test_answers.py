@@ -22,8 +22,8 @@ from clearstem.recipes import EXTRACTION, manifest_key
 from clearstem.reporting import StageReporter
 from clearstem.result_cache import ResultCache, maker_of
 from clearstem.service import Service
+from containers.checksums import sha256_of
 from containers.stage import run_stage
-from containers.workspace import sha256_of
 from tests.recipes import result_of, run_recipe, submitted_noisy
 from tests.signals import noise
 

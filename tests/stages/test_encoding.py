@@ -11,8 +11,8 @@ import soundfile
 from clearstem.jobs import JobState
 from clearstem.recipes import EXTRACTION, NOISE_REDUCTION
 from containers.audio.stream import decode
+from containers.checksums import sha256_of
 from containers.stage import run_stage
-from containers.workspace import sha256_of
 from tests.recipes import result_of, run_recipe, submitted_noisy
 from tests.signals import chirp, noise
 from tests.stages.files import samples_of

@@ -16,7 +16,10 @@ from clearstem.recipes import EXTRACTION
 from clearstem.service import Service
 from clearstem.stage_runs import StageState
 from containers import stage
+from containers.audio.encode import encode
 from tests.recipes import submitted_noisy
+from tests.signals import noise
+from tests.stages.memory import Sound
 from tests.submitted import wav
 
 
@@ -57,3 +60,16 @@ def test_as_a_function_a_full_disk_leaves_the_job_to_batch(
     assert Logger(service=EXTRACTION).get_current_keys()["job_id"] == job.job_id
     job = service.jobs.get(job.job_id)
     assert (job.state, job.stage(EXTRACTION).state) == (JobState.RUNNING, StageState.RUNNING)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 5.0])
+@pytest.mark.parametrize("format", ["wav", "flac", "mp3", "ogg", "opus", "m4a", "mkv"])
+def test_whatever_writes_the_sound_tells_of_a_full_disk(
+    tmp_path: Path, format: str, seconds: float
+) -> None:
+    path = tmp_path / f"track.{format}"
+    # The shorter sound comes to the disk when its file is closed, the longer one before.
+    path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as told:
+        encode(Sound(noise(round(seconds * 44_100), channels=2)), path, format=format)
+    assert told.value.errno == errno.ENOSPC

@@ -10,6 +10,7 @@ import pytest
 from clearstem.recipes import EXTRACTION
 from containers import bake, kernels, stage
 from containers.audio.median import median_along_rows
+from tests.stages.files import shut_to_others, umask_of_an_image
 
 V3, V4 = "x86-64-v3", "x86-64-v4"
 PROCESSOR = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
@@ -95,7 +96,10 @@ def test_a_task_compiles_nothing_that_the_images_build_met(tmp_path, monkeypatch
     kind = kernels._kind(kernels._CPUINFO)
     monkeypatch.setattr(bake, "KINDS", [kind])
     baked, laid = tmp_path / "baked", tmp_path / "numba"
-    assert list(bake.bake(met, into=baked)) == [f"{kind}: 1 kernels"]
+    with umask_of_an_image():
+        assert list(bake.bake(met, into=baked)) == [f"{kind}: 1 kernels"]
+    # root bakes; who copies is the user that the image's tasks run as.
+    assert shut_to_others(baked) == []
     told = {kernels.FOLDER: str(baked), "NUMBA_CACHE_DIR": str(laid)}
     subprocess.run([sys.executable, "-c", CALL], env={**os.environ, **told}, check=True)
     (kernel,) = baked.rglob("*.nbc")

@@ -2,6 +2,7 @@
 
 import errno
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ import torch
 from clearstem.errors import EngineUnavailable
 from clearstem.recipes import STEMS
 from containers import convert
-from containers.audio import openvino_core
+from containers.audio import backends, openvino_core
 from containers.audio.backends import Settled, Wanted, load_network
 from containers.audio.demucs_engine import demucs_stems
 from containers.audio.separate import separate
+from tests.stages.files import shut_to_others, umask_of_an_image
 from tests.stages.memory import Sound, Tape, noise, song
 from tests.stages.tiny_checkpoint import SHORT, tiny_model, write_safetensors
 
@@ -68,6 +70,21 @@ def test_a_network_is_converted_once_for_its_checksum(checkpoint, cache, monkeyp
 
 
 @with_openvino
+def test_a_conversion_is_named_by_the_whole_sum_and_only_a_part_of_one_is_looked_up(
+    checkpoint, tmp_path, monkeypatch
+):
+    read, named = [], []
+    sum_of = backends.sha256_of
+    monkeypatch.setattr(backends, "sha256_of", lambda path: read.append(path) or sum_of(path))
+    monkeypatch.setattr(
+        openvino_core, "converted", lambda _, *, sha256, cache_dir: named.append(sha256)
+    )
+    for known in (checkpoint.sha256, checkpoint.sha256.upper(), checkpoint.sha256[:8]):
+        backends.keep_conversion(replace(checkpoint, sha256=known), cache_dir=tmp_path)
+    assert (named, read) == ([checkpoint.sha256] * 3, [checkpoint.path])
+
+
+@with_openvino
 @pytest.mark.parametrize("refusal", [errno.EROFS, errno.EACCES])
 def test_a_cache_that_cannot_be_written_to_costs_a_conversion_and_no_job(
     tmp_path, monkeypatch, refusal
@@ -104,8 +121,11 @@ def test_an_images_conversions_are_those_that_a_task_looks_for(tmp_path, monkeyp
         json.dumps([entry, entry | {"name": "no", "file_name": "x"}])
     )
     monkeypatch.setattr(openvino_core, "_convert", trivial)
-    assert convert.main([str(models), str(into)]) == 0
+    with umask_of_an_image():
+        assert convert.main([str(models), str(into)]) == 0
     assert capsys.readouterr().out == f"{ours.path.name}: converted\n"
+    # root converts; who reads is the user that the image's tasks run as.
+    assert list(into.rglob("core.xml")) and shut_to_others(into) == []
 
     monkeypatch.setattr(openvino_core, "_convert", lambda _: pytest.fail("converted again"))
     read = openvino_core.converted(tiny_model(), sha256=ours.sha256, cache_dir=into)

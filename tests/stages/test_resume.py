@@ -23,9 +23,10 @@ from containers.audio.backends import Settled
 from containers.audio.demucs_engine import Making, demucs_stems
 from containers.audio.network import Network
 from containers.audio.overlap import Floats, Segments, Stream, each
+from containers.checksums import sha256_of
 from containers.stages import separation
 from containers.stages.resume import MOST_REDONE_S, RestartPoints, blocks_in_group
-from containers.workspace import Workspace, sha256_of
+from containers.workspace import Workspace
 from tests.recipes import submitted, with_models
 from tests.stages.memory import EndlessNoise, noise
 from tests.stages.test_stages import own_model, wav
