@@ -348,6 +348,8 @@ def _retry(errors: Sequence[str]) -> State:
 
 def _retryable() -> Iterator[str]:
     """What Lambda calls the errors that another attempt may mend: by their classes' names."""
-    kinds = RetryableStageError.__subclasses__()
+    # A stage may raise the family's own class; Step Functions knows nothing of families.
+    kinds: list[type[RetryableStageError]] = [RetryableStageError]
+    kinds += RetryableStageError.__subclasses__()
     # The next function would have no more disk.
     return (kind.__name__ for kind in kinds if kind is not ScratchFull)
