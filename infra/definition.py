@@ -32,8 +32,9 @@ States = dict[str, State]
 
 # What a task may wait for machines in all, RUNNABLE, which no attempt timeout covers; its
 # attempts' own time comes on top. One GPU makes about two thousand songs in a day. What a stage
-# reads is kept for longer (`infra.storage`), and an operator is told after an hour
-# (`infra.observability`).
+# reads is kept for longer than that (`infra.lifetimes`), though not for longer than every task:
+# noise reduction of the longest recordings may take 84 h, and an attempt that begins after the
+# artifacts are gone fails. An operator is told after an hour of waiting (`infra.observability`).
 TASK_S: Final = 24 * 3600
 ATTEMPTS: Final = 3
 # The backstop of the whole: it must never strike before a task's own.
