@@ -118,13 +118,19 @@ def refusals(*, origins: Sequence[str]) -> Iterator[Refusal]:
         yield _refusal(kind, {**munsit.plain_problem(hundreds, detail), **unknown}, shown)
 
 
-def _shown_to(origins: Sequence[str]) -> Mapping[str, str]:
-    """What lets pages of other origins read a refusal, and what they obey of its headers.
+def allowed_origin(origins: Sequence[str]) -> str | None:
+    """What one header says to let pages of all these origins read an answer.
 
-    The header names one origin, and API Gateway can choose none by the request:
-    where several may call, the distribution in front adds it (`infra.edge`).
+    The header names one origin, or ``*`` for any, and API Gateway can choose none by the
+    request: where several may call there is none, and the distribution in front adds it
+    (`infra.edge`).
     """
-    allowed = "*" if "*" in origins else origins[0] if len(origins) == 1 else None
+    return "*" if "*" in origins else origins[0] if len(origins) == 1 else None
+
+
+def _shown_to(origins: Sequence[str]) -> Mapping[str, str]:
+    """What lets pages of other origins read a refusal, and what they obey of its headers."""
+    allowed = allowed_origin(origins)
     if allowed is None:
         return {}
     return {
