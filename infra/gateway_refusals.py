@@ -39,17 +39,16 @@ _TOO_LARGE: Final = (
 # A bucket of the gateway's fills within a second; the Audo client takes nothing but
 # a whole number of seconds, and waits for it.
 _RETRY_AFTER_S: Final = 1
+_BUSY: Final = TooManyRequests(
+    f"too many requests at once; try again in {_RETRY_AFTER_S} s", retry_after_s=_RETRY_AFTER_S
+)
 
 _OURS: Final[Mapping[str, ClearstemError]] = {
     "UNAUTHORIZED": Unauthorized("Invalid or missing API key"),
     "ACCESS_DENIED": InsufficientScope("the key or token may not be used for this"),
     "REQUEST_TOO_LARGE": TooLarge(_TOO_LARGE),
-    "THROTTLED": TooManyRequests(
-        f"too many requests at once; try again in {_RETRY_AFTER_S} s", retry_after_s=_RETRY_AFTER_S
-    ),
-    "QUOTA_EXCEEDED": TooManyRequests(
-        f"too many requests at once; try again in {_RETRY_AFTER_S} s", retry_after_s=_RETRY_AFTER_S
-    ),
+    "THROTTLED": _BUSY,
+    "QUOTA_EXCEEDED": _BUSY,
 }
 # Those that no class of the service stands for: what the gateway makes of the request.
 _PLAIN: Final[Mapping[str, tuple[int, str]]] = {
