@@ -18,7 +18,7 @@ everything else that ends an execution is settled by the rule in
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from clearstem.errors import RetryableStageError, ScratchFull
@@ -158,9 +158,8 @@ def definition(
 
 
 def _longest(step: Step) -> int:
-    if step.light is not None:
-        return max(_longest(replace(step, light=None)), _longest(step.light))
-    return _task_s(step) + (FUNCTION_S + _ANSWER_S if step.as_function else 0)
+    own = _task_s(step) + (FUNCTION_S + _ANSWER_S if step.as_function else 0)
+    return max(own, _longest(step.light)) if step.light else own
 
 
 def _task_s(step: Step) -> int:
