@@ -22,7 +22,7 @@ from infra.definition import ATTEMPTS, FUNCTION_S, QuickWay, definition
 from infra.functions import LOG_RETENTION, function_log
 from infra.options import MACHINE_VCPUS
 from infra.steps import StageJob, steps
-from infra.wheels import ROOT
+from infra.supply_chain import ROOT
 
 _ON_GPU: Final = frozenset({SEPARATION})
 
