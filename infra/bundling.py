@@ -17,7 +17,7 @@ import jsii
 from aws_cdk import aws_lambda as lambda_
 
 from infra import wheels
-from infra.wheels import ROOT
+from infra.supply_chain import ROOT
 
 # What of ours lies at the root of the zip.
 PACKAGES: Final = ("clearstem", "functions")

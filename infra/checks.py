@@ -119,9 +119,15 @@ def dockerfile_problems(folder: Path = synth.ROOT / "containers") -> tuple[str, 
         text=True,
         check=False,
     )
+    try:
+        findings = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        # It gave up, and says why in plain words.
+        said = (done.stdout + done.stderr).strip()
+        return "", [f"hadolint ended with {done.returncode}: {said}"]
     return "", [
         f"{Path(found['file']).name} line {found['line']}: {found['code']} {found['message']}"
-        for found in json.loads(done.stdout)
+        for found in findings
     ]
 
 

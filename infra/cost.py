@@ -16,6 +16,7 @@ from typing import Final
 from clearstem.receipts import Machine, stage_dollars
 from clearstem.recipes import COMPOSITION, DECOMPOSITION, NORMALIZATION, SEPARATION
 from infra.lifetimes import REGRET_DAYS, TRACK_DAYS, UPLOAD_DAYS, WORK_DAYS
+from infra.options import MACHINE_VCPUS
 
 _DAY_S: Final = 86_400
 _MONTH_DAYS: Final = 30
@@ -231,10 +232,10 @@ def _quotas(per_s: float, song: Song) -> Iterator[Quota]:
     cpu_s = sum(song.stage_seconds.values()) - gpu_s
     yield Quota(
         "G vCPUs (Spot)",
-        4.0 * gpu_machines(per_s, work_s=gpu_s),
+        MACHINE_VCPUS * gpu_machines(per_s, work_s=gpu_s),
         64,
-        "ask for more, 4 a machine, and raise the option gpu_vcpus; a new account has 0: "
-        "gpu=none until it is granted",
+        f"ask for more, {MACHINE_VCPUS} a machine, and raise the option gpu_vcpus; "
+        "a new account has 0: gpu=none until it is granted",
     )
     yield Quota(
         "Lambda concurrency",

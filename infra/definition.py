@@ -18,7 +18,7 @@ everything else that ends an execution is settled by the rule in
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from clearstem.errors import RetryableStageError, ScratchFull
@@ -32,8 +32,9 @@ States = dict[str, State]
 
 # What a task may wait for machines in all, RUNNABLE, which no attempt timeout covers; its
 # attempts' own time comes on top. One GPU makes about two thousand songs in a day. What a stage
-# reads is kept for longer (`infra.storage`), and an operator is told after an hour
-# (`infra.observability`).
+# reads is kept for longer than that (`infra.lifetimes`), though not for longer than every task:
+# noise reduction of the longest recordings may take 84 h, and an attempt that begins after the
+# artifacts are gone fails. An operator is told after an hour of waiting (`infra.observability`).
 TASK_S: Final = 24 * 3600
 ATTEMPTS: Final = 3
 # The backstop of the whole: it must never strike before a task's own.
@@ -157,9 +158,8 @@ def definition(
 
 
 def _longest(step: Step) -> int:
-    if step.light is not None:
-        return max(_longest(replace(step, light=None)), _longest(step.light))
-    return _task_s(step) + (FUNCTION_S + _ANSWER_S if step.as_function else 0)
+    own = _task_s(step) + (FUNCTION_S + _ANSWER_S if step.as_function else 0)
+    return max(own, _longest(step.light)) if step.light else own
 
 
 def _task_s(step: Step) -> int:
@@ -348,6 +348,8 @@ def _retry(errors: Sequence[str]) -> State:
 
 def _retryable() -> Iterator[str]:
     """What Lambda calls the errors that another attempt may mend: by their classes' names."""
-    kinds = RetryableStageError.__subclasses__()
+    # A stage may raise the family's own class; Step Functions knows nothing of families.
+    kinds: list[type[RetryableStageError]] = [RetryableStageError]
+    kinds += RetryableStageError.__subclasses__()
     # The next function would have no more disk.
     return (kind.__name__ for kind in kinds if kind is not ScratchFull)

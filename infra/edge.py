@@ -25,7 +25,7 @@ from constructs import Construct
 import functions
 from clearstem.edge_proof import HEADER
 from functions import security
-from infra.gateway_refusals import READABLE
+from infra.gateway_refusals import READABLE, allowed_origin
 from infra.options import Options
 from infra.storage import CLOSED, Storage
 
@@ -219,7 +219,7 @@ def _headers(
     return cloudfront.ResponseHeadersPolicy(
         scope,
         id,
-        cors_behavior=_readable_by(callers) if len(callers) > 1 and "*" not in callers else None,
+        cors_behavior=_readable_by(callers) if callers and not allowed_origin(callers) else None,
         security_headers_behavior=cloudfront.ResponseSecurityHeadersBehavior(
             content_security_policy=content,
             content_type_options=cloudfront.ResponseHeadersContentTypeOptions(override=False),

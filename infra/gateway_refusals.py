@@ -39,17 +39,16 @@ _TOO_LARGE: Final = (
 # A bucket of the gateway's fills within a second; the Audo client takes nothing but
 # a whole number of seconds, and waits for it.
 _RETRY_AFTER_S: Final = 1
+_BUSY: Final = TooManyRequests(
+    f"too many requests at once; try again in {_RETRY_AFTER_S} s", retry_after_s=_RETRY_AFTER_S
+)
 
 _OURS: Final[Mapping[str, ClearstemError]] = {
     "UNAUTHORIZED": Unauthorized("Invalid or missing API key"),
     "ACCESS_DENIED": InsufficientScope("the key or token may not be used for this"),
     "REQUEST_TOO_LARGE": TooLarge(_TOO_LARGE),
-    "THROTTLED": TooManyRequests(
-        f"too many requests at once; try again in {_RETRY_AFTER_S} s", retry_after_s=_RETRY_AFTER_S
-    ),
-    "QUOTA_EXCEEDED": TooManyRequests(
-        f"too many requests at once; try again in {_RETRY_AFTER_S} s", retry_after_s=_RETRY_AFTER_S
-    ),
+    "THROTTLED": _BUSY,
+    "QUOTA_EXCEEDED": _BUSY,
 }
 # Those that no class of the service stands for: what the gateway makes of the request.
 _PLAIN: Final[Mapping[str, tuple[int, str]]] = {
@@ -118,13 +117,19 @@ def refusals(*, origins: Sequence[str]) -> Iterator[Refusal]:
         yield _refusal(kind, {**munsit.plain_problem(hundreds, detail), **unknown}, shown)
 
 
-def _shown_to(origins: Sequence[str]) -> Mapping[str, str]:
-    """What lets pages of other origins read a refusal, and what they obey of its headers.
+def allowed_origin(origins: Sequence[str]) -> str | None:
+    """What one header says to let pages of all these origins read an answer.
 
-    The header names one origin, and API Gateway can choose none by the request:
-    where several may call, the distribution in front adds it (`infra.edge`).
+    The header names one origin, or ``*`` for any, and API Gateway can choose none by the
+    request: where several may call there is none, and the distribution in front adds it
+    (`infra.edge`).
     """
-    allowed = "*" if "*" in origins else origins[0] if len(origins) == 1 else None
+    return "*" if "*" in origins else origins[0] if len(origins) == 1 else None
+
+
+def _shown_to(origins: Sequence[str]) -> Mapping[str, str]:
+    """What lets pages of other origins read a refusal, and what they obey of its headers."""
+    allowed = allowed_origin(origins)
     if allowed is None:
         return {}
     return {

@@ -166,6 +166,10 @@ class Options:
             image = getattr(self, name)
             if image and not _BY_DIGEST.search(image):
                 raise OptionRefused(f"{name} is {image!r}, not an image by digest: NAME@sha256:…")
+        if not self.callers_origins:
+            raise OptionRefused(
+                f"cors_origins is {self.cors_origins!r}, not * or origins with commas between"
+            )
         if bool(self.domain_name) != bool(self.certificate_arn):
             raise OptionRefused("domain_name and certificate_arn come together or not at all")
         if self.certificate_arn and ":acm:us-east-1:" not in self.certificate_arn:
@@ -197,7 +201,8 @@ class Options:
     @property
     def callers_origins(self) -> list[str]:
         """Origins whose pages may call, one by one."""
-        return [origin.strip() for origin in self.cors_origins.split(",")]
+        # As the functions read the same text (`clearstem.settings`).
+        return [part.strip() for part in self.cors_origins.split(",") if part.strip()]
 
     @property
     def build_arguments(self) -> dict[str, str]:

@@ -53,9 +53,8 @@ class Parameters:
     def separator_device(self) -> str:
         """What GPU tasks separate on: a parameter that only deployments with GPUs have."""
         name = "SeparatorDevice"
-        if name not in self._made:
-            text = "What separation in GPU tasks runs on: cuda or nowhere; auto: else their CPUs."
-            self._made[name] = _parameter(self._stack, name, text, "cuda")
+        text = "What separation in GPU tasks runs on: cuda or nowhere; auto: else their CPUs."
+        self._made[name] = _parameter(self._stack, name, text, "cuda")
         return self[name]
 
     def unless_functions_off(self, limit: int) -> str:

@@ -20,14 +20,14 @@ from infra.attempts import CPU_SEPARATION_S, GPU_SEPARATION_S, LIGHT_S, light_at
 from infra.compute import Queues
 from infra.definition import ATTEMPTS, FUNCTION_S, QuickWay, definition
 from infra.functions import LOG_RETENTION, function_log
+from infra.options import MACHINE_VCPUS
 from infra.steps import StageJob, steps
-from infra.wheels import ROOT
+from infra.supply_chain import ROOT
 
 _ON_GPU: Final = frozenset({SEPARATION})
 
 # A g4dn.xlarge offers ECS about 15.4 of its 16 GiB.
 _GPU_MEMORY: Final = cdk.Size.mebibytes(14_000)
-_GPU_CPUS: Final = 4
 # A CPU stage stays under 1.5 GB; two vCPU are sold with 4 GB at the least.
 _CPU_MEMORY: Final = cdk.Size.mebibytes(4096)
 _CPU_CPUS: Final = 2
@@ -39,7 +39,7 @@ _FUNCTION_DISK: Final = cdk.Size.gibibytes(10)
 JOB_ID: Final = "-".join("?" * length for length in (8, 4, 4, 4, 12))
 
 # A network on CPUs takes about as long as the music lasts on four of them.
-_CPU_SEPARATION: Final = (4, 16_384)
+_CPU_SEPARATION: Final = (MACHINE_VCPUS, 16_384)
 
 
 class StageTasks(Construct):
@@ -193,7 +193,7 @@ class StageTasks(Construct):
             "GpuContainer",
             image=ecs.ContainerImage.from_docker_image_asset(self._image("stage")),
             gpu=1,
-            cpu=_GPU_CPUS,
+            cpu=MACHINE_VCPUS,
             memory=_GPU_MEMORY,
             readonly_root_filesystem=True,
             volumes=[_scratch()],

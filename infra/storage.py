@@ -69,6 +69,7 @@ class Storage(Construct):
             encryption=s3.BucketEncryption.S3_MANAGED,
             lifecycle_rules=[_expiry(days=_ACCESS_LOG_DAYS)],
         )
+        readable = _cors([s3.HttpMethods.GET, s3.HttpMethods.HEAD], origins=cors_origins)
         self.uploads = self._bucket(
             "Uploads",
             versioned=True,
@@ -80,7 +81,7 @@ class Storage(Construct):
             "Tracks",
             versioned=True,
             rules=[_expiry(days=TRACK_DAYS, versioned=True)],
-            cors=_cors([s3.HttpMethods.GET, s3.HttpMethods.HEAD], origins=cors_origins),
+            cors=readable,
         )
         self.drop = self._bucket(
             "Drop",
@@ -88,6 +89,7 @@ class Storage(Construct):
                 _expiry(days=UPLOAD_DAYS, prefix=DROP_PREFIX),
                 _expiry(days=TRACK_DAYS, prefix=DONE_PREFIX),
             ],
+            cors=readable,
         )
         self.table = self._table(deletion_protection=deletion_protection)
 

@@ -69,7 +69,7 @@ _BASE: Final = re.compile(
 # Of what the images are named for; the licences of Debian's packages in them are Debian's to tell.
 _IMAGE_LICENCES: Final = {"python": "PSF-2.0", "aws-lambda-adapter": "Apache-2.0"}
 # What npm calls a sum, and what CycloneDX does.
-_ALGORITHMS: Final = {"sha512": "SHA-512", "sha1": "SHA-1"}
+_ALGORITHMS: Final = {"sha512": "SHA-512"}
 
 
 def pins(root: Path = ROOT) -> dict[str, str]:

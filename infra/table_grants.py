@@ -19,11 +19,11 @@ from infra.storage import Storage
 
 _KEYS: Final = "dynamodb:LeadingKeys"
 
-GET: Final = "dynamodb:GetItem"
+_GET: Final = "dynamodb:GetItem"
 _PUT: Final = "dynamodb:PutItem"
 _UPDATE: Final = "dynamodb:UpdateItem"
 _DELETE: Final = "dynamodb:DeleteItem"
-_CHANGE: Final = (GET, _PUT, _UPDATE, _DELETE)
+_CHANGE: Final = (_GET, _PUT, _UPDATE, _DELETE)
 _QUERY: Final = "dynamodb:Query"
 _GET_MANY: Final = "dynamodb:BatchGetItem"
 # The log of a job that is deleted, in batches.
@@ -94,7 +94,7 @@ def use_table(table: TableGrants, *, handlers: Handlers) -> None:
 
 def read_record(table: TableGrants, *, by: iam.IGrantable) -> None:
     """Let somebody read jobs' records."""
-    table.allow(by, GET, within=[Partition.JOB])
+    table.allow(by, _GET, within=[Partition.JOB])
 
 
 def delete_logs(table: TableGrants, *, by: ZipFunction) -> None:
@@ -111,14 +111,14 @@ def _let_api(table: TableGrants, *, handlers: Handlers) -> None:
     table.allow(rest, _QUERY, within=[Partition.JOB, *searched])
     table.search(rest, "by_owner")
     # It reads and tells. Keys it looks up itself, so it notes their use too.
-    table.allow(stream, GET, within=[Partition.JOB, Partition.OWNER])
+    table.allow(stream, _GET, within=[Partition.JOB, Partition.OWNER])
     table.allow(stream, _QUERY, within=[Partition.JOB])
     table.allow(stream, _UPDATE, within=[Partition.RATE])
     # A key is made by its operator; a call only notes when it was last used.
     for caller in (rest, stream):
-        table.allow(caller, GET, _UPDATE, within=[Partition.KEY])
+        table.allow(caller, _GET, _UPDATE, within=[Partition.KEY])
         table.allow(caller, _GET_MANY, within=[Partition.JOB])
-    table.allow(handlers.authorizer, GET, _UPDATE, within=[Partition.KEY])
+    table.allow(handlers.authorizer, _GET, _UPDATE, within=[Partition.KEY])
     # A ticket is used up by deleting it.
     table.allow(handlers.authorizer, _DELETE, within=[Partition.ENTRY])
 
@@ -126,9 +126,9 @@ def _let_api(table: TableGrants, *, handlers: Handlers) -> None:
 def _let_sockets(table: TableGrants, *, handlers: Handlers) -> None:
     push, websocket = handlers.push, handlers.websocket
     told = (Partition.CONNECTION, Partition.WATCH)
-    table.allow(websocket, GET, within=[Partition.JOB, Partition.CONNECTION])
+    table.allow(websocket, _GET, within=[Partition.JOB, Partition.CONNECTION])
     table.allow(websocket, _PUT, within=told)
-    table.allow(push, GET, within=[Partition.JOB])
+    table.allow(push, _GET, within=[Partition.JOB])
     table.allow(push, _QUERY, within=[Partition.WATCH, Partition.QUEUE])
     # New watchers are greeted by the push; silent ones are new again to the sweep.
     table.allow(push, _UPDATE, within=[Partition.WATCH])
@@ -147,10 +147,10 @@ def _let_jobs_begin_and_end(table: TableGrants, *, handlers: Handlers) -> None:
     table.allow(sweep, *_CHANGE, within=[*_JOBS, Partition.UPLOAD])
     # A new job's place in the queue, its owner's terms and limits, and whether it is there already.
     table.allow(drop, _QUERY, within=[Partition.QUEUE])
-    table.allow(drop, GET, within=[Partition.OWNER])
+    table.allow(drop, _GET, within=[Partition.OWNER])
     table.allow(drop, _GET_MANY, within=[Partition.JOB])
     # What goes with a job: the answer it is to others, and what webhooks were told of it.
-    table.allow(sweep, GET, _PUT, _DELETE, within=[Partition.CACHE, Partition.DELIVERY])
+    table.allow(sweep, _GET, _PUT, _DELETE, within=[Partition.CACHE, Partition.DELIVERY])
     table.allow(sweep, _QUERY, within=[Partition.JOB, Partition.SOURCE, Partition.DELIVERY])
     table.search(sweep, "by_open")
 
@@ -159,10 +159,10 @@ def _let_webhooks(table: TableGrants, *, handlers: Handlers) -> None:
     changes, courier = handlers.changes, handlers.courier
     sent = (Partition.HOOKS, Partition.DELIVERY)
     # That a job's events went to a webhook is noted with the job, which may be deleted already.
-    table.allow(changes, GET, _PUT, within=[Partition.JOB, *sent])
+    table.allow(changes, _GET, _PUT, within=[Partition.JOB, *sent])
     table.allow(changes, _PUT, within=[Partition.COUNTED])
     # An owner's webhooks stand under his name: no index is asked.
     table.allow(changes, _QUERY, within=[Partition.HOOKS])
     # It notes what came of an attempt, and disables what answers 410.
-    table.allow(courier, GET, _PUT, within=sent)
+    table.allow(courier, _GET, _PUT, within=sent)
     table.allow(courier, _UPDATE, within=[Partition.HOOKS])

@@ -19,9 +19,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from infra.supply_chain import pins
+from infra.supply_chain import ROOT, pins
 
-ROOT: Final = Path(__file__).resolve().parent.parent
 LOCK: Final = "infra/functions.lock"
 
 _TARGET: Final = (

@@ -27,28 +27,27 @@ def install() -> None:
 
 def _with_leading_keys(context_of: Callable[[bytes], Context]) -> Callable[[bytes], Context]:
     def dynamodb_service_context(body: bytes) -> Context:
-        return {**context_of(body), **condition_keys(body)}
+        try:
+            call = json.loads(body or b"{}")
+        except ValueError:
+            call = None
+        named = condition_keys(call) if isinstance(call, dict) else {}
+        return {**context_of(body), **named}
 
     return dynamodb_service_context
 
 
-def condition_keys(body: bytes) -> Context:
+def condition_keys(call: Context) -> Context:
     """The condition key and its values; nothing of a call that names no partition."""
-    keys = sorted(set(leading_keys(body)))
+    keys = sorted(set(leading_keys(call)))
     return {_LEADING_KEYS: keys} if keys else {}
 
 
-def leading_keys(body: bytes) -> Iterator[str]:
-    """The partition keys that a call's body names; none of what is no call of this kind.
+def leading_keys(call: Context) -> Iterator[str]:
+    """The partition keys that a call names; none of what is no call of this kind.
 
     A query of an index names the index's own key, which is none of the table's.
     """
-    try:
-        call = json.loads(body or b"{}")
-    except ValueError:
-        return
-    if not isinstance(call, dict):
-        return
     for part in _parts(call):
         item = part.get("Key") or part.get("Item")
         value = item.get(_PARTITION_KEY) if isinstance(item, dict) else _queried(part)

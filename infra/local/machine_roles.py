@@ -4,7 +4,6 @@ MiniStack judges calls that come by HTTP. Its Step Functions calls the other ser
 process, where nobody asks, so a state machine could do what its role does not allow.
 """
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,7 +34,7 @@ def refusal(role_arn: str, resource: str, data: dict[str, Any]) -> str | None:
     role_name = role_arn.rpartition("/")[2]
     policies = iam_evaluator._gather_role_policies(role_name, get_account_id())
     # MiniStack looks keys up in small letters, as it puts those of a request.
-    named = leading_keys.condition_keys(json.dumps(data).encode())
+    named = leading_keys.condition_keys(data)
     context = {key.lower(): values for key, values in named.items()}
     for action, target in _needs(resource, data):
         request = iam_evaluator.EvalContext(

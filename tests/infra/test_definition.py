@@ -192,7 +192,7 @@ def test_a_function_is_retried_for_what_another_attempt_mends_and_for_nothing_el
         if not name.endswith("_at_once"):
             continue
         retried = {error for retry in state["Retry"] for error in retry["ErrorEquals"]}
-        mendable = set(RetryableStageError.__subclasses__()) - {ScratchFull}
+        mendable = {RetryableStageError, *RetryableStageError.__subclasses__()} - {ScratchFull}
         assert {kind.__name__ for kind in mendable} <= retried
         # The next function would have no more disk: Batch has.
         assert ScratchFull.__name__ not in retried

@@ -87,6 +87,17 @@ def test_hadolint_would_find_something(tmp_path):
     assert {"DL3003", "DL3004", "DL3007"} <= found
 
 
+def test_a_hadolint_that_gives_up_is_a_problem_in_its_own_words(tmp_path):
+    (tmp_path / "gone.Dockerfile").symlink_to(tmp_path / "nowhere")
+    (problem,) = _hadolint(tmp_path)
+    assert "gone.Dockerfile" in problem and "does not exist" in problem
+
+
+def test_hadolint_asked_of_no_file_is_a_problem_in_its_own_words(tmp_path):
+    (problem,) = _hadolint(tmp_path)
+    assert "Please provide a Dockerfile" in problem
+
+
 @pytest.mark.parametrize("name", IMAGES)
 def test_pip_keeps_no_cache_in_an_image(name):
     environment = " ".join(rest for word, rest in instructions(name) if word == "ENV")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from infra.local.leading_keys import condition_keys
+from infra.local.leading_keys import _with_leading_keys, condition_keys
 
 ONE, OTHER = {"pk": {"S": "JOB#1"}, "sk": {"S": "JOB"}}, {"pk": {"S": "KEY#2"}, "sk": {"S": "KEY"}}
 ASKED = {":job": {"S": "JOB#1"}, ":pk": {"S": "KEY#2"}}
@@ -30,8 +30,8 @@ ASKED = {":job": {"S": "JOB#1"}, ":pk": {"S": "KEY#2"}}
     ],
 )
 def test_a_call_names_every_partition_it_touches(call, named):
-    body = json.dumps({**call, "ExpressionAttributeValues": ASKED}).encode()
-    assert condition_keys(body) == {"dynamodb:LeadingKeys": named or ["JOB#1", "KEY#2"]}
+    keys = condition_keys({**call, "ExpressionAttributeValues": ASKED})
+    assert keys == {"dynamodb:LeadingKeys": named or ["JOB#1", "KEY#2"]}
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,21 @@ def test_a_call_names_every_partition_it_touches(call, named):
         # The index has a key of its own.
         {"KeyConditionExpression": "pk = :job", "IndexName": "by_connection"},
         {"KeyConditionExpression": "pk = :none"},
-        [],
     ],
 )
 def test_a_call_that_names_none_has_no_such_key(call):
-    if isinstance(call, dict):
-        call = {**call, "ExpressionAttributeValues": ASKED}
-    assert condition_keys(json.dumps(call).encode()) == {}
-    assert condition_keys(b"no json") == {}
+    assert condition_keys({**call, "ExpressionAttributeValues": ASKED}) == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (json.dumps({"Key": ONE}).encode(), {"dynamodb:LeadingKeys": ["JOB#1"]}),
+        (b"[]", {}),
+        (b"no json", {}),
+        (b"", {}),
+    ],
+)
+def test_a_body_adds_the_key_to_what_is_known_of_it(body, named):
+    known = {"dynamodb:Select": ["ALL_ATTRIBUTES"]}
+    assert _with_leading_keys(lambda _: known)(body) == {**known, **named}

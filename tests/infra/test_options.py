@@ -43,6 +43,8 @@ def test_the_command_lines_text_becomes_values():
         {"python_image": "python:3.11"},
         {"stream_python_image": "python@sha256:beef"},
         {"adapter_image": f"adapter@sha256:{DIGEST}:latest"},
+        {"cors_origins": ""},
+        {"cors_origins": " , "},
         {"domain_name": "sound.example.com"},
         {"certificate_arn": CERTIFICATE},
         {
@@ -55,6 +57,16 @@ def test_the_command_lines_text_becomes_values():
 def test_a_value_that_is_none_is_refused(given):
     with pytest.raises(OptionRefused):
         Options.from_context(given)
+
+
+def test_an_origin_is_one_of_the_parts_that_say_something():
+    given = Options.from_context({"cors_origins": "https://a.example,, https://b.example,"})
+    assert given.callers_origins == ["https://a.example", "https://b.example"]
+
+
+def test_a_deployment_that_lets_no_pages_call_is_told_which_option_says_so():
+    with pytest.raises(OptionRefused, match="cors_origins is ',', not"):
+        Options(cors_origins=",")
 
 
 def test_a_domain_comes_with_its_certificate():

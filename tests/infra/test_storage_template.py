@@ -77,7 +77,7 @@ def test_every_bucket_logs_who_asked_and_the_log_itself_ends(template):
     assert _lifecycle(template, "AccessLog")[0]["ExpirationInDays"] == 90
 
 
-def test_browsers_may_send_to_uploads_and_read_from_tracks_only(template):
+def test_browsers_may_send_to_uploads_and_read_where_results_lie_only(template):
     allowed = {
         name.removeprefix("Storage")[:-8]: bucket["CorsConfiguration"]["CorsRules"][0]
         for name, bucket in of_type(template, "AWS::S3::Bucket").items()
@@ -86,6 +86,8 @@ def test_browsers_may_send_to_uploads_and_read_from_tracks_only(template):
     assert {name: rule["AllowedMethods"] for name, rule in allowed.items()} == {
         "Uploads": ["PUT", "POST"],
         "Tracks": ["GET", "HEAD"],
+        # The results of dropped files stay beside them.
+        "Drop": ["GET", "HEAD"],
     }
 
 

@@ -23,7 +23,7 @@ def test_the_committed_lock_fits_the_dependencies_and_their_pins():
 
 
 def test_the_lock_names_no_registry():
-    text = (wheels.ROOT / wheels.LOCK).read_text()
+    text = (synth.ROOT / wheels.LOCK).read_text()
     assert "://" not in text and "index" not in text
 
 
