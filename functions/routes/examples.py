@@ -17,97 +17,12 @@ _TRACKS: Final = (
     "main_harmonic",
     "main_percussive",
 )
-_STAGES: Final = (
+STAGES: Final = (
     ("audio_separation", "separator"),
     ("harmonic_percussive_separation", "decomposition"),
     ("composite_track_creation", "composition"),
     ("normalization", "audio_processing"),
 )
-
-HEALTH: Final[documents.HealthDocument] = {
-    "status": "healthy",
-    "version": "1.0.0",
-    "pipeline_stages": 4,
-}
-
-CONFIG: Final[documents.ConfigDocument] = {
-    "max_file_size_mb": 500,
-    "supported_formats": ["wav", "mp3", "flac", "ogg"],
-    "pipeline_stages": [{"name": name, "processor_type": kind} for name, kind in _STAGES],
-    "separator": {
-        "engine": "demucs",
-        "model": "htdemucs",
-        "preview": False,
-        "reason": "the weights of htdemucs are in the models folder",
-    },
-    "output_formats": ["wav", "flac", "mp3", "ogg", "m4a", "opus", "aiff"],
-    "options": {
-        "engine": ["auto", "demucs", "spectral"],
-        "format": ["wav", "flac", "mp3", "ogg", "m4a", "opus", "aiff"],
-        "target_lufs": [-40.0, -5.0],
-        "ceiling_dbtp": [-20.0, 0.0],
-        "gain": ["common", "track"],
-        "limit": [False, True],
-        "residual": [False, True],
-        "decompose": ["accompaniment", "source", "vocals", "drums", "bass", "other"],
-        "hpss_kernel": [3, 101],
-        "hpss_margin": [1.0, 10.0],
-        "cache": [False, True],
-    },
-    "defaults": {
-        "engine": "auto",
-        "format": "wav",
-        "target_lufs": -14.0,
-        "ceiling_dbtp": -1.0,
-        "gain": "common",
-        "limit": False,
-        "residual": False,
-        "decompose": "accompaniment",
-        "hpss_kernel": 31,
-        "hpss_margin": 1.0,
-        "cache": True,
-    },
-    "denoise": {
-        "supported_formats": ["wav", "mp3", "flac", "ogg", "m4a", "mp4", "mov", "mkv", "webm"],
-        "stages": [
-            {"name": "extraction", "processor_type": "extractor"},
-            {"name": "noise_reduction", "processor_type": "denoiser"},
-            {"name": "encoding", "processor_type": "audio_processing"},
-        ],
-        "denoiser": {
-            "engine": "neural",
-            "model": "dtln",
-            "preview": False,
-            "reason": "the files of dtln are in the models folder",
-        },
-        "options": {
-            "engine": ["auto", "spectral", "neural", "voice"],
-            "format": [
-                "wav",
-                "flac",
-                "mp3",
-                "ogg",
-                "m4a",
-                "opus",
-                "aiff",
-                "mp4",
-                "mov",
-                "mkv",
-                "webm",
-            ],
-            "strength": [1.0, 100.0],
-            "target_lufs": [-40.0, -5.0],
-            "cache": [False, True],
-        },
-        "defaults": {
-            "engine": "auto",
-            "format": None,
-            "strength": 100.0,
-            "target_lufs": None,
-            "cache": True,
-        },
-    },
-}
 
 OUTPUTS: Final = {name: f"/download/{JOB_ID}/{name}.wav" for name in _TRACKS}
 
@@ -130,7 +45,7 @@ QUEUED_JOB: Final[documents.JobDocument] = {
     "job_id": JOB_ID,
     "status": "processing",
     "created_at": "2024-01-15T10:30:45.123456",
-    "stages": [_stage(name, kind) for name, kind in _STAGES],
+    "stages": [_stage(name, kind) for name, kind in STAGES],
     "outputs": {},
     "percent": 0.0,
     "file_name": "song.wav",
@@ -162,7 +77,7 @@ _COSTS: Final = (("gpu", 0.000731), *[("function", 0.000613)] * 3)
 COMPLETED_JOB: Final[documents.JobDocument] = {
     **QUEUED_JOB,
     "status": "completed",
-    "stages": [_stage(name, kind, minute=30 + index) for index, (name, kind) in enumerate(_STAGES)],
+    "stages": [_stage(name, kind, minute=30 + index) for index, (name, kind) in enumerate(STAGES)],
     "outputs": OUTPUTS,
     "percent": 100.0,
     "loudness": {
@@ -218,7 +133,7 @@ COMPLETED_JOB: Final[documents.JobDocument] = {
         "dollars": 0.002571,
         "stages": [
             {"name": name, "machine": machine, "seconds": 12.531, "dollars": dollars}
-            for (name, _), (machine, dollars) in zip(_STAGES, _COSTS, strict=True)
+            for (name, _), (machine, dollars) in zip(STAGES, _COSTS, strict=True)
         ],
     },
 }

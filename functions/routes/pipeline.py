@@ -11,7 +11,7 @@ from clearstem.settings import Settings
 from functions.dialects import pipeline, pipeline_config
 from functions.dialects import pipeline_documents as documents
 from functions.form_upload import form_of, receive_form
-from functions.routes import examples, job_examples
+from functions.routes import examples, job_examples, service_examples
 from functions.routes.calls import CurrentCall
 from functions.routes.rates import COUNTED_BY_ADDRESS
 from functions.routes.sizes import refuse_large
@@ -28,7 +28,7 @@ AskedRecipe = Annotated[str, Query(description="What is done: `separate` or `den
     summary="Whether the service answers",
     tags=["service"],
     response_model=documents.HealthDocument,
-    responses={200: examples.answer(examples.HEALTH)},
+    responses={200: examples.answer(service_examples.HEALTH)},
 )
 async def health() -> JSONResponse:
     """Say that the service answers, and which version it is."""
@@ -40,7 +40,7 @@ async def health() -> JSONResponse:
     summary="Formats, limits, stages and engines",
     tags=["service"],
     response_model=documents.ConfigDocument,
-    responses={200: examples.answer(examples.CONFIG), **examples.TOO_OFTEN},
+    responses={200: examples.answer(service_examples.CONFIG), **examples.TOO_OFTEN},
     dependencies=[COUNTED_BY_ADDRESS],
 )
 async def config(request: Request) -> JSONResponse:
