@@ -5,6 +5,7 @@ may open, the stream that is the recording, tags in unknown encodings, pictures 
 """
 
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -44,7 +45,9 @@ _COVER_LIMIT_BYTES = 16 * 1024 * 1024
 
 
 def open_media(path: Path) -> InputContainer:
-    """A media file, open, whatever its name says.
+    """A media file, open to hear it, whatever its name says.
+
+    Of its pictures nothing is known but the codec and what the container tells.
 
     Raises
     ------
@@ -55,7 +58,7 @@ def open_media(path: Path) -> InputContainer:
         head = file.read(64)
     # The second try is for recordings of a few packets: FFmpeg takes those for video then.
     formats = (None, "mp3") if looks_like_mp3(head) else (None,)
-    options = _OPTIONS | (_WAV_OPTIONS if head.startswith(_WAV_HEADS) else {})
+    options = _options() | (_WAV_OPTIONS if head.startswith(_WAV_HEADS) else {})
     for format in formats:
         with suppress(av.error.FFmpegError):
             # Tags in an unknown encoding must not cost the recording.
@@ -166,5 +169,20 @@ def _is_attached(video: VideoStream) -> bool:
 
 def _first_packet(path: Path, index: int) -> bytes:
     """What a stream begins with; empty where it has nothing."""
-    with av.open(str(path), options=_OPTIONS, metadata_errors="replace") as again:
+    with av.open(str(path), options=_options(), metadata_errors="replace") as again:
         return next((bytes(packet) for packet in again.demux(again.streams[index])), b"")
+
+
+@cache
+def _options() -> dict[str, str]:
+    """What FFmpeg is told of every file.
+
+    It decodes the first packets of each stream while it opens a file, to learn what is in them.
+    A picture of a few kilobytes can be gigabytes then, so it gets decoders of sound alone.
+    """
+    decoders = []
+    for name in sorted(av.codecs_available):
+        with suppress(av.codec.codec.UnknownCodecError):  # one that only encodes
+            if av.Codec(name, "r").type == "audio":
+                decoders.append(name)
+    return _OPTIONS | {"codec_whitelist": ",".join(decoders)}

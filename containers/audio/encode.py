@@ -22,6 +22,7 @@ from containers.audio.id3_chunk import append_tag
 from containers.audio.layouts import LAYOUTS, LIBOPUS_ORDER
 from containers.audio.muxing import picture_size
 from containers.audio.ogg_comments import set_comments
+from containers.audio.pictures import MOST_PIXELS
 from containers.audio.resample import ResampledReader
 from containers.audio.sinks import LAME_DELAY, Codec, FfmpegSink, LameSink, VorbisSink
 from containers.audio.stream import BLOCK_FRAMES, Progress, ignore
@@ -85,6 +86,7 @@ _AAC_MUXERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
 _DEFAULT_BIT_DEPTH = 24
 # What FFmpeg writes into the CHAN chunk for 7.1 says that the sides come first: none is better.
 _AIFF_LAYOUTS = (*LAYOUTS[:7], "8 channels")
+_NO_COVER = f"it is no picture of up to {MOST_PIXELS} pixels"
 # Tags and cover come into these when the sound is in them (`containers.audio.ogg_comments`).
 _OGG = frozenset({"ogg", "opus"})
 # In these a tag of their own stands behind the sound (`containers.audio.id3_chunk`).
@@ -301,7 +303,7 @@ def _label_conversions(
     path: Path, format: str, tags: Mapping[str, str], cover: bytes | None, kept: bytes | None
 ) -> Iterator[str]:
     if cover and not kept:
-        why = f"our {format} files hold none" if picture_size(cover) else "it is no picture"
+        why = f"our {format} files hold none" if picture_size(cover) else _NO_COVER
         yield f"cover art left out: {why}"
     # Asked of the file itself: which kinds a format has room for is its muxer's to know.
     found = tags_in(path) if tags else {}

@@ -9,6 +9,8 @@ import av
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
+from containers.audio.pictures import MOST_PIXELS
+
 
 def open_output(path: Path, muxer: str, options: Mapping[str, str]) -> OutputContainer:
     """A file to write; the same sound gives the same bytes.
@@ -48,8 +50,8 @@ def begin(file: OutputContainer, *, tags: Mapping[str, str], cover: bytes | None
 
 
 def picture_size(cover: bytes) -> tuple[int, int] | None:
-    """Width and height of a JPEG or PNG; None where it is neither or broken."""
-    options = {"format_whitelist": "jpeg_pipe,png_pipe"}
+    """Width and height of a JPEG or PNG; None where it is neither, broken or above MOST_PIXELS."""
+    options = {"format_whitelist": "jpeg_pipe,png_pipe", "max_pixels": str(MOST_PIXELS)}
     try:
         with av.open(io.BytesIO(cover), options=options) as image:
             shown = image.streams.video[0].codec_context

@@ -1,6 +1,12 @@
 """What a media file shows, and which containers hold that.
 
-Only headers are read here. Whether a container holds a codec is what FFmpeg's muxers say.
+FFmpeg decodes the first picture of each stream while it opens a file, and a picture of a few
+kilobytes can be gigabytes then. Hides how that is kept within bounds. Nothing else is decoded
+here. Whether a container holds a codec is what FFmpeg's muxers say.
+
+References
+----------
+ITU-T H.264, table A-1: level 6.2, the highest, has pictures of up to 139264 macroblocks.
 """
 
 import io
@@ -14,6 +20,7 @@ from av.stream import Disposition, Stream
 
 from clearstem.errors import UnreadableAudio
 from clearstem.media import VIDEO_OUTPUTS
+from containers.audio.demuxing import open_media
 
 # FFmpeg's muxers by extension. m4v is mp4 by another name: the muxer ``ipod`` that FFmpeg has
 # for it takes fewer codecs.
@@ -25,7 +32,12 @@ MUXERS: Final[Mapping[str, str]] = {
     "webm": "webm",
     "wmv": "asf",
 }
-# Those of `containers.audio.source`; no playlist formats, which name other files and hosts.
+MOST_PIXELS: Final = 139_264 * 16 * 16
+"""Of one picture that is decoded: what H.264 has at most."""
+
+_SIZELESS: Final = "of unknown size"
+
+# Those of `containers.audio.demuxing`; no playlist formats, which name other files and hosts.
 _OPTIONS: Final = {
     "protocol_whitelist": "file",
     "format_whitelist": (
@@ -40,19 +52,33 @@ _OPTIONS: Final = {
 def opened(path: Path) -> InputContainer:
     """A media file, opened to read its packets.
 
+    A picture above the limit (`pixel_limit`) has the width 0, as a broken one has.
+
     Raises
     ------
     UnreadableAudio
         No demuxer of ours knows the file.
     """
+    with open_media(path) as heard:
+        pictures = len(heard.streams.video)
+    # Two as large as they come, a film's and its cover, or more that are smaller.
+    limit = min(MOST_PIXELS, 2 * MOST_PIXELS // max(pictures, 1))
+    options = _OPTIONS | {"max_pixels": str(limit)}
     try:
-        return av.open(str(path), options=_OPTIONS, metadata_errors="replace")
+        return av.open(str(path), options=options, metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise UnreadableAudio(f"{path.name} is no media file in a known format") from error
 
 
+def pixel_limit(stream: Stream) -> int:
+    """The most pixels that a picture may have to be decoded, in a file from `opened`."""
+    return int(stream.container.options["max_pixels"])
+
+
 def pictures_of(path: Path) -> tuple[str, ...]:
-    """The codec, by FFmpeg's name, of each video stream that is no cover; nothing is decoded.
+    """The codec, by FFmpeg's name, of each video stream that is no cover.
+
+    Pictures of unknown size have a name that no container holds.
 
     Raises
     ------
@@ -60,7 +86,8 @@ def pictures_of(path: Path) -> tuple[str, ...]:
         No demuxer of ours knows the file.
     """
     with opened(path) as source:
-        return tuple(codec_name(each) for each in source.streams.video if not is_cover(each))
+        shown = [each for each in source.streams.video if not is_cover(each)]
+        return tuple(codec_name(each) if each.width else _SIZELESS for each in shown)
 
 
 def holders(codecs: tuple[str, ...]) -> tuple[str, ...]:
@@ -71,6 +98,13 @@ def holders(codecs: tuple[str, ...]) -> tuple[str, ...]:
 def is_cover(stream: Stream) -> bool:
     """Whether a stream is an attached picture."""
     return stream.type == "video" and bool(stream.disposition & Disposition.attached_pic)
+
+
+def is_held(stream: Any, codecs: frozenset[str]) -> bool:
+    """Whether a container of these codecs takes a stream as it is: pictures must have a size."""
+    if stream.codec_context is None:
+        return True
+    return codec_name(stream) in codecs and not (stream.type == "video" and not stream.width)
 
 
 def codec_name(stream: Any) -> str:

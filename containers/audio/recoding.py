@@ -3,10 +3,6 @@
 Hides the encoders: what each is told, what it cannot take (odd sizes, more than 8 bits), how a
 picture keeps its time, its shape, its place and its colours. One picture goes through at a time;
 the encoders hold back some tens.
-
-References
-----------
-ITU-T H.264, table A-1: level 6.2, the highest, has pictures of up to 139264 macroblocks.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,10 +22,17 @@ from av.video.stream import VideoStream
 
 from clearstem.errors import PictureNotHeld
 from containers.audio.packets import Packet
-from containers.audio.pictures import codec_name, held_by, is_cover, opened
+from containers.audio.pictures import (
+    MOST_PIXELS,
+    codec_name,
+    held_by,
+    is_cover,
+    is_held,
+    opened,
+    pixel_limit,
+)
 
 _FORMAT: Final = "yuv420p"
-_MOST_PIXELS: Final = 139_264 * 16 * 16
 # Rates that are told to the encoders, which take them for a hint: times are those of the source.
 _RATE: Final = Fraction(25)
 _HIGHEST_RATE: Final = Fraction(240)
@@ -113,7 +116,7 @@ def check_decodable(path: Path, *, container: str) -> None:
     held = held_by(container)
     with opened(path) as source:
         streams = [each for each in source.streams.video if not is_cover(each)]
-        missing = [each.index for each in streams if codec_name(each) not in held]
+        missing = [each.index for each in streams if not is_held(each, held)]
     for index in missing:
         _first_picture(path, index, container=container)
 
@@ -156,6 +159,7 @@ class Recoder:
         self._step = max(1, round(1 / self._rate / self._time_base))
         # As many threads as there are processors, and pictures at once.
         source.thread_type = "AUTO"
+        source.codec_context.options = {"max_pixels": str(pixel_limit(source))}
         self._first = _first_picture(path, source.index, container=container)
         self.stream = self._declared(file)
         self._converter = VideoReformatter()
@@ -226,7 +230,7 @@ class Recoder:
         if self._encoder.tells_shape or not shape:
             return width, height
         wide = (round(width * shape), height) if shape > 1 else (width, round(height / shape))
-        return wide if wide[0] * wide[1] <= _MOST_PIXELS else (width, height)
+        return wide if wide[0] * wide[1] <= MOST_PIXELS else (width, height)
 
     def _encoded(self, picture: VideoFrame) -> Iterator[Packet]:
         at = picture.pts
@@ -261,18 +265,16 @@ def _first_picture(path: Path, index: int, *, container: str) -> VideoFrame:
     """The first picture of a stream that can be decoded; by a reader of its own."""
     with opened(path) as source:
         stream: Any = source.streams[index]
-        codec = codec_name(stream)
+        codec, most = codec_name(stream), pixel_limit(stream)
+        if stream.codec_context:
+            stream.codec_context.options = {"max_pixels": str(most)}
         for packet in _until_broken(source.demux(stream)) if stream.codec_context else ():
             with suppress(av.error.FFmpegError):
                 for picture in cast(list[VideoFrame], packet.decode()):
-                    if picture.width * picture.height > _MOST_PIXELS:
-                        raise PictureNotHeld(
-                            f"{container} holds no {codec} video, and pictures of "
-                            f"{picture.width}x{picture.height} are too large to be encoded anew: "
-                            f"{_MOST_PIXELS} pixels at most"
-                        )
                     return picture
-    raise PictureNotHeld(f"{container} holds no {codec} video, and this one cannot be decoded")
+    known = 0 < stream.width * stream.height <= most
+    why = "" if known else f": it is broken or has more than {most} pixels"
+    raise PictureNotHeld(f"{container} holds no {codec} video, and this one cannot be decoded{why}")
 
 
 def _until_broken(packets: Iterator[Packet]) -> Iterator[Packet]:

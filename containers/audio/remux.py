@@ -31,7 +31,9 @@ from containers.audio.pictures import (
     codec_name,
     held_by,
     is_cover,
+    is_held,
     opened,
+    pixel_limit,
 )
 from containers.audio.recoding import Recoder
 from containers.audio.stream import Progress, ignore
@@ -147,7 +149,7 @@ class _Plan:
                 continue
             if is_cover(stream):
                 plan._add_cover(stream, container)
-            elif stream.codec_context is None or codec_name(stream) in held:
+            elif is_held(stream, held):
                 plan.copied.append(stream.index)
             elif stream.type == "video":
                 plan.recoded.append(stream.index)
@@ -155,9 +157,12 @@ class _Plan:
                 plan.leave_out(stream, container)
         return plan
 
-    def _add_cover(self, stream: Stream, container: str) -> None:
+    def _add_cover(self, stream: Any, container: str) -> None:
         if container == "mkv":
             self.covers.append(stream.index)
+        elif not stream.width:
+            most = pixel_limit(stream)
+            self.notes.append(f"cover art left out: it is broken or has more than {most} pixels")
         elif container in ("mp4", "m4v") and codec_name(stream) in ("mjpeg", "png"):
             self.copied.append(stream.index)
         else:
