@@ -64,6 +64,8 @@ def promised_by_wav(path: Path) -> int | None:
             layout = read_layout(file)
     except UnreadableAudio:
         return None  # RIFX and the like, which FFmpeg reads and we do not
+    if not layout.frame_bytes:
+        return None  # where FFmpeg knows the codec it reads such files too
     sample_bits = layout.frame_bytes * 8
     if layout.promised_bytes is None or sample_bits != layout.bit_depth * layout.channels:
         return None

@@ -70,6 +70,27 @@ def test_an_unknown_codec_is_told_as_such(tmp_path):
         decode(path, tmp_path / "out.wav")
 
 
+@pytest.mark.parametrize(("format_tag", "frames"), [(0x55, 0), (7, 10_000)])
+def test_compressed_wav_without_a_frame_size_promises_nothing(tmp_path, format_tag, frames):
+    path = tmp_path / "odd.wav"
+    sound = bytes(10_000) if frames else mp3(tmp_path)
+    fmt = struct.pack("<HHIIHH", format_tag, 1, 8000, 8000, 0, 0)
+    chunks = b"fmt " + struct.pack("<I", len(fmt)) + fmt + b"data" + struct.pack("<I", len(sound))
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(chunks) + len(sound) + 4) + b"WAVE")
+    with path.open("ab") as file:
+        file.write(chunks + sound)
+    decoded = decode(path, tmp_path / "out.wav")
+    assert decoded.format.frames >= (frames or 8000)
+
+
+def mp3(folder):
+    """A second of noise."""
+    path = write_with_ffmpeg(
+        folder / "sound.mp3", noise(8000), muxer="mp3", encoder="libmp3lame", rate_hz=8000
+    )
+    return path.read_bytes()
+
+
 def test_flipped_bytes_never_end_in_anything_but_our_errors(tmp_path):
     whole = encoded_sources(tmp_path)
     draw = np.random.default_rng(1)
