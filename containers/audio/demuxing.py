@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from clearstem.errors import NoAudio, UnreadableAudio
 from containers.audio.headers import described, looks_like_mp3
 from containers.audio.layouts import LAYOUTS
+from containers.audio.sample_tables import check_samples
 from containers.audio.tags import Tags, chosen
 
 # Demuxers for what the dialects accept and nothing more: the playlist formats (hls, concat)
@@ -52,8 +53,10 @@ def open_media(path: Path) -> InputContainer:
     Raises
     ------
     UnreadableAudio
-        If no demuxer that we take knows the file; the message says what it looks like.
+        If no demuxer that we take knows the file; the message says what it looks like. If it
+        promises more samples than can be (`containers.audio.sample_tables`).
     """
+    check_samples(path)
     with path.open("rb") as file:
         head = file.read(64)
     # The second try is for recordings of a few packets: FFmpeg takes those for video then.
