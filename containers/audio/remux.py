@@ -10,6 +10,7 @@ Only packets pass through, and at most some tens of pictures, so memory does not
 length; the muxer's own index does, by some tens of bytes a packet.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
-from clearstem.errors import PictureNotHeld
+from clearstem.errors import PictureNotHeld, UnreadableAudio
 from containers.audio.beginnings import delay_frames, main_sound, origin_of, sound_begin
 from containers.audio.edit_list import skip_delay
 from containers.audio.packets import Packet, decodable, move
@@ -46,6 +47,10 @@ _FROM_ZERO: Final = frozenset({"matroska", "webm"})
 _MUXER_TAGS: Final = frozenset(
     {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
 )
+# A muxer holds back what it puts in order by time, up to 10 s (max_interleave_delta in libavformat)
+# and some 500 bytes a packet. Films have some hundred a second, of all streams together.
+_MOST_IN_A_SECOND: Final = 10_000
+_SECONDS_COUNTED: Final = 60
 # Least needed first: what is left out where a muxer takes a file with none of them.
 _EXPENDABLE: Final = ("data", "attachment", "subtitle", "audio")
 
@@ -83,7 +88,7 @@ def remux(
     PictureNotHeld
         The container holds no such pictures, and they cannot be decoded.
     UnreadableAudio
-        `original` cannot be read.
+        `original` cannot be read, or has too many packets at one time.
     """
     with ExitStack() as stack:
         source = stack.enter_context(opened(original))
@@ -322,9 +327,19 @@ def _copied_packets(
     if not indexes:
         return
     counts_from_0 = target.file.format.name in _FROM_ZERO
+    crowds: Counter[int] = Counter()
     for packet in decodable(source.demux([source.streams[index] for index in indexes])):
         progress(min(max(packet.pos or 0, 0), source.size), source.size)
         move(packet, by=-origin)
+        second = int(packet.dts * packet.time_base)
+        if len(crowds) > _SECONDS_COUNTED:
+            crowds.clear()
+        crowds[second] += 1
+        if crowds[second] > _MOST_IN_A_SECOND:
+            raise UnreadableAudio(
+                f"the original has more than {_MOST_IN_A_SECOND} packets within a second, at "
+                f"{second} s"
+            )
         if packet.stream_index in target.recoders:
             yield from target.recoders[packet.stream_index].packets(packet)
             continue

@@ -11,7 +11,9 @@ from pathlib import Path
 import av
 import pytest
 
+from clearstem.errors import UnreadableAudio
 from containers.audio.muxing import picture_size
+from containers.audio.remux import remux
 from tests.stages.videos import picture_packets, write_video
 
 # What the libraries take alone, and room for one picture of 100 MB; the bombs are of 500 and more.
@@ -172,3 +174,24 @@ def with_cover(plain, path, cover):
                 packet.stream = copies[packet.stream_index]
                 file.mux(packet)
     return path
+
+
+def test_a_flood_of_subtitles_is_refused(tmp_path):
+    plain = write_video(tmp_path / "plain.mkv", muxer="matroska", seconds=0.5)
+    film = tmp_path / "film.mkv"
+    with av.open(str(plain)) as source, av.open(str(film), "w") as file:
+        copies = [file.add_stream_from_template(stream) for stream in source.streams]
+        texts = file.add_mux_stream("subrip")
+        texts.time_base = Fraction(1, 1000)
+        file.start_encoding()
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream_index]
+                file.mux(packet)
+        for number in range(10_001):
+            text = av.Packet(b"-")
+            text.stream, text.time_base = texts, Fraction(1, 1000)
+            text.pts = text.dts = 500 + number // 50
+            file.mux(text)
+    with pytest.raises(UnreadableAudio, match="more than 10000 packets within a second, at 0 s"):
+        remux(film, plain, tmp_path / "new.mkv", container="mkv")
