@@ -91,7 +91,10 @@ class StageTasks(Construct):
             **environment,
             "CLEARSTEM_STAGE_ROLE_ARN": self.job_role.role_arn,
         }
-        self._gpu_environment = {**self._environment, **gpu_environment}
+        # On instances ECS may name no region (aws/containers-roadmap#1611). botocore reads this
+        # name and not AWS_REGION; Lambda sets both and lets nobody else.
+        self._task_environment = {**self._environment, "AWS_DEFAULT_REGION": cdk.Aws.REGION}
+        self._gpu_environment = {**self._task_environment, **gpu_environment}
         self._cpu_image = self._image("stage-cpu")
         # Named, so that the role of the state machine can be told which they
         # are whatever their revision.
@@ -213,7 +216,7 @@ class StageTasks(Construct):
             readonly_root_filesystem=True,
             volumes=[_scratch()],
             job_role=self.role,
-            environment=self._environment,
+            environment=self._task_environment,
             logging=self._logging("cpu"),
             # The subnets have no NAT: this is the way to the registry.
             assign_public_ip=True,

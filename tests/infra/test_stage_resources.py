@@ -21,6 +21,17 @@ def test_a_stage_is_told_of_storage_and_weights_but_of_nothing_to_start(template
         assert not told & {"CLEARSTEM_SEPARATE_STATE_MACHINE_ARN", "CLEARSTEM_WEBSOCKET_URL"}
 
 
+def test_a_task_is_told_its_region_which_lambda_tells_by_itself(template):
+    """On instances ECS may name none, and no client of AWS is made without one."""
+    for container in _containers(template):
+        told = {variable["Name"]: variable["Value"] for variable in container["Environment"]}
+        assert told["AWS_DEFAULT_REGION"] == {"Ref": "AWS::Region"}
+    for function in of_type(template, "AWS::Lambda::Function").values():
+        told = function.get("Environment", {}).get("Variables", {})
+        # Names of Lambda's own: a template that sets them is refused.
+        assert not {"AWS_REGION", "AWS_DEFAULT_REGION"} & set(told)
+
+
 def _batch_tasks(template, recipe="separate"):
     states = definition(template, recipe)["States"]
     return {name: state for name, state in states.items() if "batch" in state.get("Resource", "")}
