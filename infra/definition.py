@@ -102,6 +102,7 @@ _LEFT_TO_BATCH: Final = (
     "Sandbox.Timedout",
     "Lambda.Unknown",
     "Runtime.ExitError",
+    "Runtime.OutOfMemory",
     ScratchFull.__name__,
     _THROTTLED,
     *_NOT_READY,

@@ -177,6 +177,7 @@ def test_the_only_catch_leads_to_the_same_stages_in_batch(recipe, fused):
                 "Sandbox.Timedout",
                 "Lambda.Unknown",
                 "Runtime.ExitError",
+                "Runtime.OutOfMemory",
                 "ScratchFull",
                 THROTTLED,
                 *NOT_READY,
