@@ -229,8 +229,6 @@ class StageTasks(Construct):
             self,
             f"{name.title().replace('-', '')}Image",
             name=name,
-            # The pins are of this platform, and the tests run on it.
-            platform=ecr_assets.Platform.LINUX_AMD64,
             arguments=self._build_arguments,
         )
 
@@ -302,10 +300,9 @@ def image(
     id: str,
     *,
     name: str,
-    platform: ecr_assets.Platform,
     arguments: Mapping[str, str],
 ) -> ecr_assets.DockerImageAsset:
-    """An image of ours, built when it is deployed.
+    """An image of ours, for x86-64, built when it is deployed.
 
     Parameters
     ----------
@@ -319,7 +316,8 @@ def image(
         id,
         directory=str(ROOT),
         file=f"containers/{name}.Dockerfile",
-        platform=platform,
+        # The pins are of this platform, and the tests run on it.
+        platform=ecr_assets.Platform.LINUX_AMD64,
         build_args=dict(arguments) or None,
     )
 
