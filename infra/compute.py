@@ -15,9 +15,6 @@ from constructs import Construct
 from clearstem.executions import SHARE_PREFIX
 from infra.options import MACHINE_VCPUS, Gpu, Options
 
-# One NVIDIA GPU each (T4, A10G, L4), `MACHINE_VCPUS`, 16 GiB: three pools of Spot
-# capacity instead of one.
-_GPU_MACHINES: Final = ("g4dn.xlarge", "g5.xlarge", "g6.xlarge")
 # The CUDA image unpacks to about 8 GB, beside the system; and six recordings as float32, of the
 # longest of which, eight hours at 44.1 kHz, one takes 10 GB.
 _DISK_GB: Final = 100
@@ -138,7 +135,7 @@ class Queues(Construct):
             vpc=self._network.vpc,
             vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PUBLIC),
             security_groups=[self._network.group],
-            instance_types=[ec2.InstanceType(name) for name in _GPU_MACHINES],
+            instance_types=[ec2.InstanceType(name) for name in self._options.machine_types],
             use_optimal_instance_classes=False,
             images=[batch.EcsMachineImage(image_type=batch.EcsMachineImageType.ECS_AL2023_NVIDIA)],
             instance_role=self.machine_role,
