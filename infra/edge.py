@@ -161,8 +161,13 @@ class Edge(Construct):
         )
 
     def _page(self, storage: Storage) -> cloudfront.BehaviorOptions:
+        access = cloudfront.S3OriginAccessControl(
+            self, "ConsoleAccess", origin_access_control_name=_global_name(self, "ConsoleAccess")
+        )
         return cloudfront.BehaviorOptions(
-            origin=origins.S3BucketOrigin.with_origin_access_control(self.console),
+            origin=origins.S3BucketOrigin.with_origin_access_control(
+                self.console, origin_access_control=access
+            ),
             cache_policy=cloudfront.CachePolicy.CACHING_OPTIMIZED,
             response_headers_policy=_headers(self, "PageHeaders", policy=_console_policy(storage)),
             viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS,
@@ -183,6 +188,14 @@ def edge_proof(scope: Construct, id: str, *, key: kms.IKey | None) -> secretsman
         ),
         removal_policy=cdk.RemovalPolicy.DESTROY,
     )
+
+
+def _global_name(scope: Construct, id: str) -> str:
+    """A name for what CloudFront keeps by its name for an account, in whatever region it is made.
+
+    CDK's own names are the same in every region, where a second deployment would fail.
+    """
+    return f"{cdk.Stack.of(scope).stack_name}-{cdk.Aws.REGION}-{id}"
 
 
 def _certificate(scope: Construct, arn: str) -> acm.ICertificate | None:
@@ -219,6 +232,7 @@ def _headers(
     return cloudfront.ResponseHeadersPolicy(
         scope,
         id,
+        response_headers_policy_name=_global_name(scope, id),
         cors_behavior=_readable_by(callers) if callers and not allowed_origin(callers) else None,
         security_headers_behavior=cloudfront.ResponseSecurityHeadersBehavior(
             content_security_policy=content,

@@ -102,6 +102,8 @@ class StageTasks(Construct):
         name = f"{prefix}-stage-cpu"
         self._cpu = self._job("Cpu", name, queues.cpu, self._cpu_container(), attempt_s=LIGHT_S)
         self._gpu = self._separation(queues.gpu, name=f"{prefix}-stage-gpu")
+        if queues.machine_role is not None:
+            self._let_start(queues.machine_role)
         self.function = self._function()
 
     def _job_role(self) -> iam.Role:
@@ -134,6 +136,12 @@ class StageTasks(Construct):
             return replace(self._cpu, vcpus=vcpus, memory_mb=memory_mb, attempt_s=CPU_SEPARATION_S)
         container = self._gpu_container()
         return self._job("Gpu", name, queue, container, attempt_s=GPU_SEPARATION_S)
+
+    def _let_start(self, machines: iam.Role) -> None:
+        """The agent pulls and logs by the task's role or its machine's, as Batch sets it up."""
+        self._log.grant_write(machines)
+        # CDK keeps all images in one repository.
+        self._cpu_image.repository.grant_pull(machines)
 
     def _job(
         self,

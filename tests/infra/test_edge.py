@@ -124,6 +124,48 @@ def test_the_function_is_small_enough_and_of_the_runtime_it_is_written_for(templ
     assert function["AutoPublish"] is True
 
 
+# How long a name may be of which an account has one, whatever the region; CloudFormation makes
+# one up, with a random end, for the kinds of which none is given.
+GLOBAL_NAMES = {
+    "AWS::CloudFront::CachePolicy": 128,
+    "AWS::CloudFront::Function": 64,
+    "AWS::CloudFront::OriginAccessControl": 64,
+    "AWS::CloudFront::OriginRequestPolicy": 128,
+    "AWS::CloudFront::ResponseHeadersPolicy": 128,
+}
+UNNAMED = {
+    "AWS::CloudWatch::Dashboard": "DashboardName",
+    "AWS::IAM::InstanceProfile": "InstanceProfileName",
+    "AWS::IAM::ManagedPolicy": "ManagedPolicyName",
+    "AWS::IAM::Role": "RoleName",
+    "AWS::S3::Bucket": "BucketName",
+}
+
+
+def _names(resource):
+    """Every value called `Name` in a resource of CloudFront's, which are its own alone."""
+    properties = resource["Properties"]
+    inner = [value for value in properties.values() if isinstance(value, dict)]
+    return [each["Name"] for each in (properties, *inner) if "Name" in each]
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "ap-southeast-1"])
+def test_a_second_region_of_the_account_finds_no_name_taken(template, region):
+    seen = []
+    for resource in template["Resources"].values():
+        if most := GLOBAL_NAMES.get(resource["Type"]):
+            (name,) = _names(resource)
+            text = "".join(
+                region if part == {"Ref": "AWS::Region"} else part for part in name["Fn::Join"][1]
+            )
+            assert region in text and "clearstem" in text
+            assert len(text) <= most
+            seen.append(text)
+        if unnamed := UNNAMED.get(resource["Type"]):
+            assert unnamed not in resource["Properties"]
+    assert len(seen) == len(set(seen)) == 4
+
+
 def _distribution(template):
     return only(of_type(template, "AWS::CloudFront::Distribution"))["DistributionConfig"]
 

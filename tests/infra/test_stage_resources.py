@@ -176,7 +176,7 @@ def test_separation_alone_waits_for_a_gpu(template):
         assert machines["Ec2Configuration"] == [{"ImageType": "ECS_AL2023_NVIDIA"}]
 
 
-def test_machines_take_no_calls_and_keep_their_credentials(template):
+def test_machines_take_no_calls_and_tell_of_themselves_for_a_token_alone(template):
     group = only(of_type(template, "AWS::EC2::SecurityGroup"))
     assert "SecurityGroupIngress" not in group
     assert [(rule["FromPort"], rule["ToPort"]) for rule in group["SecurityGroupEgress"]] == [

@@ -10,7 +10,7 @@ from infra import checks, synth
 from infra.attempts import CPU_SEPARATION_S
 from infra.local.deploy import DeploymentError, Target, deploy, stack_outputs
 from infra.local.emulator import Emulator
-from tests.infra.reading import actions, definition, functions, of_type, only
+from tests.infra.reading import actions, as_list, definition, functions, of_type, only
 
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/0b9d1c9e-5f43-4c8e-9f3a-2f8f3a6f0c11"
 ASSETS = {"functions": ["clearstem", "functions"]}
@@ -107,6 +107,20 @@ def test_who_queues_under_the_own_key_may_use_it(turned):
         assert any(action == "SendMessage" for action, _ in actions(turned, role, service="sqs"))
         used = {action for action, _ in actions(turned, role, service="kms")}
         assert {"Decrypt", "GenerateDataKey*"} <= used, role
+
+
+def test_alarms_and_lost_events_may_be_encrypted_with_the_own_key(turned):
+    """Without a condition on who is behind them: EventBridge tells KMS nothing of that."""
+    policy = only(of_type(turned, "AWS::KMS::Key"))["KeyPolicy"]["Statement"]
+    for service in ("cloudwatch.amazonaws.com", "events.amazonaws.com"):
+        allowed = {
+            action
+            for statement in policy
+            if service in as_list(statement["Principal"].get("Service", []))
+            and "Condition" not in statement
+            for action in statement["Action"]
+        }
+        assert {"kms:Decrypt", "kms:GenerateDataKey*"} <= allowed, service
 
 
 def test_the_distribution_takes_the_operators_name_certificate_and_web_acl(turned):
