@@ -223,6 +223,16 @@ class Options:
         return [part.strip() for part in self.cors_origins.split(",") if part.strip()]
 
     @property
+    def edge_is_believed(self) -> bool:
+        """Whether functions believe what the distribution says of a call, which takes a secret.
+
+        Calls without a key are counted by the address that it tells; and links begin
+        with the Host that it tells where going past it would go past something: a name
+        of the operator's, or a web ACL.
+        """
+        return bool(self.keyless_calls_per_s or self.domain_name or self.web_acl_arn)
+
+    @property
     def build_arguments(self) -> dict[str, str]:
         """What the stage images are built with."""
         return _given(MODELS=self.models, PYTHON_IMAGE=self.python_image)

@@ -241,6 +241,21 @@ def test_the_distribution_proves_itself_by_a_secret_that_the_template_does_not_h
     assert "SecretString" not in made and made["GenerateSecretString"]["PasswordLength"] == 48
 
 
+def test_the_distribution_tells_the_host_that_it_was_asked_for(turned):
+    config = only(of_type(turned, "AWS::CloudFront::Distribution"))["DistributionConfig"]
+    rest = config["DefaultCacheBehavior"]
+    (attached,) = rest["FunctionAssociations"]
+    assert attached["EventType"] == "viewer-request"
+    (name, _) = attached["FunctionARN"]["Fn::GetAtt"]
+    function = of_type(turned, "AWS::CloudFront::Function")[name]
+    assert function["FunctionConfig"]["Runtime"] == "cloudfront-js-2.0"
+    assert function["FunctionCode"] == (synth.ROOT / "infra" / "host_function.js").read_text()
+    assert function["AutoPublish"] is True
+    # AllViewerExceptHostHeader: what the function writes is a viewer's header like any other.
+    assert rest["OriginRequestPolicyId"] == "b689b0a8-53d0-40ab-baf2-68738e2966ac"
+    assert '"x-clearstem-host"' in function["FunctionCode"]
+
+
 def test_who_counts_keyless_callers_may_read_the_secret_and_is_told_its_name_alone(turned):
     (secret,) = of_type(turned, "AWS::SecretsManager::Secret")
     readers = {
@@ -259,6 +274,8 @@ def test_who_counts_keyless_callers_may_read_the_secret_and_is_told_its_name_alo
 
 def test_where_nobody_is_counted_by_his_address_there_is_no_secret_to_pay_for(template):
     assert not of_type(template, "AWS::SecretsManager::Secret")
+    config = only(of_type(template, "AWS::CloudFront::Distribution"))["DistributionConfig"]
+    assert "FunctionAssociations" not in config["DefaultCacheBehavior"]
     assert (
         functions(template)["rest"]["Environment"]["Variables"]["CLEARSTEM_EDGE_SECRET_ARN"] == ""
     )
