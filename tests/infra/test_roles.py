@@ -20,6 +20,7 @@ ANY_RESOURCE = {
     "ecs:DiscoverPollEndpoint": "has no resource type",
     "ecs:Poll": "bound by a condition to clusters of Batch",
     "ecs:StartTelemetrySession": "bound by a condition to clusters of Batch",
+    "ecs:UpdateContainerInstancesState": "bound by a condition to clusters of Batch",
     "ecs:TagResource": "bound by a condition to what is just being registered",
     "logs:CreateLogDelivery": "log delivery of a state machine has no resource type",
     "logs:DeleteLogDelivery": "log delivery of a state machine has no resource type",
