@@ -104,11 +104,28 @@ def _settled_channels(codec: AudioCodecContext) -> tuple[int, tuple[str, ...]]:
     layout = codec.layout
     count, name = layout.nb_channels, layout.name
     if _UNNAMED not in name or not count:
-        return count, ()
+        return count, _other_places(name, count)
     del layout
     codec.layout = LAYOUTS[count - 1] if count <= len(LAYOUTS) else f"{count} channels"
     order = name.partition(_UNNAMED)[2].removesuffix(")")
     return count, (f"source's channels are in an order of its own, which was kept: {order}",)
+
+
+def _other_places(name: str, count: int) -> tuple[str, ...]:
+    """What to tell of a layout other than the one that results of as many channels have.
+
+    A pair of surrounds is the same one at the sides and at the back.
+    """
+    # Above that is refused; "4 channels" is what FFmpeg calls channels without places.
+    if not 2 < count <= len(LAYOUTS) or name == f"{count} channels":
+        return ()
+    here, written = (
+        "+".join(channel.name for channel in av.AudioLayout(each).channels)
+        for each in (name, LAYOUTS[count - 1])
+    )
+    if written in (here, here.replace("SL+SR", "BL+BR")):
+        return ()
+    return (f"source's channels are {here} ({name}); results keep the order and call it {written}",)
 
 
 def tags_of(container: InputContainer, stream: AudioStream) -> Tags:
