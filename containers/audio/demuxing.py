@@ -177,6 +177,18 @@ def has_pictures(container: InputContainer) -> bool:
     return any(not _is_attached(video) for video in container.streams.video)
 
 
+def picture_begin_s(container: InputContainer) -> float | None:
+    """When a file's first picture is shown, by its clock; None where it shows none."""
+    return min(
+        (
+            float(video.start_time * video.time_base)
+            for video in container.streams.video
+            if not _is_attached(video) and video.start_time is not None and video.time_base
+        ),
+        default=None,
+    )
+
+
 def _is_attached(video: VideoStream) -> bool:
     return bool(video.disposition & av.stream.Disposition.attached_pic)
 
