@@ -37,6 +37,11 @@ _WAV_OPTIONS = {
 }
 _WAV_HEADS = (b"RIFF", b"RF64", b"BW64", b"riff")
 
+# Dolby's frames carry gains that narrow the dynamics for small loudspeakers. FFmpeg applies them
+# unless told not to; the recording is without.
+_DOLBY = frozenset({"ac3", "eac3"})
+_WITHOUT_GAINS = {"drc_scale": "0"}
+
 # How FFmpeg describes an order that has no name: "4 channels (FL+FR+LFE+BC)".
 _UNNAMED = " channels ("
 
@@ -84,6 +89,8 @@ def audio_stream(container: InputContainer, path: Path) -> tuple[AudioStream, tu
     codec = cast(AudioCodecContext | None, best.codec_context)
     if codec is None:
         raise UnreadableAudio(f"{path.name}: there is no decoder for the sound in it")
+    if codec.name in _DOLBY:
+        codec.options = dict(_WITHOUT_GAINS)
     channels, notes = _settled_channels(codec)
     if channels and codec.sample_rate:
         return best, notes
