@@ -144,3 +144,39 @@ def test_channels_in_an_order_of_their_own_are_read_and_told(tmp_path):
         "source's channels are in an order of its own, which was kept: FL+FR+FC+LFE+SL+SR+BL+BR",
     )
     np.testing.assert_allclose(samples_of(tmp_path / "out.wav"), samples, rtol=0, atol=2.0**-16)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("frames", [96_000, 20_001, 98_016])
+def test_the_last_block_of_adpcm_is_as_long_as_the_file_says(tmp_path, channels, frames):
+    samples = chirp(frames, channels=channels, top=0.05)
+    soundfile.write(tmp_path / "in.wav", samples.T, 44_100, subtype="MS_ADPCM")
+    told = decode(tmp_path / "in.wav", tmp_path / "out.wav")
+    assert (told.format.frames, told.warnings) == (frames, ())
+    np.testing.assert_allclose(samples_of(tmp_path / "out.wav"), samples, rtol=0, atol=0.05)
+
+
+def with_fact(path, frames):
+    """The file, with another number of frames in its fact chunk."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"fact") + 8
+    data[at : at + 4] = frames.to_bytes(4, "little")
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(("told", "heard"), [(96_000, 96_000), (1, 98_136), (192_000, 98_136)])
+def test_a_length_that_does_not_fit_the_blocks_is_not_believed(tmp_path, told, heard):
+    # libsndfile fills up the last of 24 blocks of 4,089 frames here, and says so.
+    path = tmp_path / "in.wav"
+    soundfile.write(path, chirp(96_000, top=0.05).T, 44_100, subtype="IMA_ADPCM")
+    with_fact(path, told)
+    decoded = decode(path, tmp_path / "out.wav")
+    assert (decoded.format.frames, decoded.warnings) == (heard, ())
+
+
+def test_adpcm_that_is_cut_off_says_so(tmp_path):
+    path = tmp_path / "in.wav"
+    soundfile.write(path, chirp(96_000, top=0.05).T, 44_100, subtype="MS_ADPCM")
+    path.write_bytes(path.read_bytes()[:30_000])
+    (warning,) = decode(path, tmp_path / "out.wav").warnings
+    assert warning.startswith("source is truncated: header promises 96000 frames, ")
