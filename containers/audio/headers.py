@@ -48,12 +48,14 @@ def looks_like_mp3(head: bytes) -> bool:
 
 
 def promised_by_wav(path: Path) -> int | None:
-    """Frames that a WAV file's data chunk promises; None where they have no fixed size."""
+    """Frames that a WAV file promises, of ADPCM by its fact chunk; None where nothing tells."""
     try:
         with path.open("rb") as file:
             layout = read_layout(file)
     except UnreadableAudio:
         return None  # RIFX and the like, which FFmpeg reads and we do not
+    if layout.told_frames is not None:
+        return layout.told_frames
     sample_bits = layout.frame_bytes * 8
     if layout.promised_bytes is None or sample_bits != layout.bit_depth * layout.channels:
         return None
