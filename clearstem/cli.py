@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from clearstem.cli_jobs import DEFAULT_URL, JobCommands, Key, Output, Url, connected, labels_of
 from clearstem.cli_keys import KeyCommands
@@ -27,7 +27,7 @@ from clearstem.options import DenoiserChoice, EngineChoice
 from clearstem.service import Service
 from clearstem.settings import Settings
 from clearstem.smoke import smoke
-from clearstem.terminal import follow, print_result
+from clearstem.terminal import follow, plain_console, print_result
 from clearstem.twin import DEFAULT_STATE, running_twin, twin
 
 app = typer.Typer(
@@ -36,8 +36,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_console = Console()
-_errors = Console(stderr=True)
+_console = plain_console()
+_errors = plain_console(stderr=True)
 
 
 class OutputFormat(StrEnum):
@@ -288,7 +288,7 @@ QuotaCommands(_console, told_errors=_told_errors, service=_service).add_to(app)
 
 
 def _fail(message: str) -> None:
-    _errors.print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+    _errors.print(Text("error:", style="bold red"), message, highlight=False, soft_wrap=True)
     raise typer.Exit(1)
 
 

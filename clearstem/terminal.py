@@ -12,6 +12,17 @@ from clearstem.client import Client, JobDocument
 from clearstem.client.documents import CostDocument, LoudnessDocument
 
 
+def plain_console(*, stderr: bool = False) -> Console:
+    """A console that shows text as it is: brackets and colons of names and messages are no markup.
+
+    Parameters
+    ----------
+    stderr : bool
+        Whether it writes there.
+    """
+    return Console(stderr=stderr, markup=False, emoji=False)
+
+
 class JobBars:
     """Live progress bars of one job, one per stage; a context manager.
 
@@ -23,7 +34,7 @@ class JobBars:
 
     def __init__(self, console: Console, job: JobDocument) -> None:
         self._progress = Progress(
-            TextColumn("{task.description:<31}"),
+            TextColumn("{task.description:<31}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
@@ -137,7 +148,8 @@ def _number(value: float | None, unit: str) -> str:
 @contextmanager
 def download_bar(console: Console, name: str) -> Iterator[Callable[[int, int], None]]:
     """A bar for a download; yields what to call with (bytes so far, bytes in all)."""
-    columns = (TextColumn(name), BarColumn(), DownloadColumn())
+    described = TextColumn("{task.description}", markup=False)
+    columns = (described, BarColumn(), DownloadColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(name)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -206,10 +206,20 @@ def base_url(text: str) -> str:
     ClientError
         It is not of the form ``http://host`` or ``https://host``.
     """
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not _is_address(text):
         raise ClientError(f"server address {text!r} is not http:// or https:// and a host")
     return text.rstrip("/")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname or "", parts.port
+        host.encode("idna")
+    except ValueError:  # no IPv6 address in brackets, no such port, a name that none can have
+        return False
+    # urlsplit drops line breaks, and httpx refuses what cannot be seen.
+    return parts.scheme in ("http", "https") and bool(host) and text.isprintable()
 
 
 def _params(query: Query) -> tuple[tuple[str, str], ...]:
