@@ -90,6 +90,17 @@ def follow(console: Console, client: Client, job: JobDocument) -> JobDocument:
     return job
 
 
+@contextmanager
+def outlived(job: JobDocument) -> Iterator[None]:
+    """Say, where Ctrl-C ends a command, that the job does not end with it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        told = "job {0} goes on at the server; see clearstem watch {0}, or cancel {0}"
+        plain_console(stderr=True).print(told.format(job["job_id"]), soft_wrap=True)
+        raise
+
+
 def print_result(console: Console, job: JobDocument, *, folder: Path) -> None:
     """Say what was written, by which engine, and what the user should know of it."""
     engine, loudness = job["engine"], job["loudness"]
