@@ -9,25 +9,44 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.console import Console
+from rich.text import Text
 
-from clearstem.cli_jobs import DEFAULT_URL, JobCommands, Key, Output, Url, connected, labels_of
+from clearstem.cli_jobs import (
+    DEFAULT_URL,
+    JobCommands,
+    Key,
+    Output,
+    Url,
+    connected,
+    failure_of,
+    labels_of,
+)
 from clearstem.cli_keys import KeyCommands
 from clearstem.cli_models import ModelCommands, models_dir
 from clearstem.cli_quotas import QuotaCommands
 from clearstem.cli_webhooks import WebhookCommands
-from clearstem.client import Client, DenoiseOptions, JobDocument, SeparateOptions, Unreachable
-from clearstem.errors import ClearstemError
+from clearstem.client import (
+    Client,
+    DenoiseOptions,
+    JobDocument,
+    NotAllowed,
+    NotFound,
+    SeparateOptions,
+    UnexpectedAnswer,
+    Unreachable,
+)
+from clearstem.errors import ClearstemError, JobNotFound
 from clearstem.options import DenoiserChoice, EngineChoice
 from clearstem.service import Service
 from clearstem.settings import Settings
 from clearstem.smoke import smoke
-from clearstem.terminal import follow, print_result
+from clearstem.terminal import follow, outlived, plain_console, print_result
 from clearstem.twin import DEFAULT_STATE, running_twin, twin
 
 app = typer.Typer(
@@ -36,8 +55,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_console = Console()
-_errors = Console(stderr=True)
+# As the server names it; other things are named by their own errors.
+_NO_JOB = f"Clearstem.{JobNotFound.__name__}"
+
+_console = plain_console()
+_errors = plain_console(stderr=True)
 
 
 class OutputFormat(StrEnum):
@@ -169,7 +191,7 @@ def status(
     job_id: Annotated[str, typer.Argument(metavar="JOB")], url: Url = DEFAULT_URL, key: Key = ""
 ) -> None:
     """Print a job's document."""
-    with _told_errors(), connected(url, key) as client:
+    with _told_errors(job_id), connected(url, key) as client:
         _console.print_json(data=client.job(job_id))
 
 
@@ -195,7 +217,7 @@ def demo(
         with twin(state=state, models=models_dir()) as url, Client(url) as client:
             _console.print(f"it answers at {url}")
             job = client.separate(song, _options(engine, output_format))
-            _follow(client, job, output=output)
+            _write(client, _completed(client, job), output=output)
 
 
 @app.command()
@@ -258,11 +280,27 @@ def _options(
 
 
 def _follow(client: Client, job: JobDocument, *, output: Path) -> None:
-    """Show a job until it is over, then write its tracks and report.json to a folder."""
+    """Show a job of a server that stays until it is over, then write what came of it."""
+    with outlived(job):
+        job = _completed(client, job)
+        try:
+            _write(client, job, output=output)
+        except (ClearstemError, OSError) as exc:
+            again = f"clearstem download {job['job_id']} --output FOLDER"
+            raise ClearstemError(f"{exc}; the job is done, fetch its tracks by: {again}") from exc
+
+
+def _completed(client: Client, job: JobDocument) -> JobDocument:
+    """Show a job until it is over; raises where it failed."""
     _console.print(f"job {job['job_id']}: {job['file_name']}")
     job = follow(_console, client, job)
     if job["status"] != "completed":
-        raise ClearstemError(f"the job failed: {job['error']}")
+        raise ClearstemError(failure_of(job))
+    return job
+
+
+def _write(client: Client, job: JobDocument, *, output: Path) -> None:
+    """Write a job's tracks and report.json to a folder."""
     files = {track: path.name for track, path in client.download_all(job, output).items()}
     report = output / "report.json"
     report.write_text(json.dumps({**job, "files": files}, indent=2, ensure_ascii=False) + "\n")
@@ -270,12 +308,30 @@ def _follow(client: Client, job: JobDocument, *, output: Path) -> None:
 
 
 @contextmanager
-def _told_errors() -> Iterator[None]:
-    """Turn what a user can mend into one line and exit code 1."""
+def _told_errors(job_id: str = "") -> Iterator[None]:
+    """Turn what a user can mend into one line and exit code 1.
+
+    Parameters
+    ----------
+    job_id : str
+        The job that a command is about, for an error that does not name it.
+    """
     try:
         yield
     except Unreachable as exc:
         _fail(f"{exc}; start one with: clearstem up")
+    except UnexpectedAnswer as exc:
+        _fail(f"{exc}; name a clearstem server by --url or CLEARSTEM_URL")
+    except NotFound as exc:
+        which = f": {job_id}; clearstem list shows those that there are"
+        _fail(f"{exc}{which if exc.name == _NO_JOB else ''}")
+    except NotAllowed as exc:
+        unknown = exc.status == HTTPStatus.UNAUTHORIZED
+        _fail(
+            f"{exc}; give a good one by --key, CLEARSTEM_KEY or CLEARSTEM_TOKEN"
+            if unknown
+            else str(exc)
+        )
     except (ClearstemError, httpx.HTTPError, OSError) as exc:
         _fail(str(exc))
 
@@ -288,7 +344,7 @@ QuotaCommands(_console, told_errors=_told_errors, service=_service).add_to(app)
 
 
 def _fail(message: str) -> None:
-    _errors.print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+    _errors.print(Text("error:", style="bold red"), message, highlight=False, soft_wrap=True)
     raise typer.Exit(1)
 
 

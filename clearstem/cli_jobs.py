@@ -13,7 +13,7 @@ from rich.table import Table
 
 from clearstem.client import UNCHANGED, Client, JobDocument, UsageDocument
 from clearstem.errors import ClearstemError
-from clearstem.terminal import follow, listing
+from clearstem.terminal import follow, listing, outlived
 
 DEFAULT_URL: Final = "http://localhost:8000"
 
@@ -27,7 +27,10 @@ Key = Annotated[
         help="API key, where one is needed; instead of it, CLEARSTEM_TOKEN may hold a token.",
     ),
 ]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the tracks.")]
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", file_okay=False, writable=True, help="Folder for the tracks."),
+]
 JobId = Annotated[str, typer.Argument(metavar="JOB")]
 AllLabels = Annotated[list[str] | None, typer.Option(help="name:value; all that it is to have.")]
 Tracks = Annotated[
@@ -48,8 +51,8 @@ _COMMANDS: Final = (
     "usage",
 )
 
-Told = Callable[[], AbstractContextManager[None]]
-"""Turns what a user can mend into one line and exit code 1."""
+Told = Callable[..., AbstractContextManager[None]]
+"""Turns what a user can mend, of a job if one is given, into one line and exit code 1."""
 
 
 def connected(url: str, key: str) -> Client:
@@ -99,10 +102,12 @@ class JobCommands:
 
     def watch(self, job_id: JobId, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Show a job's progress until it is over."""
-        with self._told_errors(), connected(url, key) as client:
-            job = follow(self._console, client, client.job(job_id))
+        with self._told_errors(job_id), connected(url, key) as client:
+            job = client.job(job_id)
+            with outlived(job):
+                job = follow(self._console, client, job)
             if job["status"] != "completed":
-                raise ClearstemError(f"the job failed: {_why(job)}")
+                raise ClearstemError(failure_of(job))
             self._console.print(f"{len(job['outputs'])} tracks are ready")
 
     def download(
@@ -114,7 +119,7 @@ class JobCommands:
         key: Key = "",
     ) -> None:
         """Fetch the tracks of a completed job; what is there in part is continued."""
-        with self._told_errors(), connected(url, key) as client:
+        with self._told_errors(job_id), connected(url, key) as client:
             job = client.job(job_id)
             if not job["tracks"]:
                 raise ClearstemError(f"the job is {job['status']}: it has no tracks to fetch")
@@ -125,13 +130,13 @@ class JobCommands:
 
     def cancel(self, job_id: JobId, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Stop a job."""
-        with self._told_errors(), connected(url, key) as client:
+        with self._told_errors(job_id), connected(url, key) as client:
             client.cancel(job_id)
             self._console.print(f"cancelled {job_id}")
 
     def retry(self, job_id: JobId, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Take a failed job up again where it stopped."""
-        with self._told_errors(), connected(url, key) as client:
+        with self._told_errors(job_id), connected(url, key) as client:
             job = client.retry(job_id)
             self._console.print(f"queued {job_id} again: attempt {job['attempt']}")
 
@@ -147,7 +152,7 @@ class JobCommands:
         key: Key = "",
     ) -> None:
         """Label a job, or say how long it is kept."""
-        with self._told_errors(), connected(url, key) as client:
+        with self._told_errors(job_id), connected(url, key) as client:
             _check_either(hours, forever=forever)
             job = client.amend(
                 job_id,
@@ -159,7 +164,7 @@ class JobCommands:
 
     def delete(self, job_id: JobId, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Delete a job with all its files; one that is not over is cancelled."""
-        with self._told_errors(), connected(url, key) as client:
+        with self._told_errors(job_id), connected(url, key) as client:
             receipt = client.delete(job_id)
             size = f"{receipt['size_bytes'] / 1e6:.1f} MB"
             self._console.print(f"deleted {job_id}: {receipt['files']} files, {size}")
@@ -199,7 +204,7 @@ class JobCommands:
 
     def events(self, job_id: JobId, url: Url = DEFAULT_URL, key: Key = "") -> None:
         """Print what happened to a job."""
-        with self._told_errors(), connected(url, key) as client:
+        with self._told_errors(job_id), connected(url, key) as client:
             for event in client.events(job_id):
                 about = " ".join(str(event[name]) for name in ("stage", "error") if event[name])
                 head = f"{event['number']:>4} {event['at'][:23]} {event['percent']:>5.1f} %"
@@ -246,5 +251,7 @@ def _check_either(hours: float | None, *, forever: bool) -> None:
         raise ClearstemError("a job is kept for some hours or for ever, not both")
 
 
-def _why(job: JobDocument) -> str:
-    return job["error"]["message"] if job["error"] else "for no reason that it told"
+def failure_of(job: JobDocument) -> str:
+    """How a job ended that did not complete."""
+    why = job["error"]["message"] if job["error"] else "for no reason that it told"
+    return f"job {job['job_id']} failed: {why}"

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from clearstem.cli_jobs import DEFAULT_URL, Key, Told, Url, connected
 from clearstem.client.webhooks import CALLBACKS, signed_by
-from clearstem.terminal import listing
+from clearstem.terminal import listing, plain_console
 from clearstem.webhook_receiver import Inbox, Received, receiver
 
 WebhookId = Annotated[str, typer.Argument(metavar="WEBHOOK", help="As `webhooks list` shows it.")]
@@ -123,7 +123,7 @@ class WebhookCommands:
     def _print(self, received: Received) -> None:
         if received.document is None:
             named = received.event_id or "a message"
-            Console(stderr=True).print(f"refused: the signature of {named} is not good")
+            plain_console(stderr=True).print(f"refused: the signature of {named} is not good")
             return
         kind, job = received.document["type"], received.document["data"]
         again = " (again)" if received.repeated else ""

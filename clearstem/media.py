@@ -14,9 +14,10 @@ from clearstem.errors import ContentMismatch, EmptyFile, MissingFile, Unsupporte
 
 MEBIBYTE: Final = 1024 * 1024
 
-# Enough for every signature below: EBML and ISO media carry theirs in the first
-# 12 bytes; an ID3v2 tag can hide an MPEG frame for longer and counts by itself.
-HEAD_BYTES: Final = 64
+# Enough for every signature below: most stand in the first 12 bytes, and an ID3v2
+# tag, which can hide an MPEG frame for longer, counts by itself. A transport stream
+# is told by its second packet, which begins 192 bytes behind the first at the most.
+HEAD_BYTES: Final = 256
 
 # The byte order mark of UTF-16 text: also the sync of an MPEG Layer I frame, a
 # format that nobody sends and many text files would pass for.
@@ -200,12 +201,15 @@ def with_extension(name: str, asked: str, *, accepted: tuple[str, ...]) -> str:
 def check_head(head: bytes, *, name: str, accepted: tuple[str, ...] = SEPARATE_INPUTS) -> None:
     """Refuse bytes that are plainly no sound, before a job is made of them.
 
+    What may decode is let in: whether it does is the first stage's to say.
+
     Parameters
     ----------
     head : bytes
         The first `HEAD_BYTES` of the file, or all of it if it is shorter.
     name : str
-        The file's name, for the message.
+        The file's name, for the message; and one of MPEG's lets in all that is
+        plainly nothing else.
     accepted : tuple of str
         The extensions of the recipe; containers of video count where it takes some.
 
@@ -214,14 +218,15 @@ def check_head(head: bytes, *, name: str, accepted: tuple[str, ...] = SEPARATE_I
     EmptyFile
         There are no bytes.
     ContentMismatch
-        No known audio signature stands at the beginning. Which of the formats
-        it is does not matter: decoders go by the content, as browsers do.
+        No known signature stands at the beginning. Which of the formats it is
+        does not matter: decoders go by the content, as browsers do.
     """
     if not head:
         raise EmptyFile(f"{name} is empty (0 bytes)")
     further = accepted == DENOISE_INPUTS
     signatures = (*_SIGNATURES, *_FURTHER_SIGNATURES) if further else _SIGNATURES
-    if not any(matches(head) for matches in signatures):
+    sought = PurePosixPath(name).suffix.lower().removeprefix(".") in _SOUGHT
+    if not (any(matches(head) for matches in signatures) or (sought and not _is_other(head))):
         more = ", AVI, ASF, FLV, AMR, MPEG" if further else ""
         raise ContentMismatch(
             f"{name} is not a readable audio file: it begins with {head[:8]!r}, "
@@ -235,21 +240,71 @@ def _is_mpeg_audio(head: bytes) -> bool:
     return head[:3] == b"ID3" or (synced and head[:2] != _UTF16_MARK)
 
 
+def _is_box(head: bytes) -> bool:
+    """A first box of ISO media, or an atom of QuickTime, which has no ``ftyp`` from old cameras.
+
+    A text may have one's name at the same place, but no byte below a tab for its
+    size, which is less than 150 MB then. Only samples take more.
+    """
+    return head[4:8] in (b"ftyp", b"mdat") or (head[:1] < b"\t" and head[4:8] in _BOXES)
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    """Packets of 188 bytes that begin with G; or behind times of 4 bytes each, as Blu-ray's."""
+    packets = ((0, 188), (4, 192))
+    begins = any(head[at : at + size + 1 : size] == b"GG" for at, size in packets)
+    return begins and not _is_other(head)
+
+
+def _is_other(head: bytes) -> bool:
+    """Text, or a file that says what it is and is no recording."""
+    if head.startswith((_UTF16_MARK, *(mark for mark, _ in OTHER_KINDS))):
+        return True
+    return not any(byte < ord(" ") and byte not in b"\t\n\f\r\x1b" for byte in head)
+
+
+# What a file that is no recording begins with, and what it is then.
+OTHER_KINDS: Final = (
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x7fELF", "an ELF program"),
+    (b"MZ", "a Windows program"),
+)
+
+# Formats whose decoders look for a beginning: what was cut out of a broadcast starts
+# in the middle of a frame, and some programs write zeros first.
+_SOUGHT: Final = ("mp3", "aac", "mpeg", "mpg")
+
+# ISO/IEC 14496-12, table 1, and the QuickTime File Format, "Overview".
+_BOXES: Final = (
+    *(b"moov", b"moof", b"free", b"skip", b"uuid", b"meta", b"styp", b"sidx"),
+    *(b"wide", b"pnot", b"PICT", b"pict", b"udta", b"junk"),
+)
+
+# Of WAV with its kin (RIFX has its numbers the other way round, Wave64 a GUID), FLAC, Ogg,
+# MPEG audio, AIFF, CAF, Sun audio, WavPack, Monkey's Audio, AC-3, ISO media and Matroska.
 _SIGNATURES: Final = (
-    lambda head: head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE",
+    lambda head: head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE",
+    lambda head: head[:8] == b"riff\x2e\x91\xcf\x11",
     lambda head: head[:4] in (b"fLaC", b"OggS"),
     _is_mpeg_audio,
     lambda head: head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"),
-    lambda head: head[4:8] == b"ftyp",
+    lambda head: head[:4] in (b"caff", b".snd", b"wvpk", b"MAC ") or head[:2] == b"\x0b\x77",
+    _is_box,
     lambda head: head[:4] == b"\x1a\x45\xdf\xa3",
 )
 
 # Containers that the denoise recipe reads besides: AVI, ASF (by the GUID of its
-# header object), FLV, AMR (RFC 4867, 5.1), MPEG program and video streams.
+# header object), FLV, AMR (RFC 4867, 5.1), MPEG program, video and transport streams.
 _FURTHER_SIGNATURES: Final = (
-    lambda head: head[:4] == b"RIFF" and head[8:12] == b"AVI ",
+    lambda head: head[:4] == b"RIFF" and head[8:11] in (b"AVI", b"AMV"),
     lambda head: head[:8] == b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
     lambda head: head[:3] == b"FLV",
     lambda head: head[:5] == b"#!AMR",
     lambda head: head[:4] in (b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3"),
+    _is_transport_stream,
 )

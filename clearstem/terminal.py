@@ -12,6 +12,17 @@ from clearstem.client import Client, JobDocument
 from clearstem.client.documents import CostDocument, LoudnessDocument
 
 
+def plain_console(*, stderr: bool = False) -> Console:
+    """A console that shows text as it is: brackets and colons of names and messages are no markup.
+
+    Parameters
+    ----------
+    stderr : bool
+        Whether it writes there.
+    """
+    return Console(stderr=stderr, markup=False, emoji=False)
+
+
 class JobBars:
     """Live progress bars of one job, one per stage; a context manager.
 
@@ -23,7 +34,7 @@ class JobBars:
 
     def __init__(self, console: Console, job: JobDocument) -> None:
         self._progress = Progress(
-            TextColumn("{task.description:<31}"),
+            TextColumn("{task.description:<31}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
@@ -77,6 +88,17 @@ def follow(console: Console, client: Client, job: JobDocument) -> JobDocument:
     for reason in watch.fallbacks:
         console.print(f"note: progress came by {watch.way.value}: {reason}", highlight=False)
     return job
+
+
+@contextmanager
+def outlived(job: JobDocument) -> Iterator[None]:
+    """Say, where Ctrl-C ends a command, that the job does not end with it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        told = "job {0} goes on at the server; see clearstem watch {0}, or cancel {0}"
+        plain_console(stderr=True).print(told.format(job["job_id"]), soft_wrap=True)
+        raise
 
 
 def print_result(console: Console, job: JobDocument, *, folder: Path) -> None:
@@ -137,7 +159,8 @@ def _number(value: float | None, unit: str) -> str:
 @contextmanager
 def download_bar(console: Console, name: str) -> Iterator[Callable[[int, int], None]]:
     """A bar for a download; yields what to call with (bytes so far, bytes in all)."""
-    columns = (TextColumn(name), BarColumn(), DownloadColumn())
+    described = TextColumn("{task.description}", markup=False)
+    columns = (described, BarColumn(), DownloadColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(name)
         yield lambda done, total: progress.update(task, completed=done, total=total)

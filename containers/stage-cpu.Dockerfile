@@ -13,9 +13,10 @@ ARG MODELS=""
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
 COPY constraints.txt pyproject.toml ./
-# torch first: asked for by another package it would bring the CUDA build along.
+# torch first: asked for by another package it would bring the CUDA build along. Alone: its index
+# has few of its dependencies in the versions that are pinned, and the next install brings them.
 RUN python -m venv /opt/venv \
-    && /opt/venv/bin/pip install --only-binary=:all: --constraint constraints.txt --index-url "${TORCH_INDEX}" torch \
+    && /opt/venv/bin/pip install --only-binary=:all: --no-deps --constraint constraints.txt --index-url "${TORCH_INDEX}" torch \
     && python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['stages'], *p['optional-dependencies']['openvino'], 'awslambdaric', sep='\n')" > requirements.txt \
     && /opt/venv/bin/pip install --only-binary=:all: --constraint constraints.txt --requirement requirements.txt \
     && /opt/venv/bin/python -c "import awslambdaric.bootstrap, runtime_client"

@@ -79,7 +79,11 @@ def _answer(event: Event, *, status: str, reason: str) -> None:
         **{key: event[key] for key in ("StackId", "RequestId", "LogicalResourceId")},
     }
     request = urllib.request.Request(  # noqa: S310 - CloudFormation's own presigned address
-        event["ResponseURL"], data=json.dumps(body).encode(), method="PUT"
+        event["ResponseURL"],
+        data=json.dumps(body).encode(),
+        # The address is signed for a content type of nothing; urllib would name a form's.
+        headers={"Content-Type": ""},
+        method="PUT",
     )
     with urllib.request.urlopen(request, timeout=_ANSWER_S):  # noqa: S310 - as above
         return

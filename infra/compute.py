@@ -15,9 +15,6 @@ from constructs import Construct
 from clearstem.executions import SHARE_PREFIX
 from infra.options import MACHINE_VCPUS, Gpu, Options
 
-# One NVIDIA GPU each (T4, A10G, L4), `MACHINE_VCPUS`, 16 GiB: three pools of Spot
-# capacity instead of one.
-_GPU_MACHINES: Final = ("g4dn.xlarge", "g5.xlarge", "g6.xlarge")
 # The CUDA image unpacks to about 8 GB, beside the system; and six recordings as float32, of the
 # longest of which, eight hours at 44.1 kHz, one takes 10 GB.
 _DISK_GB: Final = 100
@@ -94,12 +91,15 @@ class Queues(Construct):
         Fargate: no machine to keep, none to scale down, up within a minute.
         On-Demand, because five rules are all that `evaluateOnExit` takes and
         a Spot interruption of Fargate would need a sixth.
+    machine_role : aws_iam.Role or None
+        The GPU machines' own, granted to by who makes what runs there; None without GPUs.
     """
 
     def __init__(self, scope: Construct, id: str, *, network: Network, options: Options) -> None:
         super().__init__(scope, id)
         self._network, self._options = network, options
         self._fairness = _fairness(self)
+        self.machine_role = None if options.gpu is Gpu.NONE else _machine_role(self)
         self.gpu = None if options.gpu is Gpu.NONE else self._gpu_queue()
         self.cpu = batch.JobQueue(
             self,
@@ -112,7 +112,6 @@ class Queues(Construct):
         )
 
     def _gpu_queue(self) -> batch.JobQueue:
-        self._machine_role = _machine_role(self)
         self._template = _launch_template(self)
         purchases = ("Spot", "OnDemand") if self._options.gpu is Gpu.SPOT else ("OnDemand",)
         return batch.JobQueue(
@@ -136,10 +135,10 @@ class Queues(Construct):
             vpc=self._network.vpc,
             vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PUBLIC),
             security_groups=[self._network.group],
-            instance_types=[ec2.InstanceType(name) for name in _GPU_MACHINES],
+            instance_types=[ec2.InstanceType(name) for name in self._options.machine_types],
             use_optimal_instance_classes=False,
             images=[batch.EcsMachineImage(image_type=batch.EcsMachineImageType.ECS_AL2023_NVIDIA)],
-            instance_role=self._machine_role,
+            instance_role=self.machine_role,
             launch_template=self._template,
             spot=spot,
             allocation_strategy=_SPOT if spot else _ON_DEMAND,
@@ -188,16 +187,59 @@ def _fairness(scope: Construct) -> batch.FairshareSchedulingPolicy:
 
 
 def _machine_role(scope: Construct) -> iam.Role:
+    """The role of the GPU machines, which code in a stage may get hold of.
+
+    AWS's policy for it would let that code pull every image, write to every log and join every
+    cluster of the account. It is written into the role itself: a machine whose agent is refused
+    once gives up.
+    """
     return iam.Role(
         scope,
         "MachineRole",
         description="The ECS agent's on GPU machines; jobs have a role of their own.",
         assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"),
-        managed_policies=[
-            iam.ManagedPolicy.from_aws_managed_policy_name(
-                "service-role/AmazonEC2ContainerServiceforEC2Role"
-            )
-        ],
+        inline_policies={"Agent": _agent_policy(cdk.Stack.of(scope))},
+    )
+
+
+def _agent_policy(stack: cdk.Stack) -> iam.PolicyDocument:
+    """What the ECS agent asks of AWS, in clusters of Batch alone.
+
+    CDK's own `aws_ecs.Cluster` gives its machines the same, and AWS's policy the tags.
+    """
+    # Batch names clusters so, by a random id at the end, and its service role may use no others.
+    clusters = stack.format_arn(service="ecs", resource="cluster", resource_name="AWSBatch*")
+    return iam.PolicyDocument(
+        statements=[
+            iam.PolicyStatement(
+                actions=[
+                    "ecs:RegisterContainerInstance",
+                    "ecs:DeregisterContainerInstance",
+                    "ecs:SubmitAttachmentStateChanges",
+                    "ecs:SubmitContainerStateChange",
+                    "ecs:SubmitTaskStateChange",
+                ],
+                resources=[clusters],
+            ),
+            iam.PolicyStatement(
+                # The last one drains a Spot machine that is about to be taken.
+                actions=[
+                    "ecs:Poll",
+                    "ecs:StartTelemetrySession",
+                    "ecs:UpdateContainerInstancesState",
+                ],
+                resources=["*"],
+                conditions={"ArnLike": {"ecs:cluster": clusters}},
+            ),
+            iam.PolicyStatement(
+                actions=["ecs:TagResource"],
+                resources=["*"],
+                conditions={"StringEquals": {"ecs:CreateAction": "RegisterContainerInstance"}},
+            ),
+            iam.PolicyStatement(
+                actions=["ecs:DiscoverPollEndpoint", "ec2:DescribeTags"], resources=["*"]
+            ),
+        ]
     )
 
 
@@ -205,7 +247,9 @@ def _launch_template(scope: Construct) -> ec2.LaunchTemplate:
     return ec2.LaunchTemplate(
         scope,
         "GpuMachine",
-        # One hop: the machine's own credentials end before the containers.
+        # Batch gives containers the machine's own network, so they are one hop from its
+        # credentials too: what a stage could do with those is for the machine's role to limit.
+        # A token at least keeps requests out that somebody else's words make.
         http_tokens=ec2.LaunchTemplateHttpTokens.REQUIRED,
         http_put_response_hop_limit=1,
         block_devices=[

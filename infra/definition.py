@@ -4,8 +4,8 @@ Stages run in order, each as a Batch job or, where the recording is short
 enough, as a Lambda function of the same image, which starts in seconds. How
 much there is to do is read from the job's record: the bytes of the source
 before it is decoded, its frames afterwards. What is not known goes to Batch,
-and so does what a function could not finish, or what Lambda had no slot for:
-a stage that is begun again replays what was committed.
+and so does what a function could not finish, or what Lambda had no slot or no
+function ready for: a stage that is begun again replays what was committed.
 A job that has succeeded by then was answered with a stored result: nothing is left to do.
 
 Separation has a GPU for engines that have a use for one. Which engine a job has
@@ -68,6 +68,24 @@ _LAMBDA_ERRORS: Final = (
     "Lambda.ClientExecutionTimeoutException",
     _THROTTLED,
 )
+# Lambda refuses the first call of an image that nobody called for weeks, and those that follow
+# until the image is prepared anew; or it has just been deployed (developer guide, "Function
+# states"). The last of the names is what a call while the function is Pending was seen to get.
+_NOT_READY: Final = (
+    "Lambda.CodeArtifactUserPendingException",
+    "Lambda.CodeArtifactUserDeletedException",
+    "Lambda.ResourceNotReadyException",
+    "Lambda.ResourceConflictException",
+)
+# It took 40 to 106 s where it was timed (aws-solutions-library-samples/
+# accelerated-intelligent-document-processing-on-aws#801).
+_UNTIL_READY: Final[Mapping[str, Any]] = {
+    "IntervalSeconds": 10,
+    "BackoffRate": 1.0,
+    "MaxAttempts": 12,
+}
+# The image could not be prepared, which another call does not change.
+_NEVER_READY: Final = "Lambda.CodeArtifactUserFailedException"
 _TABLE_ERRORS: Final = (
     "DynamoDB.ProvisionedThroughputExceededException",
     "DynamoDB.RequestLimitExceeded",
@@ -76,15 +94,19 @@ _TABLE_ERRORS: Final = (
     "DynamoDB.SdkClientException",
 )
 # What Batch does instead: how Lambda tells that a function ran out of time or memory, or was
-# killed; what a stage raises that ran out of disk; and a slot that did not come free within
-# the retries, which add up to a minute and a half at the most.
+# killed; what a stage raises that ran out of disk; a slot that did not come free within the
+# retries, which add up to a minute and a half at the most; and a function that is not ready
+# after two minutes of them.
 _LEFT_TO_BATCH: Final = (
     "States.Timeout",
     "Sandbox.Timedout",
     "Lambda.Unknown",
     "Runtime.ExitError",
+    "Runtime.OutOfMemory",
     ScratchFull.__name__,
     _THROTTLED,
+    *_NOT_READY,
+    _NEVER_READY,
 )
 
 
@@ -300,6 +322,7 @@ class _Tasks:
             "TimeoutSeconds": FUNCTION_S + _ANSWER_S,
             "Retry": [
                 _retry(_LAMBDA_ERRORS),
+                {"ErrorEquals": list(_NOT_READY), **_UNTIL_READY},
                 {**_retry(tuple(_retryable())), "MaxAttempts": ATTEMPTS - 1},
             ],
             "Catch": [{"ErrorEquals": list(_LEFT_TO_BATCH), "ResultPath": None, "Next": step.name}],

@@ -29,7 +29,8 @@ from infra.gateway_refusals import READABLE, allowed_origin
 from infra.options import Options
 from infra.storage import CLOSED, Storage
 
-_FUNCTION: Final = Path(__file__).with_name("edge_function.js")
+_SOCKET_ROUTER: Final = Path(__file__).with_name("edge_function.js")
+_HOST_TELLER: Final = Path(__file__).with_name("host_function.js")
 _HSTS: Final = cdk.Duration.seconds(security.HSTS_S)
 # What CloudFront waits for a byte; event streams say something every 15 s.
 _ORIGIN_WAIT: Final = cdk.Duration.seconds(60)
@@ -133,15 +134,24 @@ class Edge(Construct):
             origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
             response_headers_policy=_headers(self, "ApiHeaders", callers=callers),
             viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
+            # Without a proof beside it nobody believes what it writes.
+            function_associations=[self._host_teller()] if proof else None,
+        )
+
+    def _host_teller(self) -> cloudfront.FunctionAssociation:
+        return _at_viewer_request(
+            self,
+            "HostTeller",
+            source=_HOST_TELLER,
+            comment="The viewer's Host goes on in a header.",
         )
 
     def _sockets(self, stage: sockets.WebSocketStage) -> cloudfront.BehaviorOptions:
-        router = cloudfront.Function(
+        router = _at_viewer_request(
             self,
             "SocketRouter",
+            source=_SOCKET_ROUTER,
             comment="The path of a WebSocket becomes its query string.",
-            code=cloudfront.FunctionCode.from_inline(_FUNCTION.read_text(encoding="utf-8")),
-            runtime=cloudfront.FunctionRuntime.JS_2_0,
         )
         host = f"{stage.api.api_id}.execute-api.{cdk.Aws.REGION}.{cdk.Aws.URL_SUFFIX}"
         return cloudfront.BehaviorOptions(
@@ -153,20 +163,37 @@ class Edge(Construct):
             cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
             origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
             viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
-            function_associations=[
-                cloudfront.FunctionAssociation(
-                    function=router, event_type=cloudfront.FunctionEventType.VIEWER_REQUEST
-                )
-            ],
+            function_associations=[router],
         )
 
     def _page(self, storage: Storage) -> cloudfront.BehaviorOptions:
+        access = cloudfront.S3OriginAccessControl(
+            self, "ConsoleAccess", origin_access_control_name=_global_name(self, "ConsoleAccess")
+        )
         return cloudfront.BehaviorOptions(
-            origin=origins.S3BucketOrigin.with_origin_access_control(self.console),
+            origin=origins.S3BucketOrigin.with_origin_access_control(
+                self.console, origin_access_control=access
+            ),
             cache_policy=cloudfront.CachePolicy.CACHING_OPTIMIZED,
             response_headers_policy=_headers(self, "PageHeaders", policy=_console_policy(storage)),
             viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS,
         )
+
+
+def _at_viewer_request(
+    scope: Construct, id: str, *, source: Path, comment: str
+) -> cloudfront.FunctionAssociation:
+    """A function of the distribution's own that sees each request before anything else does."""
+    function = cloudfront.Function(
+        scope,
+        id,
+        comment=comment,
+        code=cloudfront.FunctionCode.from_inline(source.read_text(encoding="utf-8")),
+        runtime=cloudfront.FunctionRuntime.JS_2_0,
+    )
+    return cloudfront.FunctionAssociation(
+        function=function, event_type=cloudfront.FunctionEventType.VIEWER_REQUEST
+    )
 
 
 def edge_proof(scope: Construct, id: str, *, key: kms.IKey | None) -> secretsmanager.Secret:
@@ -183,6 +210,14 @@ def edge_proof(scope: Construct, id: str, *, key: kms.IKey | None) -> secretsman
         ),
         removal_policy=cdk.RemovalPolicy.DESTROY,
     )
+
+
+def _global_name(scope: Construct, id: str) -> str:
+    """A name for what CloudFront keeps by its name for an account, in whatever region it is made.
+
+    CDK's own names are the same in every region, where a second deployment would fail.
+    """
+    return f"{cdk.Stack.of(scope).stack_name}-{cdk.Aws.REGION}-{id}"
 
 
 def _certificate(scope: Construct, arn: str) -> acm.ICertificate | None:
@@ -219,6 +254,7 @@ def _headers(
     return cloudfront.ResponseHeadersPolicy(
         scope,
         id,
+        response_headers_policy_name=_global_name(scope, id),
         cors_behavior=_readable_by(callers) if callers and not allowed_origin(callers) else None,
         security_headers_behavior=cloudfront.ResponseSecurityHeadersBehavior(
             content_security_policy=content,

@@ -92,6 +92,6 @@ def run_jobs(machines: Mapping[str, stepfunctions.StateMachine], *, handlers: Ha
 
 
 def believe_edge(proof: secretsmanager.ISecret, *, handlers: Handlers) -> None:
-    """Who counts callers without a key by the address that the distribution tells."""
-    for counter in (handlers.rest, handlers.stream):
-        proof.grant_read(counter)
+    """Who counts by the address, and writes links with the host, that the distribution tells."""
+    for believer in (handlers.rest, handlers.stream):
+        proof.grant_read(believer)

@@ -101,9 +101,10 @@ ACCEPTED: Final = (
         "an account-wide setting: API Gateway documents this policy for it, and others rely on it",
     ),
     Accepted(
-        r"AwsSolutions-IAM4\[.*AmazonEC2ContainerServiceforEC2Role\]",
+        _IAM5 + r"\[Resource::arn:.*:ecs:.*:cluster/AWSBatch\*\]",
         r"Queues/MachineRole/Resource",
-        "the ECS agent's needs change with AWS's machine images, and AWS keeps this policy up",
+        "Batch makes a cluster for each compute environment, and CloudFormation does not tell "
+        "its name",
     ),
     Accepted(
         _IAM5 + r"\[Action::s3:(Abort|GetBucket|GetObject|List)\*\]",
@@ -130,8 +131,9 @@ ACCEPTED: Final = (
     Accepted(
         _IAM5 + r"\[Resource::\*\]",
         r"(Stages|Queues)/.*|BucketNotificationsHandler\w+/Role/DefaultPolicy/Resource",
-        "ecr:GetAuthorizationToken knows no resource; CDK's function writes notifications of any "
-        "bucket",
+        "ecr:GetAuthorizationToken and what finds an ECS agent its endpoint and tags know no "
+        "resource, and its polling is bound by a condition; CDK's function writes notifications of "
+        "any bucket",
     ),
     Accepted(
         _IAM5 + r"\[Resource::arn:.*:batch:.*:(job-definition/clearstem-stage-[gc]pu:|job/)\*\]",

@@ -14,6 +14,7 @@ from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
@@ -78,7 +79,7 @@ class Observability(Construct):
     ) -> None:
         super().__init__(scope, id)
         self._watched = watched
-        self.topic = sns.Topic(self, "Alarms", master_key=key, enforce_ssl=True)
+        self.topic = _topic(self, key=key)
         if email:
             self.topic.add_subscription(subscriptions.EmailSubscription(email))
         self._watch_jobs()
@@ -285,6 +286,24 @@ class Observability(Construct):
                 ("From a change to its watchers, p95", [pushed]),
             ],
         ]
+
+
+def _topic(scope: Construct, *, key: kms.IKey | None) -> sns.Topic:
+    """A topic to which this account's alarms publish, by TLS alone.
+
+    A policy of one's own replaces the one that SNS gives to a topic, by which every alarm of
+    the account may publish; whoever else is to has to be let in here.
+    """
+    topic = sns.Topic(scope, "Alarms", master_key=key, enforce_ssl=True)
+    topic.add_to_resource_policy(
+        iam.PolicyStatement(
+            principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+            actions=["sns:Publish"],
+            resources=[topic.topic_arn],
+            conditions={"StringEquals": {"aws:SourceAccount": cdk.Aws.ACCOUNT_ID}},
+        )
+    )
+    return topic
 
 
 def _ours(metric: str, *, by: str = "changes", **dimensions: str) -> cloudwatch.Metric:

@@ -18,6 +18,10 @@ from clearstem.models import MODELS
 # Of a GPU machine, and of a separation on CPUs: what a queue of fewer would never run.
 MACHINE_VCPUS: Final = 4
 
+# What AWS offers with one whole NVIDIA GPU (T4, A10G, L4, L40S), an x86 processor,
+# `MACHINE_VCPUS` and 16 GiB or more.
+GPU_MACHINES: Final = ("g4dn.xlarge", "g5.xlarge", "g6.xlarge", "g6e.xlarge")
+
 _LEAST: Final = {
     "gpu_vcpus": MACHINE_VCPUS,
     "cpu_vcpus": MACHINE_VCPUS,
@@ -76,6 +80,9 @@ class Options:
         ``kms`` makes one customer managed key for buckets, table, queues and topic.
     gpu : Gpu
         Where separation runs.
+    gpu_machines : str
+        Types of those machines, with spaces between: of `GPU_MACHINES`, such as the region
+        has. Each is a pool of Spot capacity of its own.
     gpu_vcpus, cpu_vcpus : int
         vCPUs that stages may take at a time, 4 or more: of GPU machines, which have 4
         each, by Spot and again by On-Demand, and of Fargate.
@@ -118,6 +125,7 @@ class Options:
     production: bool = True
     encryption: Encryption = Encryption.SERVICE
     gpu: Gpu = Gpu.SPOT
+    gpu_machines: str = "g4dn.xlarge g5.xlarge g6.xlarge"
     gpu_vcpus: int = 64
     cpu_vcpus: int = 256
     precision: Precision = Precision.FP32
@@ -145,6 +153,11 @@ class Options:
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise OptionRefused(f"{name} is {getattr(self, name)}, not {least} or more")
+        if not self.machine_types or not set(self.machine_types) <= set(GPU_MACHINES):
+            raise OptionRefused(
+                f"gpu_machines is {self.gpu_machines!r}, not one or more of "
+                f"{', '.join(GPU_MACHINES)}, with spaces between"
+            )
         machines = self.gpu_vcpus // MACHINE_VCPUS
         if self.warm_gpus > machines:
             raise OptionRefused(
@@ -176,6 +189,11 @@ class Options:
             raise OptionRefused("CloudFront takes certificates of us-east-1 only")
 
     @property
+    def machine_types(self) -> list[str]:
+        """The types of GPU machines, as named."""
+        return self.gpu_machines.split()
+
+    @property
     def separators(self) -> list[str]:
         """The separation models in the stage images, as named."""
         return [name for name in self.models.split() if name in _SEPARATORS]
@@ -203,6 +221,16 @@ class Options:
         """Origins whose pages may call, one by one."""
         # As the functions read the same text (`clearstem.settings`).
         return [part.strip() for part in self.cors_origins.split(",") if part.strip()]
+
+    @property
+    def edge_is_believed(self) -> bool:
+        """Whether functions believe what the distribution says of a call, which takes a secret.
+
+        Calls without a key are counted by the address that it tells; and links begin
+        with the Host that it tells where going past it would go past something: a name
+        of the operator's, or a web ACL.
+        """
+        return bool(self.keyless_calls_per_s or self.domain_name or self.web_acl_arn)
 
     @property
     def build_arguments(self) -> dict[str, str]:

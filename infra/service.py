@@ -56,9 +56,8 @@ class Service(cdk.Stack):
             key=self._key,
             deletion_protection=options.production,
         )
-        # Only calls without a key are counted by their address.
         self._proof = (
-            edge_proof(self, "EdgeProof", key=self._key) if options.keyless_calls_per_s else None
+            edge_proof(self, "EdgeProof", key=self._key) if options.edge_is_believed else None
         )
         environment = Environment(
             storage=self._storage,

@@ -91,7 +91,10 @@ class StageTasks(Construct):
             **environment,
             "CLEARSTEM_STAGE_ROLE_ARN": self.job_role.role_arn,
         }
-        self._gpu_environment = {**self._environment, **gpu_environment}
+        # On instances ECS may name no region (aws/containers-roadmap#1611). botocore reads this
+        # name and not AWS_REGION; Lambda sets both and lets nobody else.
+        self._task_environment = {**self._environment, "AWS_DEFAULT_REGION": cdk.Aws.REGION}
+        self._gpu_environment = {**self._task_environment, **gpu_environment}
         self._cpu_image = self._image("stage-cpu")
         # Named, so that the role of the state machine can be told which they
         # are whatever their revision.
@@ -99,6 +102,8 @@ class StageTasks(Construct):
         name = f"{prefix}-stage-cpu"
         self._cpu = self._job("Cpu", name, queues.cpu, self._cpu_container(), attempt_s=LIGHT_S)
         self._gpu = self._separation(queues.gpu, name=f"{prefix}-stage-gpu")
+        if queues.machine_role is not None:
+            self._let_start(queues.machine_role)
         self.function = self._function()
 
     def _job_role(self) -> iam.Role:
@@ -131,6 +136,12 @@ class StageTasks(Construct):
             return replace(self._cpu, vcpus=vcpus, memory_mb=memory_mb, attempt_s=CPU_SEPARATION_S)
         container = self._gpu_container()
         return self._job("Gpu", name, queue, container, attempt_s=GPU_SEPARATION_S)
+
+    def _let_start(self, machines: iam.Role) -> None:
+        """The agent pulls and logs by the task's role or its machine's, as Batch sets it up."""
+        self._log.grant_write(machines)
+        # CDK keeps all images in one repository.
+        self._cpu_image.repository.grant_pull(machines)
 
     def _job(
         self,
@@ -213,7 +224,7 @@ class StageTasks(Construct):
             readonly_root_filesystem=True,
             volumes=[_scratch()],
             job_role=self.role,
-            environment=self._environment,
+            environment=self._task_environment,
             logging=self._logging("cpu"),
             # The subnets have no NAT: this is the way to the registry.
             assign_public_ip=True,
@@ -226,8 +237,6 @@ class StageTasks(Construct):
             self,
             f"{name.title().replace('-', '')}Image",
             name=name,
-            # The pins are of this platform, and the tests run on it.
-            platform=ecr_assets.Platform.LINUX_AMD64,
             arguments=self._build_arguments,
         )
 
@@ -299,10 +308,9 @@ def image(
     id: str,
     *,
     name: str,
-    platform: ecr_assets.Platform,
     arguments: Mapping[str, str],
 ) -> ecr_assets.DockerImageAsset:
-    """An image of ours, built when it is deployed.
+    """An image of ours, for x86-64, built when it is deployed.
 
     Parameters
     ----------
@@ -316,7 +324,8 @@ def image(
         id,
         directory=str(ROOT),
         file=f"containers/{name}.Dockerfile",
-        platform=platform,
+        # The pins are of this platform, and the tests run on it.
+        platform=ecr_assets.Platform.LINUX_AMD64,
         build_args=dict(arguments) or None,
     )
 

@@ -35,6 +35,7 @@ from clearstem.client.webhooks import AsyncWebhooks
 
 SEPARATE = "separate"
 DENOISE = "denoise"
+AnyPath = str | os.PathLike[str]
 # Of one call; more go in several.
 _MOST_JOBS = 100
 
@@ -57,7 +58,7 @@ class AsyncClient(JobCalls):
         decides when a token is too old. It may block, and runs in a thread.
     retry : Retry
         How patient it is.
-    state_dir : Path or None
+    state_dir : str, PathLike or None
         Where the ids of unfinished uploads are kept; None: in the user's cache.
     io : Io or None
         The connections; None: its own, on asyncio.
@@ -80,7 +81,7 @@ class AsyncClient(JobCalls):
         key: str | None = None,
         token: Token | None = None,
         retry: Retry | None = None,
-        state_dir: Path | None = None,
+        state_dir: AnyPath | None = None,
         io: Io | None = None,
     ) -> None:
         if key is not None and token is not None:
@@ -95,7 +96,7 @@ class AsyncClient(JobCalls):
             now=lambda: datetime.now(UTC),
         )
         super().__init__(caller)
-        self._uploads = Uploads(caller, Unfinished(state_dir or _cache()))
+        self._uploads = Uploads(caller, Unfinished(Path(state_dir or _cache())))
         self.webhooks = AsyncWebhooks(caller)
 
     async def __aenter__(self) -> Self:
@@ -114,18 +115,23 @@ class AsyncClient(JobCalls):
         """What the server takes, and which engine it would choose now."""
         return await self._caller.get("/config", ConfigDocument)
 
-    async def upload(self, file: Path, *, recipe: str = SEPARATE) -> str:
+    async def upload(self, file: AnyPath, *, recipe: str = SEPARATE) -> str:
         """Send a recording to storage; the upload's id, for `submit` and `quote`.
 
         A large one goes in parts. Where that was interrupted, by an error or by
         the end of the process, the same call sends the parts that are missing.
+
+        Parameters
+        ----------
+        file : str or PathLike
+            Where it lies.
 
         Raises
         ------
         FileChanged, UploadStalled
             See there.
         """
-        return await self._uploads.send(file, recipe=recipe)
+        return await self._uploads.send(Path(file), recipe=recipe)
 
     async def submit(
         self,
@@ -193,7 +199,7 @@ class AsyncClient(JobCalls):
 
     async def separate(
         self,
-        file: Path,
+        file: AnyPath,
         options: Options | None = None,
         *,
         labels: Mapping[str, str] | None = None,
@@ -212,7 +218,7 @@ class AsyncClient(JobCalls):
 
     async def denoise(
         self,
-        file: Path,
+        file: AnyPath,
         options: Options | None = None,
         *,
         labels: Mapping[str, str] | None = None,
@@ -246,10 +252,15 @@ class AsyncClient(JobCalls):
         """
         return Watch(self._caller, job_id, quiet_s=quiet_s, poll_s=poll_s)
 
-    async def download(self, job: JobDocument, track: str, *, to: Path) -> None:
+    async def download(self, job: JobDocument, track: str, *, to: AnyPath) -> None:
         """Fetch a track of a completed job to a file, which appears when it is whole and right.
 
         What an interrupted call has brought is not fetched again, where the server allows.
+
+        Parameters
+        ----------
+        to : str or PathLike
+            The file; its folder is there already.
 
         Raises
         ------
@@ -258,15 +269,17 @@ class AsyncClient(JobCalls):
         DamagedDownload
             The bytes are not of the size and sha256 that the job tells.
         """
-        await downloading.fetch(self._caller, _track(job, track), to=to)
+        await downloading.fetch(self._caller, _track(job, track), to=Path(to))
 
     async def download_all(
-        self, job: JobDocument, folder: Path, *, tracks: Sequence[str] | None = None
+        self, job: JobDocument, folder: AnyPath, *, tracks: Sequence[str] | None = None
     ) -> dict[str, Path]:
         """Fetch a job's tracks to a folder, one after the other; their files by track.
 
         Parameters
         ----------
+        folder : str or PathLike
+            Made if it is not there.
         tracks : sequence of str or None
             Those of these names; None: all.
 
@@ -276,10 +289,11 @@ class AsyncClient(JobCalls):
             As `download` does; where a track is not there, before any is fetched.
         """
         wanted = job["tracks"] if tracks is None else [_track(job, name) for name in tracks]
-        await self._caller.io.offload(lambda: folder.mkdir(parents=True, exist_ok=True))
+        into = Path(folder)
+        await self._caller.io.offload(lambda: into.mkdir(parents=True, exist_ok=True))
         files = {}
         for track in wanted:
-            files[track["name"]] = to = folder / f"{track['name']}.{track['format']}"
+            files[track["name"]] = to = into / f"{track['name']}.{track['format']}"
             await downloading.fetch(self._caller, track, to=to)
         return files
 

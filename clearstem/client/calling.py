@@ -61,18 +61,24 @@ class Caller:
     now: Callable[[], datetime]
 
     async def identity(self) -> Mapping[str, str]:
-        """The headers by which this server knows the caller; asked for before each attempt."""
+        """The headers by which this server knows the caller; asked for before each attempt.
+
+        Raises
+        ------
+        ClientError
+            No header can hold the key or the token.
+        """
         if self.key is not None:
-            return {"x-api-key": self.key}
+            return {"x-api-key": _printable(self.key, "key")}
         token = self.token
         if callable(token):
             token = await self.io.offload(token)
-        return {} if token is None else {"Authorization": f"Bearer {token}"}
+        return {} if token is None else {"Authorization": f"Bearer {_printable(token, 'token')}"}
 
     async def get(self, path: str, kind: type[Document], *, query: Query | None = None) -> Document:
         """A document of the API; raises as `ask` does, and `UnexpectedAnswer`."""
         call = Call("GET", self.url + path, params=_params(query or {}))
-        return document(await self.ask(call), kind)
+        return document(await self.ask(call), kind, url=self.url)
 
     async def pages(self, path: str, kind: type[Page], *, query: Query) -> AsyncIterator[Page]:
         """Documents page after page, as they are read, to the last; raises as `get` does."""
@@ -102,20 +108,22 @@ class Caller:
         """
         headers = {IDEMPOTENCY_KEY: key or self.new_key()}
         call = _bearing(body, Call("POST", self.url + path, headers, silence_s=silence_s))
-        return document(await self.ask(call), kind)
+        return document(await self.ask(call), kind, url=self.url)
 
     async def patch(self, path: str, kind: type[Document], *, body: Mapping[str, Any]) -> Document:
         """Have something changed to given values; raises as `get` does."""
         call = _bearing(body, Call("PATCH", self.url + path))
-        return document(await self.ask(call), kind)
+        return document(await self.ask(call), kind, url=self.url)
 
     async def put(self, path: str, kind: type[Document], *, body: Mapping[str, Any]) -> Document:
         """Have something be as given; raises as `get` does."""
-        return document(await self.ask(_bearing(body, Call("PUT", self.url + path))), kind)
+        call = _bearing(body, Call("PUT", self.url + path))
+        return document(await self.ask(call), kind, url=self.url)
 
     async def delete(self, path: str, kind: type[Document]) -> Document:
         """Delete something; raises as `get` does."""
-        return document(await self.ask(Call("DELETE", self.url + path)), kind)
+        call = Call("DELETE", self.url + path)
+        return document(await self.ask(call), kind, url=self.url)
 
     async def remove(self, path: str) -> None:
         """Delete something of which nothing is told; raises as `ask` does."""
@@ -179,8 +187,13 @@ def _bearing(body: Mapping[str, Any] | None, call: Call) -> Call:
     return replace(call, headers=headers, content=json.dumps(body).encode())
 
 
-def document(answer: Answer, kind: type[Document]) -> Document:
+def document(answer: Answer, kind: type[Document], *, url: str) -> Document:
     """An answer's JSON object, which has all fields that its type requires.
+
+    Parameters
+    ----------
+    url : str
+        Of the server, for the error.
 
     Raises
     ------
@@ -194,8 +207,21 @@ def document(answer: Answer, kind: type[Document]) -> Document:
         found = None
     if not isinstance(found, dict) or not required <= found.keys():
         begin = answer.body[:_SHOWN].decode(errors="replace")
-        raise UnexpectedAnswer(f"not the {kind.__name__} of a clearstem server: {begin!r}")
+        raise UnexpectedAnswer(
+            f"{url} answered with something else than the {kind.__name__} of a clearstem server: "
+            f"{begin!r}"
+        )
     return cast("Document", found)
+
+
+def _printable(secret: str, what: str) -> str:
+    """A key or token that a header can hold; the error does not show it."""
+    if not secret.isascii() or not secret.isprintable() or secret != secret.strip():
+        raise ClientError(
+            f"the {what} has characters that none has: give it as it was made, "
+            "in printable ASCII and without spaces around it"
+        )
+    return secret
 
 
 def base_url(text: str) -> str:
@@ -206,10 +232,20 @@ def base_url(text: str) -> str:
     ClientError
         It is not of the form ``http://host`` or ``https://host``.
     """
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not _is_address(text):
         raise ClientError(f"server address {text!r} is not http:// or https:// and a host")
     return text.rstrip("/")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname or "", parts.port
+        host.encode("idna")
+    except ValueError:  # no IPv6 address in brackets, no such port, a name that none can have
+        return False
+    # urlsplit drops line breaks, and httpx refuses what cannot be seen.
+    return parts.scheme in ("http", "https") and bool(host) and text.isprintable()
 
 
 def _params(query: Query) -> tuple[tuple[str, str], ...]:

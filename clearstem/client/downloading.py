@@ -6,7 +6,8 @@ run goes on where this one was cut off and never on top of another content.
 
 import functools
 import hashlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -104,8 +105,25 @@ async def fetch(caller: Caller, track: TrackDocument, *, to: Path) -> None:
         As `Caller.send` does; what has come stays for the next call.
     DamagedDownload
         Twice something else came than the job tells.
+    OSError
+        It cannot be written; `filename` tells where.
     """
     partial = PartialFile(to, track["size_bytes"], track["sha256"])
+    with _named(partial.path):
+        await _fetch(caller, track, partial)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say of which file an error is; a full disk, met while writing, does not tell."""
+    try:
+        yield
+    except OSError as exc:
+        exc.filename = exc.filename or str(path)
+        raise
+
+
+async def _fetch(caller: Caller, track: TrackDocument, partial: PartialFile) -> None:
     offload = caller.io.offload
     await offload(partial.open)
     try:

@@ -26,7 +26,7 @@ from clearstem.errors import ClearstemError
 
 # The service's own, then those of API Gateway, in front of it, and of S3.
 _REQUEST_IDS: Final = ("x-request-id", "x-amzn-requestid", "apigw-requestid", "x-amz-request-id")
-_SHOWN: Final = 500
+_SHOWN: Final = 80
 _KNOWN: Final = frozenset(status.value for status in HTTPStatus)
 
 
@@ -35,7 +35,7 @@ class ClientError(ClearstemError):
 
 
 class Refused(ClientError):
-    """The server answered that it will not; the message is its own.
+    """The server answered that it will not; the message is its own, if it speaks this API.
 
     Attributes
     ----------
@@ -153,7 +153,7 @@ def refusal(
     phrase = HTTPStatus(status).phrase if status in _KNOWN else f"HTTP {status}"
     found_id = next((headers[key] for key in _REQUEST_IDS if key in headers), said_id)
     return kind(
-        message or phrase,
+        message or _strange(status, body),
         status=status,
         name=name or phrase,
         request_id=found_id,
@@ -167,11 +167,19 @@ def _told(body: bytes) -> tuple[str | None, str | None, str | None]:
     try:
         document = json.loads(text)
     except ValueError:
-        return _element("Code", text), _element("Message", text) or text[:_SHOWN], None
+        return _element("Code", text), _element("Message", text), None
     if not isinstance(document, dict):
-        return None, text[:_SHOWN], None
+        return None, None, None
     name = _first(document, "name", "title")
     return name, _first(document, "detail", "message"), _first(document, "request_id")
+
+
+def _strange(status: int, body: bytes) -> str:
+    """What is said of an answer that says nothing in the words of this API, on one line."""
+    phrase = f" {HTTPStatus(status).phrase}" if status in _KNOWN else ""
+    begin = " ".join(body.decode(errors="replace").split())[:_SHOWN]
+    what = f", in other words than a clearstem server's: {begin!r}" if begin else ""
+    return f"HTTP {status}{phrase}{what}"
 
 
 def _first(document: dict[str, Any], *names: str) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from clearstem.client.asynchronous import SEPARATE, AsyncClient
+from clearstem.client.asynchronous import SEPARATE, AnyPath, AsyncClient
 from clearstem.client.blocking_io import BlockingIo, iterate, run
 from clearstem.client.calling import Token
 from clearstem.client.config_documents import ConfigDocument
@@ -117,7 +117,7 @@ class Client:
         key: str | None = None,
         token: Token | None = None,
         retry: Retry | None = None,
-        state_dir: Path | None = None,
+        state_dir: AnyPath | None = None,
     ) -> None:
         self._calls = AsyncClient(
             url, key=key, token=token, retry=retry, state_dir=state_dir, io=BlockingIo()
@@ -140,7 +140,7 @@ class Client:
         """What the server takes, and which engine it would choose now."""
         return run(self._calls.config())
 
-    def upload(self, file: Path, *, recipe: str = SEPARATE) -> str:
+    def upload(self, file: AnyPath, *, recipe: str = SEPARATE) -> str:
         """Send a recording to storage, what is missing of it; the upload's id."""
         return run(self._calls.upload(file, recipe=recipe))
 
@@ -182,7 +182,7 @@ class Client:
 
     def separate(
         self,
-        file: Path,
+        file: AnyPath,
         options: Options | None = None,
         *,
         labels: Mapping[str, str] | None = None,
@@ -202,7 +202,7 @@ class Client:
 
     def denoise(
         self,
-        file: Path,
+        file: AnyPath,
         options: Options | None = None,
         *,
         labels: Mapping[str, str] | None = None,
@@ -289,12 +289,12 @@ class Client:
         """The job's states as they come, up to the final one."""
         return BlockingWatch(self._calls.watch(job_id, quiet_s=quiet_s, poll_s=poll_s))
 
-    def download(self, job: JobDocument, track: str, *, to: Path) -> None:
+    def download(self, job: JobDocument, track: str, *, to: AnyPath) -> None:
         """Fetch a track of a completed job to a file, which appears when it is whole and right."""
         run(self._calls.download(job, track, to=to))
 
     def download_all(
-        self, job: JobDocument, folder: Path, *, tracks: Sequence[str] | None = None
+        self, job: JobDocument, folder: AnyPath, *, tracks: Sequence[str] | None = None
     ) -> dict[str, Path]:
         """Fetch a job's tracks to a folder; their files by track."""
         return run(self._calls.download_all(job, folder, tracks=tracks))

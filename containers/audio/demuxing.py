@@ -39,6 +39,11 @@ _WAV_OPTIONS = {
 }
 _WAV_HEADS = (b"RIFF", b"RF64", b"BW64", b"riff")
 
+# Dolby's frames carry gains that narrow the dynamics for small loudspeakers. FFmpeg applies them
+# unless told not to; the recording is without.
+_DOLBY = frozenset({"ac3", "eac3"})
+_WITHOUT_GAINS = {"drc_scale": "0"}
+
 # How FFmpeg describes an order that has no name: "4 channels (FL+FR+LFE+BC)".
 _UNNAMED = " channels ("
 
@@ -90,6 +95,8 @@ def audio_stream(container: InputContainer, path: Path) -> tuple[AudioStream, tu
     codec = cast(AudioCodecContext | None, best.codec_context)
     if codec is None:
         raise UnreadableAudio(f"{path.name}: there is no decoder for the sound in it")
+    if codec.name in _DOLBY:
+        codec.options = dict(_WITHOUT_GAINS)
     channels, notes = _settled_channels(codec)
     if channels and codec.sample_rate:
         return best, notes
@@ -110,11 +117,28 @@ def _settled_channels(codec: AudioCodecContext) -> tuple[int, tuple[str, ...]]:
     layout = codec.layout
     count, name = layout.nb_channels, layout.name
     if _UNNAMED not in name or not count:
-        return count, ()
+        return count, _other_places(name, count)
     del layout
     codec.layout = LAYOUTS[count - 1] if count <= len(LAYOUTS) else f"{count} channels"
     order = name.partition(_UNNAMED)[2].removesuffix(")")
     return count, (f"source's channels are in an order of its own, which was kept: {order}",)
+
+
+def _other_places(name: str, count: int) -> tuple[str, ...]:
+    """What to tell of a layout other than the one that results of as many channels have.
+
+    A pair of surrounds is the same one at the sides and at the back.
+    """
+    # Above that is refused; "4 channels" is what FFmpeg calls channels without places.
+    if not 2 < count <= len(LAYOUTS) or name == f"{count} channels":
+        return ()
+    here, written = (
+        "+".join(channel.name for channel in av.AudioLayout(each).channels)
+        for each in (name, LAYOUTS[count - 1])
+    )
+    if written in (here, here.replace("SL+SR", "BL+BR")):
+        return ()
+    return (f"source's channels are {here} ({name}); results keep the order and call it {written}",)
 
 
 def tags_of(container: InputContainer, stream: AudioStream) -> Tags:
@@ -164,6 +188,18 @@ def cover_of(container: InputContainer, path: Path) -> tuple[bytes | None, tuple
 def has_pictures(container: InputContainer) -> bool:
     """Whether it is a video: pictures that are no cover."""
     return any(not _is_attached(video) for video in container.streams.video)
+
+
+def picture_begin_s(container: InputContainer) -> float | None:
+    """When a file's first picture is shown, by its clock; None where it shows none."""
+    return min(
+        (
+            float(video.start_time * video.time_base)
+            for video in container.streams.video
+            if not _is_attached(video) and video.start_time is not None and video.time_base
+        ),
+        default=None,
+    )
 
 
 def _is_attached(video: VideoStream) -> bool:

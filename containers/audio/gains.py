@@ -95,8 +95,15 @@ class Gains:
         """The track whose peak is to come out highest."""
         return max(self.db, key=self._peak)
 
-    def lower(self, peaks_dbtp: Mapping[str, float]) -> bool:
+    def lower(self, peaks_dbtp: Mapping[str, float], *, times: float = 1.0) -> bool:
         """Take off what peaks reached with the present settings pass the ceiling by.
+
+        Parameters
+        ----------
+        peaks_dbtp : mapping of str to float
+            By track.
+        times : float
+            How often it is taken off: more than once where once was tried and not enough.
 
         Returns
         -------
@@ -104,12 +111,14 @@ class Gains:
             Whether anything was lowered.
         """
         excess = {name: peak - self._ceiling_dbtp for name, peak in peaks_dbtp.items()}
-        over = {name: by + MARGIN_DB for name, by in excess.items() if by > 0}
+        over = {name: times * (by + MARGIN_DB) for name, by in excess.items() if by > 0}
         if not over:
             return False
         if self._hot is Hot.LIMITED:
             for name, by in over.items():
-                self._limits[name] -= by
+                # A peak below its limit has passed the ceiling in a lossy file alone: only a
+                # limit below that peak changes anything.
+                self._limits[name] = min(self._limits[name], self._peak(name)) - by
         else:
             self._turn_down(over)
         return True

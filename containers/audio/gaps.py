@@ -1,9 +1,11 @@
-"""Where a file's sound pauses without samples, told by the times of its packets alone.
+"""Where a file's sound begins late or pauses, told by the times of its packets alone.
 
 Recorders of browsers and screens leave out what they did not hear, and so do encoders that send
 nothing for silence (Opus DTX). A player waits; who only counts samples would pull all that
 follows forward, away from its pictures.
 """
+
+from enum import Enum, auto
 
 from av.audio.frame import AudioFrame
 
@@ -15,6 +17,20 @@ _LEAST_S = 0.1
 
 # All pauses together: a broken time must not fill the disk with silence.
 _LIMIT_S = 3600.0
+
+
+# Sound that is early by less than this is not noticed (ITU-R BT.1359-1, 45 ms).
+_LEAST_LATE_S = 0.045
+
+
+class Begin(Enum):
+    """What the first sample of a recording stands for."""
+
+    SOUND = auto()
+    """The first one that the file holds, whenever that is."""
+
+    PICTURES = auto()
+    """The first picture of a film, where the sound does not begin before."""
 
 
 class Gaps:
@@ -33,6 +49,7 @@ class Gaps:
         self._end_s = 0.0
         self._filled_s: list[tuple[float, float]] = []
         self._left_out_s: list[tuple[float, float]] = []
+        self._late: list[str] = []
 
     def before(self, frame: AudioFrame, *, position: int) -> int:
         """Frames of silence that the file leaves out before a frame.
@@ -70,9 +87,31 @@ class Gaps:
         self._filled_s.append((played_s, missing_s))
         return round(missing_s * self._rate_hz)
 
+    def late(self, frame: AudioFrame, *, behind_s: float) -> int:
+        """Frames of silence between the first picture and the first sound.
+
+        Parameters
+        ----------
+        frame : AudioFrame
+            The first one as decoded, encoder delay taken off.
+        behind_s : float
+            When the first picture is shown.
+        """
+        if frame.pts is None or frame.time_base is None:
+            return 0
+        late_s = float(frame.pts * frame.time_base) - behind_s
+        if late_s < _LEAST_LATE_S:
+            return 0
+        told = f"source's sound begins {late_s:.3f} s after its pictures"
+        if late_s > _LIMIT_S:
+            self._late = [f"{told}: left out, {_LIMIT_S:.0f} s is the most"]
+            return 0
+        self._late = [f"{told}: silence"]
+        return round(late_s * self._rate_hz)
+
     def warnings(self) -> list[str]:
-        """Which pauses were filled, and which were too long to be."""
-        told = []
+        """Which pauses were filled, the one before the sound too, and which were too long."""
+        told = list(self._late)
         if self._filled_s:
             told.append(f"{self._where(self._filled_s)}: silence")
         if self._left_out_s:

@@ -11,23 +11,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from clearstem.errors import UnreadableAudio
+from clearstem.media import OTHER_KINDS
 from containers.audio.riff import read_layout
 
 # An Ogg page is 65,307 bytes at most (RFC 3533, section 6), so the last one starts in here.
 _OGG_PAGE_BYTES = 65_307
 # Before the table of segments, whose length is the last byte.
 _OGG_HEAD_BYTES = 27
-
-_SIGNATURES = (
-    (b"\x89PNG", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"GIF8", "a GIF image"),
-    (b"%PDF", "a PDF document"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"\x7fELF", "an ELF program"),
-    (b"MZ", "a Windows program"),
-)
 
 
 def described(head: bytes) -> str:
@@ -40,7 +30,7 @@ def described(head: bytes) -> str:
     """
     if not head:
         return "an empty file"
-    for signature, name in _SIGNATURES:
+    for signature, name in OTHER_KINDS:
         if head.startswith(signature):
             return name
     # A multi-byte character may be cut at the end of the head.
@@ -58,12 +48,14 @@ def looks_like_mp3(head: bytes) -> bool:
 
 
 def promised_by_wav(path: Path) -> int | None:
-    """Frames that a WAV file's data chunk promises; None where they have no fixed size."""
+    """Frames that a WAV file promises, of ADPCM by its fact chunk; None where nothing tells."""
     try:
         with path.open("rb") as file:
             layout = read_layout(file)
     except UnreadableAudio:
         return None  # RIFX and the like, which FFmpeg reads and we do not
+    if layout.told_frames is not None:
+        return layout.told_frames
     if not layout.frame_bytes:
         return None  # where FFmpeg knows the codec it reads such files too
     sample_bits = layout.frame_bytes * 8

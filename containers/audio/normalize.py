@@ -26,7 +26,9 @@ from containers.checksums import sha256_of
 TARGET_LUFS = -14.0
 CEILING_DBTP = -1.0
 
-# Each round takes off what the one before was over, so the second is nearly always the last.
+# The first two rounds take off what a file is over, so the second is nearly always the last;
+# each further one takes off twice as often as the one before. A codec can overshoot where the
+# sound is below the limit, which then has to come down by more than the overshoot.
 _ROUNDS = 6
 
 
@@ -252,14 +254,14 @@ class _Rendering:
 
     def settle(self, names: Sequence[str]) -> None:
         """Encode tracks, with less gain each time, until none of them passes the ceiling."""
-        for _ in range(_ROUNDS):
+        for number in range(_ROUNDS):
             stale = [name for name in names if not self._is_current(name)]
             again = sum(name in self._files for name in stale)
             self._work.expect(2 * again)
             self._files |= zip(stale, self._pool.map(self._render, stale), strict=True)
             peaks = {name: self._files[name].levels.true_peak_dbtp for name in names}
             heard = {name: peak for name, peak in peaks.items() if peak is not None}
-            if not self._gains.lower(heard):
+            if not self._gains.lower(heard, times=max(1, 2 ** (number - 1))):
                 return
         worst = max(heard, key=lambda name: heard[name])
         raise CeilingNotHeld(

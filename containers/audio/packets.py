@@ -1,4 +1,8 @@
-"""Packets of media files as a muxer wants them: none empty, each with its two times."""
+"""Packets of media files as a muxer wants them: none empty, each with its two times.
+
+And none that an edit list hides, but for those that decoding needs: a muxer writes its own edit
+list and knows nothing of what was hidden.
+"""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -11,6 +15,9 @@ from containers.audio.pictures import is_cover
 
 Packet = Any
 """`av.Packet` of any stream; PyAV's types tell those of audio and video apart, in vain here."""
+
+# How much of what may be hidden waits for something shown; more of it goes along.
+_MOST_WAITING_BYTES: Final = 64 * 1024 * 1024
 
 # Pictures that a codec may hold back to put them in order: H.264 and HEVC have 16.
 _MOST_HELD: Final = 32
@@ -33,6 +40,45 @@ def move(packet: Packet, *, by: Fraction) -> None:
     packet.dts += ticks
     if packet.pts is not None:
         packet.pts += ticks
+
+
+class Trimming:
+    """Leaves out what an edit list cut off; decoding may need some of it still.
+
+    What lies behind the cut is needed by nothing, unless something that is shown comes later in
+    the order of decoding; what lies before it is needed from the last key picture on.
+
+    Attributes
+    ----------
+    kept_s : dict of int to list of Fraction
+        When each hidden picture that goes along would be shown, in s, by index of its stream.
+    """
+
+    def __init__(self) -> None:
+        self.kept_s: dict[int, list[Fraction]] = {}
+        self._waiting: dict[int, list[Packet]] = {}
+        self._waiting_bytes: dict[int, int] = {}
+
+    def __call__(self, packets: Iterator[Packet]) -> Iterator[Packet]:
+        """The packets that are needed; in order within each stream."""
+        for packet in packets:
+            index = packet.stream_index
+            waiting = self._waiting.setdefault(index, [])
+            # Of sound each packet is a key, and decoders want some before the first.
+            if packet.is_discard and packet.is_keyframe and packet.stream.type == "video":
+                waiting.clear()
+            size = packet.size + (self._waiting_bytes[index] if waiting else 0)
+            self._waiting_bytes[index] = size
+            waiting.append(packet)
+            if not packet.is_discard or size > _MOST_WAITING_BYTES:
+                yield from map(self._kept, waiting)
+                waiting.clear()
+
+    def _kept(self, packet: Packet) -> Packet:
+        if packet.is_discard and packet.stream.type == "video":
+            shown_s = packet.pts * packet.time_base
+            self.kept_s.setdefault(packet.stream_index, []).append(shown_s)
+        return packet
 
 
 def _readable(packets: Iterator[Packet]) -> Iterator[Packet]:

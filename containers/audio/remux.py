@@ -7,7 +7,8 @@ where that one started. Subtitles, further sounds, data, chapters, tags, covers 
 go along where the container holds them, and what it does not hold is told.
 
 Only packets pass through, and at most some tens of pictures, so memory does not grow with the
-length; the muxer's own index does, by some tens of bytes a packet.
+length; the muxer's own index does, by some tens of bytes a packet. What an edit list cut off is
+left out where nothing needs it.
 """
 
 from collections import Counter
@@ -26,7 +27,7 @@ from av.stream import Stream
 from clearstem.errors import PictureNotHeld, UnreadableAudio
 from containers.audio.beginnings import delay_frames, main_sound, origin_of, sound_begin
 from containers.audio.edit_list import skip_delay
-from containers.audio.packets import Packet, decodable, move
+from containers.audio.packets import Packet, Trimming, decodable, move
 from containers.audio.pictures import (
     MUXERS,
     codec_name,
@@ -60,10 +61,11 @@ def remux(
 ) -> tuple[str, ...]:
     """Write `original` with `sound` in the place of its main sound.
 
-    Packets of every copied stream are the original's, byte for byte, at the original's times;
+    Packets of every copied stream are the original's, byte for byte, at the original's times,
+    but for those that it hides and nothing needs (see `containers.audio.packets.Trimming`);
     pictures that the container does not hold are encoded anew, for the same times. In mp4, m4v,
     mov these are exact. Matroska, WebM and ASF count in ms: times of finer clocks are rounded to
-    that, and never shifted.
+    that, and never shifted, but all by the same where hidden pictures come first.
 
     Parameters
     ----------
@@ -81,7 +83,8 @@ def remux(
     Returns
     -------
     tuple of str
-        What the container could not take and what was encoded anew, fit to be shown.
+        What the container could not take, what was encoded anew, and how many pictures that
+        the original hides are shown; fit to be shown.
 
     Raises
     ------
@@ -104,7 +107,8 @@ def remux(
         track = plan.track(source)
     if begin:
         skip_delay(into, track=track, frames=delay_frames(sound), begin=begin)
-    return (*plan.notes, *chain(*(recoder.notes() for recoder in target.recoders.values())))
+    recoded = chain(*(recoder.notes() for recoder in target.recoders.values()))
+    return (*plan.notes, *recoded, *_shown_after_all(target, container))
 
 
 def _fill(
@@ -199,12 +203,13 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """The file being written, and which of its streams takes which packets."""
+    """The file being written, which of its streams takes which packets, and which none does."""
 
     file: OutputContainer
     streams: Mapping[int, Any]
     recoders: Mapping[int, Recoder]
     sound: Any
+    trimming: Trimming
 
 
 def _started(
@@ -267,7 +272,7 @@ def _declared(
         {key: text for key, text in source.metadata.items() if key not in _MUXER_TAGS}
     )
     file.set_chapters(source.chapters())
-    return _Target(file, streams, recoders, placed)
+    return _Target(file, streams, recoders, placed, Trimming())
 
 
 def _copied_stream(
@@ -327,8 +332,9 @@ def _copied_packets(
     if not indexes:
         return
     counts_from_0 = target.file.format.name in _FROM_ZERO
+    packets = decodable(source.demux([source.streams[index] for index in indexes]))
     crowds: Counter[int] = Counter()
-    for packet in decodable(source.demux([source.streams[index] for index in indexes])):
+    for packet in target.trimming(packets):
         progress(min(max(packet.pos or 0, 0), source.size), source.size)
         move(packet, by=-origin)
         second = int(packet.dts * packet.time_base)
@@ -351,6 +357,18 @@ def _copied_packets(
         yield packet
     for recoder in target.recoders.values():
         yield from recoder.rest()
+
+
+def _shown_after_all(target: _Target, container: str) -> tuple[str, ...]:
+    """What to tell of hidden pictures that others need, where players show them.
+
+    In the ISO family the muxer's own edit list hides what comes before 0.
+    """
+    kept_s = chain(*(target.trimming.kept_s.get(index, ()) for index in target.streams))
+    shown = sum(at_s >= 0 or container not in _ISO_FAMILY for at_s in kept_s)
+    if not shown:
+        return ()
+    return (f"pictures cut off in the original shown after all, since others need them: {shown}",)
 
 
 def _room(sound: Path) -> Fraction:

@@ -5,7 +5,7 @@ write a header before the length is known. Chunk sizes and their 64-bit escape s
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from clearstem.errors import UnreadableAudio
@@ -16,6 +16,8 @@ RIFF_MAX_BYTES = _IN_DS64 - 1
 
 IEEE_FLOAT = 3
 _EXTENSIBLE = 0xFFFE
+# Microsoft's ADPCM and IMA's: blocks of many frames, of which the last is filled up.
+_ADPCM = frozenset({2, 17})
 
 FLOAT_HEADER_BYTES = 12 + (8 + 28) + (8 + 16) + (8 + 4) + 8
 """Length of `float_header`: RIFF, room for ds64, fmt, fact and the head of the data chunk."""
@@ -27,7 +29,8 @@ class WavLayout:
 
     `promised_bytes` is the size of the data chunk by its header, None where the header leaves it
     open (0xFFFFFFFF without ds64, or 0, as streaming writers do); `present_bytes` is how much
-    of it the file holds.
+    of it the file holds. `told_frames` is the length by the fact chunk, of ADPCM alone, and only
+    where it ends within the last block that is promised.
     """
 
     format_tag: int
@@ -38,6 +41,7 @@ class WavLayout:
     data_offset: int
     promised_bytes: int | None
     present_bytes: int
+    told_frames: int | None = None
 
 
 def float_header(*, rate_hz: int, channels: int, frames: int) -> bytes:
@@ -87,15 +91,20 @@ def read_layout(file: BinaryIO) -> WavLayout:
         raise UnreadableAudio(f"no WAV file: it starts with {head[:12]!r}")
     fmt: bytes | None = None
     data_bytes_64: int | None = None
+    told: int | None = None
     while len(chunk := file.read(8)) == 8:
         name, size = struct.unpack("<4sI", chunk)
         if name == b"data":
             if fmt is None:
                 raise UnreadableAudio("a WAV file whose data chunk comes before any fmt chunk")
-            return _layout(file, fmt, data_bytes_64 if size == _IN_DS64 else size or None)
+            promised = data_bytes_64 if size == _IN_DS64 else size or None
+            layout = _layout(file, fmt, promised)
+            return replace(layout, told_frames=_within_last_block(told, fmt, layout))
         body_at = file.tell()
         if name == b"fmt ":
             fmt = file.read(min(size, 40))
+        elif name == b"fact":
+            told = int.from_bytes(file.read(min(size, 4)), "little")
         elif name == b"ds64":
             data_bytes_64 = struct.unpack("<8xQ", file.read(16))[0]
         file.seek(body_at + size + size % 2)
@@ -122,3 +131,15 @@ def _layout(file: BinaryIO, fmt: bytes, promised_bytes: int | None) -> WavLayout
         promised_bytes=promised_bytes,
         present_bytes=rest if promised_bytes is None else min(rest, promised_bytes),
     )
+
+
+def _within_last_block(told: int | None, fmt: bytes, layout: WavLayout) -> int | None:
+    """The frames that a fact chunk tells, where they can be true of ADPCM."""
+    if told is None or layout.format_tag not in _ADPCM or len(fmt) < 20:
+        return None
+    # What follows the size of the extension is wSamplesPerBlock in both.
+    (block_frames,) = struct.unpack("<H", fmt[18:20])
+    if not layout.promised_bytes or not layout.frame_bytes:
+        return None
+    blocks = -(-layout.promised_bytes // layout.frame_bytes)
+    return told if (blocks - 1) * block_frames < told <= blocks * block_frames else None

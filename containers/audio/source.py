@@ -24,9 +24,10 @@ from containers.audio.demuxing import (
     cover_of,
     has_pictures,
     open_media,
+    picture_begin_s,
     tags_of,
 )
-from containers.audio.gaps import TIMED, Gaps
+from containers.audio.gaps import TIMED, Begin, Gaps
 from containers.audio.headers import ends_as_ogg, fits_one_ogg_page, promised_by_wav
 from containers.audio.layouts import VORBIS_ORDER
 from containers.audio.samples import FrameQueue, bit_depth, silence
@@ -79,6 +80,8 @@ class Source(Closing):
     ----------
     path : Path
         Any file; nothing is believed about its name.
+    begin : Begin
+        What the first sample stands for: a film's sound may begin later than its pictures.
 
     Attributes
     ----------
@@ -99,7 +102,7 @@ class Source(Closing):
         If the file holds no sound: no audio stream, or one without channels.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, begin: Begin = Begin.SOUND) -> None:
         self._path = path
         self._container = open_media(path)
         try:
@@ -115,7 +118,10 @@ class Source(Closing):
         self._form: tuple[int, int, str] | None = None
         self._position = 0
         self._is_mp4 = self._container.format.name == _MP4
-        self._gaps = Gaps(self.rate_hz) if self._container.format.name in TIMED else None
+        self._gaps = Gaps(self.rate_hz)
+        self._is_timed = self._container.format.name in TIMED
+        self._pictures_s = picture_begin_s(self._container) if begin is Begin.PICTURES else None
+        self._lead_frames = 0
         self._packet_ticks = 0
         self._packets = 0
         self._skipped_frames = 0
@@ -179,7 +185,7 @@ class Source(Closing):
             # What may turn out to be padding waits for the end.
             while queue.frames >= frames + _PADDING_LIMIT:
                 yield queue.get(frames)
-        if rest := queue.frames - self._padding(self._position):
+        if rest := queue.frames - self._padding(self._position - self._lead_frames):
             yield queue.get(rest)
 
     def promised_frames(self) -> int | None:
@@ -217,7 +223,8 @@ class Source(Closing):
         return 0
 
     def cut_off(self, frames: int) -> list[str]:
-        """A warning where the file ends before it says, given the frames that were decoded."""
+        """A warning where the file ends before it says, given the frames that came of it."""
+        frames -= self._lead_frames
         if self._container.format.name == "ogg":
             # Not by the count: recordings of broadcasts do not start at 0.
             if ends_as_ogg(self._path):
@@ -266,18 +273,25 @@ class Source(Closing):
                 continue
             for frame in frames:
                 self._check(frame)
+                if not self._position and self._pictures_s is not None:
+                    yield from self._lead(frame, missing=gap)
                 if gap:
                     yield from self._silence(gap, like=frame)
                     gap = 0
-                if self._gaps is not None:
+                if self._is_timed:
                     pause = self._gaps.before(frame, position=self._position)
                     yield from self._silence(pause, like=frame)
                 self._position += frame.samples
                 yield frame
-        if self._gaps is not None:
-            self.warnings += self._gaps.warnings()
+        self.warnings += self._gaps.warnings()
         if damaged and not self._position:
             raise UnreadableAudio(f"{self._path.name}: none of its {damaged} packets decodes")
+
+    def _lead(self, first: AudioFrame, *, missing: int) -> Iterator[AudioFrame]:
+        """Silence from the first picture to the sound, of which frames may be missing."""
+        behind_s = (self._pictures_s or 0.0) + missing / self.rate_hz
+        self._lead_frames = self._gaps.late(first, behind_s=behind_s)
+        yield from self._silence(self._lead_frames, like=first)
 
     def _silence(self, frames: int, *, like: AudioFrame) -> Iterator[AudioFrame]:
         while frames:

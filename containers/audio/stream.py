@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from clearstem.errors import AudioOutOfRange, LengthChanged, NoAudio, UnreadableAudio
 from containers.audio.closing import Closing
+from containers.audio.gaps import Begin
 from containers.audio.repair import Repair
 from containers.audio.riff import (
     FLOAT_HEADER_BYTES,
@@ -267,6 +268,7 @@ def decode(
     path: Path,
     into: Path,
     *,
+    begin: Begin = Begin.SOUND,
     progress: Progress = ignore,
     limits: DecodeLimits = DecodeLimits(),
 ) -> Decoded:
@@ -284,6 +286,9 @@ def decode(
         The media file; its name is not relied on.
     into : Path
         The scratch file to write; removed again where decoding fails.
+    begin : Begin
+        What the first frame stands for: with `Begin.PICTURES` silence is put in front where a
+        film's sound begins later than its pictures.
     progress : Progress
         Told after each block; the total is the header's guess until the end.
     limits : DecodeLimits
@@ -305,7 +310,7 @@ def decode(
     of disk in stereo at 44.1 kHz.
     """
     try:
-        with Source(path) as source:
+        with Source(path, begin=begin) as source:
             return _decode(source, into, name=path.name, progress=progress, limits=limits)
     except BaseException:
         into.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from clearstem.errors import AudioOutOfRange
 from clearstem.facts import StageResult
 from clearstem.options import DenoiseOptions
 from containers.audio.encode import check_output
+from containers.audio.gaps import Begin
 from containers.audio.source import Source
 from containers.audio.stream import Decoded, DecodeLimits, Progress, decode
 from containers.stages.originals import audio_format, keep_labels
@@ -23,7 +24,9 @@ def run(space: Workspace, progress: Progress) -> StageResult:
     original = space.source()
     outcome = _checked_outcome(space, original)
     path = space.scratch / "sound.wav"
-    decoded = _decode(space, original, path, progress=share(progress, 0.05, 0.9))
+    # Beside its pictures the sound begins where it began; without them silence has to say it.
+    begin = Begin.SOUND if outcome.has_pictures else Begin.PICTURES
+    decoded = _decode(space, original, path, begin=begin, progress=share(progress, 0.05, 0.9))
     _check_length(outcome, decoded)
     space.keep("sound", path, frames=decoded.format.frames)
     keep_labels(space, decoded)
@@ -49,11 +52,14 @@ def _check_length(outcome: Outcome, decoded: Decoded) -> None:
     )
 
 
-def _decode(space: Workspace, original: Path, into: Path, *, progress: Progress) -> Decoded:
+def _decode(
+    space: Workspace, original: Path, into: Path, *, begin: Begin, progress: Progress
+) -> Decoded:
     chosen = space.options(DenoiseOptions).max_duration_s
     longest_s = min(chosen or DecodeLimits().max_seconds, DecodeLimits().max_seconds)
+    limits = DecodeLimits(max_seconds=longest_s)
     try:
-        return decode(original, into, progress=progress, limits=DecodeLimits(max_seconds=longest_s))
+        return decode(original, into, begin=begin, progress=progress, limits=limits)
     except AudioOutOfRange as exc:
         told_s = _told_duration_s(original)
         if told_s <= longest_s:

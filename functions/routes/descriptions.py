@@ -15,4 +15,4 @@ router: Final = APIRouter(include_in_schema=False, dependencies=[COUNTED_BY_ADDR
 @router.get("/asyncapi.json")
 async def asyncapi(request: Request) -> JSONResponse:
     """Give the AsyncAPI document of this deployment; needs no key, as `openapi.json` does not."""
-    return JSONResponse(asyncapi_document(base_url(request)))
+    return JSONResponse(asyncapi_document(await base_url(request)))

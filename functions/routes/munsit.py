@@ -63,7 +63,8 @@ async def history(
     limit: Annotated[int | None, Query(ge=1, le=_MOST)] = None,
 ) -> Response:
     """Give the jobs of all dialects, some of them or all."""
-    records = _history(call, base=base_url(request), offset=offset, limit=limit)
+    base = await base_url(request)
+    records = _history(call, base=base, offset=offset, limit=limit)
     chunks = await call.blocking.opened(records)
     return StreamingResponse(chunks, media_type="application/json")
 
@@ -90,7 +91,7 @@ async def progress(
 
     Comments (`: ping`) keep a quiet stream alive. A job that is over replays its last event.
     """
-    base, last = base_url(request), ""
+    base, last = await base_url(request), ""
     async for snapshot in _changes(request, call, job):
         text = munsit.event_text(snapshot.job, base_url=base)
         if text != last:

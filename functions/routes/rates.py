@@ -52,7 +52,7 @@ async def count_address(request: Request) -> None:
     if limits.per_s <= 0:
         return
     # No name of an owner has a colon.
-    address = f"ip:{source_address(request, by_edge=await _by_edge(request))}"
+    address = f"ip:{source_address(request, by_edge=await by_edge(request))}"
     await _count(request, address, policy="address", limits=limits)
 
 
@@ -71,7 +71,7 @@ async def _limits_of(request: Request, owner: str) -> RateLimits:
     return limits
 
 
-async def _by_edge(request: Request) -> bool:
+async def by_edge(request: Request) -> bool:
     """Whether the distribution passed the call on."""
     proof: EdgeProof = request.app.state.edge_proof
     blocking: Blocking = request.app.state.blocking

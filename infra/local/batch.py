@@ -317,17 +317,17 @@ def _environment(record: Record) -> dict[str, str]:
     """What the container sees: this machine's tools, the emulator as its AWS, its own variables.
 
     The host's AWS and clearstem variables stay outside: a stage must not find a real account.
+    Nor a region: on instances ECS may name none, so the job definition has to.
     """
     host = {key: value for key, value in os.environ.items() if not _is_foreign(key)}
-    region = get_region()
     return {
         **host,
         "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
         "PYTHONUNBUFFERED": "1",
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}",
-        "AWS_REGION": region,
-        "AWS_DEFAULT_REGION": region,
+        "AWS_CONFIG_FILE": os.devnull,  # a container finds no profile, nor the region of one
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         **_credentials(record),
         **{entry["name"]: entry["value"] for entry in record["container"]["environment"]},
         "AWS_BATCH_JOB_ID": record["jobId"],

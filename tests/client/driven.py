@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Iterator
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 from clearstem.client import AsyncClient, Client, Retry
+from clearstem.client.asynchronous import AnyPath
 
 KINDS = ("sync", "async")
 # As patient as the real one, but for the waiting.
@@ -16,7 +16,7 @@ QUICK = Retry(attempts=4, base_s=0.01, cap_s=0.02)
 class Driven:
     """Calls `Client` or `AsyncClient`; what they iterate over comes as a list."""
 
-    def __init__(self, kind: str, *, state_dir: Path) -> None:
+    def __init__(self, kind: str, *, state_dir: AnyPath) -> None:
         self.kind = kind
         self.state_dir = state_dir
 

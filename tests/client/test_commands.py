@@ -102,6 +102,24 @@ def test_ids_are_whole_on_a_narrow_terminal(core: Service, monkeypatch: pytest.M
     assert done.job_id in said("deleted").split()
 
 
+def test_names_are_shown_as_they_are(core: Service) -> None:
+    name, label = "song [live] :smile: [red].wav", "mood:[/b] :smile: [red]"
+    job_id = submit(core, owner="ada", file_name=name).job_id
+    assert label in said("amend", job_id, "--label", label)
+    row = next(line for line in said("list").splitlines() if job_id in line)
+    assert name in row and label in row
+    assert "label '[/b]' is not" in said("list", "--label", "[/b]", fails=True)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://[/x]", "http://host:99999", "http://host:port", "http://a..b", "http://a\n", "host"],
+)
+def test_an_address_that_is_none_is_told_with_what_would_be_one(address: str) -> None:
+    told = said("usage", "--url", address, fails=True)
+    assert told == f"error: server address {address!r} is not http:// or https:// and a host\n"
+
+
 def test_deleted_jobs_are_listed_with_what_went(core: Service) -> None:
     job = finish(core, submit(core, owner="ada"))
     assert job.job_id not in said("deleted")

@@ -43,6 +43,17 @@ def test_a_download_that_breaks_goes_on_where_it_broke(
     ] == ["vocals.wav"]
 
 
+def test_files_and_folders_may_be_named_by_text(
+    client: Driven, server: Scripted, tmp_path: Path
+) -> None:
+    server.on("GET", PATH, Says(200, VOCALS))
+    to, folder = tmp_path / "vocals.wav", tmp_path / "made" / "for it"
+    client.call(server.url, "download", JOB, "vocals", to=str(to))
+    files = client.call(server.url, "download_all", JOB, str(folder), tracks=["vocals"])
+    assert files == {"vocals": folder / "vocals.wav"}
+    assert to.read_bytes() == files["vocals"].read_bytes() == VOCALS
+
+
 def test_a_later_run_goes_on_with_what_is_there(
     client: Driven, server: Scripted, tmp_path: Path
 ) -> None:

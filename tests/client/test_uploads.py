@@ -46,6 +46,16 @@ def song(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("recipe", ["separate", "denoise"])
+def test_a_recording_may_be_named_by_text(
+    client: Driven, url: str, song: Path, tmp_path: Path, recipe: str
+) -> None:
+    client.state_dir = str(tmp_path / "unfinished")  # written to, since it goes in parts
+    job = client.call(url, recipe, str(song))
+    assert (job["file_name"], job["recipe"]) == (song.name, recipe)
+    assert client.call(url, "upload", os.fspath(song))
+
+
 class Interrupted(BaseException):
     """Ctrl-C, say."""
 

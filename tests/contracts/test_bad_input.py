@@ -135,6 +135,35 @@ def test_a_strange_name_is_shown_and_never_part_of_a_key(
     assert job.source.location.key.isascii()
 
 
+# What .NET and PowerShell write for "über.wav", and the half of it that others send alone.
+WRITTEN_OUT = (
+    "filename=\"=?utf-8?B?w7xiZXIud2F2?=\"; filename*=utf-8''%C3%BCber.wav",
+    "filename*=utf-8''%C3%BCber.wav",
+)
+
+
+@pytest.mark.parametrize("written", WRITTEN_OUT)
+@pytest.mark.parametrize(
+    ("path", "field"), [("/process", "file"), ("/v1/upload", "file"), ("/api/v1/denoise", "audio")]
+)
+def test_every_dialect_reads_a_name_that_dotnet_writes(
+    service: Service, path: str, field: str, written: str
+) -> None:
+    key, _ = service.accounts.create_key("local", at=service.now())
+    head = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name={field}; {written}\r\n\r\n"
+    content = head.encode() + wav() + f"\r\n--{BOUNDARY}--\r\n".encode()
+    with TestClient(create_app(service), headers={"x-api-key": key}) as api:
+        answer = api.post(path, content=content, headers=FORM)
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    kept = (
+        service.uploads.get(told["fileId"], owner="local")
+        if "fileId" in told
+        else service.jobs.get(told.get("job_id") or told["jobId"]).source
+    )
+    assert kept.file_name == "über.wav"
+
+
 def test_501_mb_are_refused_before_a_byte_is_read(service: Service) -> None:
     sent: list[Message] = []
 

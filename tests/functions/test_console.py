@@ -3,13 +3,16 @@
 import json
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from clearstem import arrivals, part_uploads
+from clearstem.jobs import Job
 from clearstem.media import MEBIBYTE
 from clearstem.options import DenoiseOptions
 from clearstem.part_uploads import SINGLE_PUT_BYTES
@@ -18,7 +21,7 @@ from functions.rest import create_app
 from functions.routes import uploads
 from infra import synth
 from tests.serving import served
-from tests.submitted import wav
+from tests.submitted import finish, submit, wav
 
 PAGE = synth.ROOT / "functions" / "console" / "index.html"
 BROWSER = Path(__file__).with_name("console_page.js")
@@ -31,10 +34,12 @@ def sent(
     *,
     chosen: tuple[str, str, str] = ("separate", "spectral", "flac"),
     expired: int = 0,
+    instead: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """What the page calls and shows when somebody sends a file by it.
 
-    `chosen` are recipe, engine and format; `expired` is the PUT whose link is too old, from 1.
+    `chosen` are recipe, engine and format; `expired` is the PUT whose link is too old, from 1;
+    `instead` of sending it, the page is loaded at an address and this is done.
     """
     (script,) = re.findall(r"<script>(.*?)</script>", PAGE.read_text(), re.DOTALL)
     (folder / "script.js").write_text(script)
@@ -49,6 +54,7 @@ def sent(
                 folder / "song.wav",
                 *chosen,
                 str(expired),
+                *instead,
             ],
             capture_output=True,
             text=True,
@@ -151,6 +157,43 @@ def test_a_refusal_is_shown_in_the_apis_words(
 ) -> None:
     assert problem in sent(service, content, tmp_path)["problem"]
     assert service.jobs.history("local", limit=1).jobs == ()
+
+
+def reopened(service: Service, folder: Path, job: Job, *done: str) -> list[dict[str, Any]]:
+    """What the page shows once it is loaded at a job's address, and after each thing done then.
+
+    `last` is the job that it asked for last, None where it asked for none.
+    """
+    seen: list[dict[str, Any]] = sent(service, b"", folder, instead=(f"#{job.job_id}", *done))[
+        "seen"
+    ]
+    return seen
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_page_loaded_anew_finds_its_job_once_the_key_is_typed(
+    service: Service, tmp_path: Path, is_over: bool
+) -> None:
+    service = replace(service, settings=replace(service.settings, keyless_owner=""))
+    job = submit(service, owner="ada")
+    if is_over:
+        finish(service, job)
+    key, _ = service.accounts.create_key("ada", at=service.now())
+    loaded, wrong, right = reopened(service, tmp_path, job, "key=wrong", f"key={key}")
+    for refused in (loaded, wrong):
+        assert "key" in refused["problem"] and refused["name"] == ""
+    assert right == {"problem": "", "name": "song.wav", "last": job.job_id}
+
+
+def test_a_page_shows_the_job_that_its_address_named_last(service: Service, tmp_path: Path) -> None:
+    first = submit(service, file_name="first.wav")
+    second = submit(service, file_name="second.wav")
+    other = f"hash=#{second.job_id}"
+    nobodys = f"hash=#{uuid4()}"
+    one, two, none, again = reopened(service, tmp_path, first, other, nobodys, other)
+    assert one == {"problem": "", "name": "first.wav", "last": first.job_id}
+    assert two == again == {"problem": "", "name": "second.wav", "last": second.job_id}
+    assert "not found" in none["problem"] and none["name"] == ""
 
 
 def test_on_one_machine_storage_lets_the_console_send_to_it(service: Service) -> None:

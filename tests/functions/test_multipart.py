@@ -55,6 +55,66 @@ def test_names_of_new_and_old_clients_are_understood(raw: bytes) -> None:
     assert read(whole)[0] == PartBegins("file", "Müde Straße.wav")
 
 
+WORDS = "=?utf-8?B?w7xiZXIud2F2?="
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        # .NET's MultipartFormDataContent, and PowerShell by way of it.
+        (f"filename=\"{WORDS}\"; filename*=utf-8''%C3%BCber.wav", "über.wav"),
+        (f'filename="{WORDS}"', "über.wav"),
+        (f"filename={WORDS}", "über.wav"),
+        ("filename*=UTF-8'de'%C3%BCber.wav", "über.wav"),
+        ("filename*=\"utf-8''%C3%BCber.wav\"", "über.wav"),
+        ("filename*=iso-8859-1''%FCber.wav; filename=uber.wav", "über.wav"),
+        ("FILENAME* = utf-8''100%25%3B%20a.wav", "100%; a.wav"),
+        ('filename="=?iso-8859-1?Q?=FCber_uns.wav?="', "über uns.wav"),
+        ('filename="=?utf-8?q?=C3=BCber?= =?utf-8?b?LndhdiA=?="', "über.wav "),
+    ],
+)
+def test_names_that_are_not_ascii_are_understood_as_they_should_not_be_written(
+    written: str, name: str
+) -> None:
+    assert read(body((f'name="file"; {written}', b"x")))[0] == PartBegins("file", name)
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [
+        "utf-8''%C3.wav",
+        "utf-8''%zz.wav",
+        "utf-8''100%",
+        "utf-8''",
+        "koi8-r''%C1.wav",
+        "no-such''a.wav",
+        "a.wav",
+        "",
+    ],
+)
+def test_of_a_name_that_is_written_twice_the_readable_one_counts(unreadable: str) -> None:
+    head = f'name="file"; filename="plain.wav"; filename*={unreadable}'
+    assert read(body((head, b"x")))[0] == PartBegins("file", "plain.wav")
+    with pytest.raises(InvalidRequest, match=r"the file's name cannot be read: filename\* is "):
+        read(body((f'name="file"; filename*={unreadable}', b"x")))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "=?utf-8?B?w7?=",
+        "=?utf-8?B?w?=",
+        "=?no-such?Q?a.wav?=",
+        "=?utf-8?X?a.wav?=",
+        f"take {WORDS}.wav",
+        "a; filename*=utf-8''b.wav",
+        "a'b''%C3%BC.wav",
+    ],
+)
+def test_what_only_looks_like_a_written_out_name_is_one_as_it_is(name: str) -> None:
+    assert read(body((f'name="file"; filename="{name}"', b"x")))[0] == PartBegins("file", name)
+
+
 def test_a_body_that_breaks_off_is_refused() -> None:
     whole = body(('name="file"; filename="a.wav"', b"data"))
     with pytest.raises(InvalidRequest, match="closing boundary"):

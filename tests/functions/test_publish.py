@@ -25,10 +25,12 @@ class CloudFormation:
 
     def __init__(self) -> None:
         self.answers: list[dict[str, Any]] = []
-        told = self.answers
+        self.content_types: list[list[str] | None] = []
+        told, types = self.answers, self.content_types
 
         class Handler(BaseHTTPRequestHandler):
             def do_PUT(self) -> None:
+                types.append(self.headers.get_all("content-type"))
                 told.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
                 self.send_response(200)
                 self.end_headers()
@@ -81,6 +83,13 @@ def test_a_deployment_publishes_every_file_with_its_type(
     (answer,) = cloudformation.answers
     assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", bucket)
     assert (answer["StackId"], answer["RequestId"], answer["LogicalResourceId"]) == ("s", "r", "l")
+
+
+def test_an_answer_is_of_no_type_since_its_address_was_signed_for_none(
+    bucket: str, cloudformation: CloudFormation
+) -> None:
+    publish.handler(cloudformation.event("Create", bucket), CONTEXT)  # type: ignore[arg-type]
+    assert cloudformation.content_types == [[""]]
 
 
 def test_a_deletion_leaves_the_bucket_empty(

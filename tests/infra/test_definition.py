@@ -18,6 +18,13 @@ DEMUCS, SPECTRAL = EngineName.DEMUCS.value, EngineName.SPECTRAL.value
 # Where the record has what the tests below call by one word.
 IN_RECORD = {"source.M.size_bytes.N": "bytes", "audio.M.frames.N": "frames", "state.S": "state"}
 THROTTLED = "Lambda.TooManyRequestsException"
+NOT_READY = {
+    "Lambda.CodeArtifactUserPendingException",
+    "Lambda.CodeArtifactUserDeletedException",
+    "Lambda.ResourceNotReadyException",
+    "Lambda.ResourceConflictException",
+}
+NEVER_READY = "Lambda.CodeArtifactUserFailedException"
 ENGINES = [None, *(engine.value for engine in EngineName)]
 
 
@@ -165,14 +172,17 @@ def test_the_only_catch_leads_to_the_same_stages_in_batch(recipe, fused):
         for catch in state.get("Catch", ()):
             assert _stages_of(machine, catch["Next"]) == _stages_of(machine, name)
             assert "batch" in machine["States"][catch["Next"]]["Resource"]
-            assert catch["ErrorEquals"] == [
+            assert set(catch["ErrorEquals"]) == {
                 "States.Timeout",
                 "Sandbox.Timedout",
                 "Lambda.Unknown",
                 "Runtime.ExitError",
+                "Runtime.OutOfMemory",
                 "ScratchFull",
                 THROTTLED,
-            ]
+                *NOT_READY,
+                NEVER_READY,
+            }
 
 
 def test_a_function_without_a_slot_is_asked_again_before_batch_is():
@@ -185,6 +195,23 @@ def test_a_function_without_a_slot_is_asked_again_before_batch_is():
                 for n in range(retry["MaxAttempts"])
             ]
             assert 60 < sum(waits) < 120
+
+
+@pytest.mark.parametrize("error", sorted(NOT_READY))
+def test_a_function_that_slept_for_weeks_is_waited_for_before_batch_is(error):
+    """Its image is prepared anew from the first call on: 40 to 106 s where it was timed."""
+    for name, state in document(DENOISE)["States"].items():
+        if name.endswith("_at_once"):
+            (retry,) = (r for r in state["Retry"] if error in r["ErrorEquals"])
+            assert retry["BackoffRate"] == 1
+            # Soon enough for whom it is ready after seconds.
+            assert retry["IntervalSeconds"] <= 10
+            assert 106 < retry["MaxAttempts"] * retry["IntervalSeconds"] < 180
+
+
+def test_a_function_whose_image_cannot_be_prepared_is_not_asked_again():
+    for state in document(DENOISE)["States"].values():
+        assert all(NEVER_READY not in retry["ErrorEquals"] for retry in state.get("Retry", ()))
 
 
 def test_a_function_is_retried_for_what_another_attempt_mends_and_for_nothing_else():

@@ -45,6 +45,7 @@ def test_values_are_written_as_json_has_them(kept):
         ('{"cpu_vcpus": "all"}', "cpu_vcpus is 'all', not a whole number"),
         ('{"cpu_vcpus": 3}', "cpu_vcpus is 3, not 4 or more"),
         ('{"warm_gpus": 17}', "warm_gpus is 17, not 0 to the 16"),
+        ('{"gpu_machines": "p5.48xlarge"}', "'p5.48xlarge', not one or more of g4dn.xlarge, .*g6e"),
         ('{"models": "htdemux"}', "models has htdemux, not any of htdemucs, .*dtln"),
     ],
 )

@@ -8,11 +8,13 @@ import boto3
 import pytest
 
 from clearstem.service import CLIENT_CONFIG
+from functions.routes.addresses import HOST
 from infra import synth
 from infra.local.edge import query_of
 from tests.infra.reading import of_type, only
 
 SOURCE = synth.ROOT / "infra" / "edge_function.js"
+HOST_SOURCE = synth.ROOT / "infra" / "host_function.js"
 JOB = "0b9d1c9e-5f43-4c8e-9f3a-2f8f3a6f0c11"
 CHINA = "amazonaws.com.cn"
 OTHER = "ffffffff-ffff-4fff-8fff-ffffffffffff"
@@ -79,18 +81,23 @@ def _sent(answer):
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory):
     """What the function answers to every address, from one run of Node."""
-    folder = tmp_path_factory.mktemp("edge")
-    program = folder / "run.js"
     events = [_event(address) for address in (*ADDRESSES, *BROKEN)]
+    given = _run(SOURCE, events, folder=tmp_path_factory.mktemp("edge"))
+    return dict(zip((*ADDRESSES, *BROKEN), given, strict=True))
+
+
+def _run(source, events, *, folder):
+    """What a function of the distribution's answers to events."""
+    program = folder / "run.js"
     program.write_text(
-        f"{SOURCE.read_text()}\n"
+        f"{source.read_text()}\n"
         f"const events = {json.dumps(events)};\n"
         "process.stdout.write(JSON.stringify(events.map(handler)));\n"
     )
     done = subprocess.run(
         [synth.registry_node(), program], capture_output=True, text=True, check=True, timeout=30
     )
-    return dict(zip((*ADDRESSES, *BROKEN), json.loads(done.stdout), strict=True))
+    return json.loads(done.stdout)
 
 
 # Names that are no text in any encoding: the function leaves them out.
@@ -116,12 +123,66 @@ def test_a_name_that_is_no_text_is_left_out(answers, address):
     )
 
 
+def test_the_viewers_host_goes_on_whatever_the_viewer_wrote_in_its_place(tmp_path):
+    own = {"host": {"value": "sound.example.com"}, "accept": {"value": "*/*"}}
+    forged = {"value": "evil.example", "multiValue": [{"value": "evil.example"}, {"value": "b"}]}
+    sent = [own, {**own, HOST: forged}, {HOST: forged}]
+    events = [{"request": {**_event("/jobs?limit=1")["request"], "headers": h}} for h in sent]
+    answers = _run(HOST_SOURCE, events, folder=tmp_path)
+    told = {**own, HOST: {"value": "sound.example.com"}}
+    assert [answer["headers"] for answer in answers] == [told, told, {}]
+    for answer, event in zip(answers, events, strict=True):
+        assert {**answer, "headers": {}} == {**event["request"], "headers": {}}
+
+
 def test_the_function_is_small_enough_and_of_the_runtime_it_is_written_for(template):
     function = only(of_type(template, "AWS::CloudFront::Function"))
     assert function["FunctionConfig"]["Runtime"] == "cloudfront-js-2.0"
     assert len(function["FunctionCode"].encode()) < 10_240  # CloudFront quotas: function size
     assert function["FunctionCode"] == SOURCE.read_text()
     assert function["AutoPublish"] is True
+
+
+# How long a name may be of which an account has one, whatever the region; CloudFormation makes
+# one up, with a random end, for the kinds of which none is given.
+GLOBAL_NAMES = {
+    "AWS::CloudFront::CachePolicy": 128,
+    "AWS::CloudFront::Function": 64,
+    "AWS::CloudFront::OriginAccessControl": 64,
+    "AWS::CloudFront::OriginRequestPolicy": 128,
+    "AWS::CloudFront::ResponseHeadersPolicy": 128,
+}
+UNNAMED = {
+    "AWS::CloudWatch::Dashboard": "DashboardName",
+    "AWS::IAM::InstanceProfile": "InstanceProfileName",
+    "AWS::IAM::ManagedPolicy": "ManagedPolicyName",
+    "AWS::IAM::Role": "RoleName",
+    "AWS::S3::Bucket": "BucketName",
+}
+
+
+def _names(resource):
+    """Every value called `Name` in a resource of CloudFront's, which are its own alone."""
+    properties = resource["Properties"]
+    inner = [value for value in properties.values() if isinstance(value, dict)]
+    return [each["Name"] for each in (properties, *inner) if "Name" in each]
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "ap-southeast-1"])
+def test_a_second_region_of_the_account_finds_no_name_taken(template, region):
+    seen = []
+    for resource in template["Resources"].values():
+        if most := GLOBAL_NAMES.get(resource["Type"]):
+            (name,) = _names(resource)
+            text = "".join(
+                region if part == {"Ref": "AWS::Region"} else part for part in name["Fn::Join"][1]
+            )
+            assert region in text and "clearstem" in text
+            assert len(text) <= most
+            seen.append(text)
+        if unnamed := UNNAMED.get(resource["Type"]):
+            assert unnamed not in resource["Properties"]
+    assert len(seen) == len(set(seen)) == 4
 
 
 def _distribution(template):

@@ -52,6 +52,11 @@ def test_on_demand_asks_no_spot_machine(queues):
     assert machines["AllocationStrategy"] == "BEST_FIT_PROGRESSIVE"
 
 
+def test_machines_are_of_the_types_that_the_operators_region_has(queues):
+    for machines in _machines(queues(gpu_machines="g6e.xlarge  g4dn.xlarge")):
+        assert machines["InstanceTypes"] == ["g6e.xlarge", "g4dn.xlarge"]
+
+
 def test_queues_grow_as_far_as_the_operator_says(queues):
     found = of_type(queues(gpu_vcpus=800, cpu_vcpus=32), "AWS::Batch::ComputeEnvironment")
     most = {name: environment["ComputeResources"] for name, environment in found.items()}

@@ -79,15 +79,38 @@ def test_a_job_sees_the_emulator_its_account_and_its_own_variables(
 ) -> None:
     code = """
 import os
-for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_REGION", "AWS_BATCH_JOB_ATTEMPT"):
+for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_BATCH_JOB_ATTEMPT"):
     print(os.environ[name])
 print(os.environ["AWS_BATCH_JOB_ID"], os.environ["TMPDIR"] == os.getcwd())
 import clearstem, containers
 """
     job_id = submit(code)
     job = finished(batch, job_id)
-    expected = [aws.endpoint, aws.number, aws.region, "1", f"{job_id} True"]
+    expected = [aws.endpoint, aws.number, "1", f"{job_id} True"]
     assert log_of(aws, job) == expected
+
+
+def test_a_job_knows_no_region_but_its_definitions(
+    aws: Account, batch: Any, submit: Submit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the emulator's nor a profile's: on instances ECS may name none."""
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "config").write_text("[default]\nregion = eu-west-1\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_REGION", "eu-west-2")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
+    code = "import boto3; print(boto3.Session().region_name)"
+    assert log_of(aws, finished(batch, submit(code))) == ["None"]
+    container = {
+        "image": PYTHON_IMAGE,
+        "command": ["-c", code],
+        "environment": [{"name": "AWS_DEFAULT_REGION", "value": "ap-south-1"}],
+    }
+    batch.register_job_definition(
+        jobDefinitionName="told", type="container", containerProperties=container
+    )
+    told = batch.submit_job(jobName="job", jobQueue="queue", jobDefinition="told")["jobId"]
+    assert log_of(aws, finished(batch, told)) == ["ap-south-1"]
 
 
 def test_overrides_of_a_submission_come_before_the_definition(aws: Account, batch: Any) -> None:

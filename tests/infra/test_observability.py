@@ -37,6 +37,42 @@ def test_every_alarm_tells_the_topic_when_it_begins_and_ends(template):
         assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}]
 
 
+def _let_in(policies, *, service):
+    """What policies of resources let a service do, and on which condition."""
+    return [
+        (statement["Action"], statement["Resource"], statement["Condition"])
+        for policy in policies.values()
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Allow"
+        and statement["Principal"] == {"Service": f"{service}.amazonaws.com"}
+    ]
+
+
+def test_an_alarm_may_publish_to_the_topic_that_it_tells(template):
+    """SNS lets alarms in by its own policy, which a policy of the template's replaces."""
+    policy = only(of_type(template, "AWS::SNS::TopicPolicy"))
+    (topic,) = policy["Topics"]
+    told = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    allowed = _let_in({"": policy}, service="cloudwatch")
+    assert allowed == [("sns:Publish", topic, told)]
+
+
+def test_an_event_that_nobody_took_may_be_put_into_the_queue_that_its_rule_names(template):
+    let_in = _let_in(of_type(template, "AWS::SQS::QueuePolicy"), service="events")
+    for name, rule in of_type(template, "AWS::Events::Rule").items():
+        this = {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": [name, "Arn"]}}}
+        for target in rule["Targets"]:
+            assert ("sqs:SendMessage", target["DeadLetterConfig"]["Arn"], this) in let_in
+
+
+def test_nobody_but_alarms_tells_the_topic(template):
+    """Whoever else publishes to it, its policy has to let in."""
+    (topic,) = of_type(template, "AWS::SNS::Topic")
+    for name, resource in template["Resources"].items():
+        if resource["Type"] not in ("AWS::CloudWatch::Alarm", "AWS::SNS::TopicPolicy"):
+            assert f'"{topic}"' not in json.dumps(resource), name
+
+
 def test_what_has_no_data_is_no_alarm_but_for_the_clock(template):
     breaching = {
         name

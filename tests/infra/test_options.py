@@ -33,6 +33,9 @@ def test_the_command_lines_text_becomes_values():
         {"warm_gpus": "17"},
         {"warm_gpus": "3", "gpu_vcpus": "11"},
         {"gpu_vcpus": "3"},
+        {"gpu_machines": ""},
+        {"gpu_machines": "g5.xlarge,g6.xlarge"},
+        {"gpu_machines": "g5.xlarge g5g.xlarge"},
         {"cpu_vcpus": "2"},
         {"stage_concurrency": "-1"},
         {"stream_concurrency": "many"},
@@ -100,3 +103,23 @@ def test_each_image_is_built_on_the_bases_that_were_given_for_it():
 )
 def test_the_console_may_use_storage_whoever_else_may(given, origins):
     assert Options.from_context(given).storage_origins == origins
+
+
+@pytest.mark.parametrize(
+    ("given", "believed"),
+    [
+        ({}, False),
+        ({"stored_gb": "5", "gpu": "none"}, False),
+        ({"keyless_calls_per_s": "1"}, True),
+        ({"web_acl_arn": "arn:aws:wafv2:us-east-1:123456789012:global/webacl/mine/0b9d"}, True),
+        (
+            {
+                "domain_name": "sound.example.com",
+                "certificate_arn": "arn:aws:acm:us-east-1:123456789012:certificate/0b9d",
+            },
+            True,
+        ),
+    ],
+)
+def test_the_distribution_proves_itself_where_something_hangs_on_what_it_says(given, believed):
+    assert Options.from_context(given).edge_is_believed is believed

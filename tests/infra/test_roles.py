@@ -1,5 +1,7 @@
 """Who may do what: the least that each task needs."""
 
+import json
+
 import pytest
 
 from infra.stages import JOB_ID
@@ -14,6 +16,12 @@ ANY_RESOURCE = {
     "xray:PutTelemetryRecords": "has no resource type",
     "xray:GetSamplingRules": "has no resource type",
     "xray:GetSamplingTargets": "has no resource type",
+    "ec2:DescribeTags": "has no resource type",
+    "ecs:DiscoverPollEndpoint": "has no resource type",
+    "ecs:Poll": "bound by a condition to clusters of Batch",
+    "ecs:StartTelemetrySession": "bound by a condition to clusters of Batch",
+    "ecs:UpdateContainerInstancesState": "bound by a condition to clusters of Batch",
+    "ecs:TagResource": "bound by a condition to what is just being registered",
     "logs:CreateLogDelivery": "log delivery of a state machine has no resource type",
     "logs:DeleteLogDelivery": "log delivery of a state machine has no resource type",
     "logs:DescribeLogGroups": "log delivery of a state machine has no resource type",
@@ -25,11 +33,20 @@ ANY_RESOURCE = {
 }
 
 
+def _all_statements(template):
+    inline = [
+        policy
+        for role in of_type(template, "AWS::IAM::Role").values()
+        for policy in role.get("Policies", ())
+    ]
+    for policy in (*of_type(template, "AWS::IAM::Policy").values(), *inline):
+        yield from policy["PolicyDocument"]["Statement"]
+
+
 def test_nothing_is_allowed_on_any_resource_without_a_reason(template):
     allowed = {
         action
-        for policy in of_type(template, "AWS::IAM::Policy").values()
-        for statement in policy["PolicyDocument"]["Statement"]
+        for statement in _all_statements(template)
         if "*" in as_list(statement["Resource"])
         for action in as_list(statement["Action"])
     }
@@ -37,9 +54,8 @@ def test_nothing_is_allowed_on_any_resource_without_a_reason(template):
 
 
 def test_no_role_may_do_everything_with_a_service(template):
-    for policy in of_type(template, "AWS::IAM::Policy").values():
-        for statement in policy["PolicyDocument"]["Statement"]:
-            assert not any(action.endswith(":*") for action in as_list(statement["Action"]))
+    for statement in _all_statements(template):
+        assert not any(action.endswith(":*") for action in as_list(statement["Action"]))
 
 
 ITEM = {"PutItem", "UpdateItem", "DeleteItem"}
@@ -302,3 +318,28 @@ def test_the_machine_submits_watches_and_ends_its_own_jobs(template):
     assert "stage-cpu:*" in submitted and "stage-gpu" not in submitted
     hears = actions(template, "SeparateMachineRole", service="events")
     assert all("StepFunctionsGetEventsForBatchJobsRule" in where for _, where in hears)
+
+
+def test_a_gpu_machines_role_pulls_and_logs_for_stages_and_joins_clusters_of_batch_alone(template):
+    """Code in a stage shares the machine's network, and may ask it for these credentials."""
+    (role,) = (
+        role
+        for name, role in of_type(template, "AWS::IAM::Role").items()
+        if name.startswith("QueuesMachineRole")
+    )
+    assert "ManagedPolicyArns" not in role
+    (agent,) = role["Policies"]
+    for statement in agent["PolicyDocument"]["Statement"]:
+        bound = json.dumps([statement["Resource"], statement.get("Condition")])
+        unbound = {"ecs:DiscoverPollEndpoint", "ec2:DescribeTags"}
+        if not set(as_list(statement["Action"])) <= unbound:
+            assert ":cluster/AWSBatch*" in bound or '"RegisterContainerInstance"' in bound
+    assert {action for action, _ in actions(template, "QueuesMachineRole", service="ecr")} == {
+        "BatchCheckLayerAvailability",
+        "BatchGetImage",
+        "GetDownloadUrlForLayer",
+        "GetAuthorizationToken",
+    }
+    (log,) = {where for _, where in actions(template, "QueuesMachineRole", service="logs")}
+    assert "StagesLog" in log
+    assert not actions(template, "QueuesMachineRole", service="sts")

@@ -21,6 +21,17 @@ def test_a_stage_is_told_of_storage_and_weights_but_of_nothing_to_start(template
         assert not told & {"CLEARSTEM_SEPARATE_STATE_MACHINE_ARN", "CLEARSTEM_WEBSOCKET_URL"}
 
 
+def test_a_task_is_told_its_region_which_lambda_tells_by_itself(template):
+    """On instances ECS may name none, and no client of AWS is made without one."""
+    for container in _containers(template):
+        told = {variable["Name"]: variable["Value"] for variable in container["Environment"]}
+        assert told["AWS_DEFAULT_REGION"] == {"Ref": "AWS::Region"}
+    for function in of_type(template, "AWS::Lambda::Function").values():
+        told = function.get("Environment", {}).get("Variables", {})
+        # Names of Lambda's own: a template that sets them is refused.
+        assert not {"AWS_REGION", "AWS_DEFAULT_REGION"} & set(told)
+
+
 def _batch_tasks(template, recipe="separate"):
     states = definition(template, recipe)["States"]
     return {name: state for name, state in states.items() if "batch" in state.get("Resource", "")}
@@ -165,7 +176,7 @@ def test_separation_alone_waits_for_a_gpu(template):
         assert machines["Ec2Configuration"] == [{"ImageType": "ECS_AL2023_NVIDIA"}]
 
 
-def test_machines_take_no_calls_and_keep_their_credentials(template):
+def test_machines_take_no_calls_and_tell_of_themselves_for_a_token_alone(template):
     group = only(of_type(template, "AWS::EC2::SecurityGroup"))
     assert "SecurityGroupIngress" not in group
     assert [(rule["FromPort"], rule["ToPort"]) for rule in group["SecurityGroupEgress"]] == [

@@ -10,7 +10,7 @@ from infra import checks, synth
 from infra.attempts import CPU_SEPARATION_S
 from infra.local.deploy import DeploymentError, Target, deploy, stack_outputs
 from infra.local.emulator import Emulator
-from tests.infra.reading import actions, definition, functions, of_type, only
+from tests.infra.reading import actions, as_list, definition, functions, of_type, only
 
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/0b9d1c9e-5f43-4c8e-9f3a-2f8f3a6f0c11"
 ASSETS = {"functions": ["clearstem", "functions"]}
@@ -107,6 +107,20 @@ def test_who_queues_under_the_own_key_may_use_it(turned):
         assert any(action == "SendMessage" for action, _ in actions(turned, role, service="sqs"))
         used = {action for action, _ in actions(turned, role, service="kms")}
         assert {"Decrypt", "GenerateDataKey*"} <= used, role
+
+
+def test_alarms_and_lost_events_may_be_encrypted_with_the_own_key(turned):
+    """Without a condition on who is behind them: EventBridge tells KMS nothing of that."""
+    policy = only(of_type(turned, "AWS::KMS::Key"))["KeyPolicy"]["Statement"]
+    for service in ("cloudwatch.amazonaws.com", "events.amazonaws.com"):
+        allowed = {
+            action
+            for statement in policy
+            if service in as_list(statement["Principal"].get("Service", []))
+            and "Condition" not in statement
+            for action in statement["Action"]
+        }
+        assert {"kms:Decrypt", "kms:GenerateDataKey*"} <= allowed, service
 
 
 def test_the_distribution_takes_the_operators_name_certificate_and_web_acl(turned):
@@ -227,6 +241,21 @@ def test_the_distribution_proves_itself_by_a_secret_that_the_template_does_not_h
     assert "SecretString" not in made and made["GenerateSecretString"]["PasswordLength"] == 48
 
 
+def test_the_distribution_tells_the_host_that_it_was_asked_for(turned):
+    config = only(of_type(turned, "AWS::CloudFront::Distribution"))["DistributionConfig"]
+    rest = config["DefaultCacheBehavior"]
+    (attached,) = rest["FunctionAssociations"]
+    assert attached["EventType"] == "viewer-request"
+    (name, _) = attached["FunctionARN"]["Fn::GetAtt"]
+    function = of_type(turned, "AWS::CloudFront::Function")[name]
+    assert function["FunctionConfig"]["Runtime"] == "cloudfront-js-2.0"
+    assert function["FunctionCode"] == (synth.ROOT / "infra" / "host_function.js").read_text()
+    assert function["AutoPublish"] is True
+    # AllViewerExceptHostHeader: what the function writes is a viewer's header like any other.
+    assert rest["OriginRequestPolicyId"] == "b689b0a8-53d0-40ab-baf2-68738e2966ac"
+    assert '"x-clearstem-host"' in function["FunctionCode"]
+
+
 def test_who_counts_keyless_callers_may_read_the_secret_and_is_told_its_name_alone(turned):
     (secret,) = of_type(turned, "AWS::SecretsManager::Secret")
     readers = {
@@ -245,6 +274,8 @@ def test_who_counts_keyless_callers_may_read_the_secret_and_is_told_its_name_alo
 
 def test_where_nobody_is_counted_by_his_address_there_is_no_secret_to_pay_for(template):
     assert not of_type(template, "AWS::SecretsManager::Secret")
+    config = only(of_type(template, "AWS::CloudFront::Distribution"))["DistributionConfig"]
+    assert "FunctionAssociations" not in config["DefaultCacheBehavior"]
     assert (
         functions(template)["rest"]["Environment"]["Variables"]["CLEARSTEM_EDGE_SECRET_ARN"] == ""
     )

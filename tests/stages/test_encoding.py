@@ -10,6 +10,7 @@ import soundfile
 
 from clearstem.jobs import JobState
 from clearstem.recipes import EXTRACTION, NOISE_REDUCTION
+from containers.audio.gaps import Begin
 from containers.audio.stream import decode
 from containers.checksums import sha256_of
 from containers.stage import run_stage
@@ -251,3 +252,22 @@ def test_nothing_is_put_anywhere_unasked(service, tmp_path, monkeypatch):
     seen = remote(monkeypatch, None)
     finished(service, submitted_noisy(service, wav(tmp_path / "talk.wav", noise(16_000))))
     assert seen == []
+
+
+@pytest.mark.parametrize(("extension", "frames"), [("flac", 3 * RATE_HZ), ("mkv", 2 * RATE_HZ)])
+def test_a_late_sound_is_put_off_by_silence_or_by_its_time(service, tmp_path, extension, frames):
+    # In a film the sound begins late again; alone it can only be preceded by silence.
+    samples = noise(2 * RATE_HZ, channels=2, peak=0.2)
+    path = write_video(
+        tmp_path / "film.mkv", muxer="matroska", sound="pcm_s16le", begin_s=1.0, samples=samples
+    )
+    job = finished(service, submitted_noisy(service, path, output_extension=extension))
+    assert job.track("clean").frames == frames
+    heard = decode(
+        result_of(service, job, to=tmp_path), tmp_path / "heard.wav", begin=Begin.PICTURES
+    )
+    assert heard.format.frames == 3 * RATE_HZ
+    silent = samples_of(tmp_path / "heard.wav")[:, : RATE_HZ - 2_000]
+    assert np.abs(silent).max() < 1e-3
+    told = "source's sound begins 1.000 s after its pictures: silence"
+    assert (told in job.notes) == (extension == "flac")

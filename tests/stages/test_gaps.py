@@ -6,9 +6,10 @@ import av
 import numpy as np
 import pytest
 
-from containers.audio.gaps import Gaps
+from containers.audio.gaps import Begin, Gaps
 from containers.audio.stream import Recording, decode
 from tests.signals import noise
+from tests.stages.videos import write_video
 
 RATE_HZ = 48_000
 
@@ -123,3 +124,68 @@ def test_a_broken_time_does_not_become_days_of_silence():
 def test_frames_without_a_time_follow_at_once():
     untimed = av.AudioFrame(format="flt", layout="mono", samples=960)
     assert Gaps(RATE_HZ).before(untimed, position=480_000) == 0
+
+
+@pytest.mark.parametrize(
+    ("muxer", "picture", "sound"),
+    [
+        ("mp4", "libx264", "aac"),
+        ("mov", "mpeg4", "pcm_s16le"),
+        ("matroska", "mpeg4", "aac"),
+        ("webm", "libvpx", "libopus"),
+        ("flv", "flv", "aac"),
+        ("mpegts", "libx264", "aac"),
+    ],
+)
+@pytest.mark.parametrize("begin_s", [0.0, 1.5])
+def test_a_film_s_sound_lies_against_its_pictures(tmp_path, muxer, picture, sound, begin_s):
+    beep = np.zeros((2, 2 * RATE_HZ), np.float32)
+    beep[:, RATE_HZ : RATE_HZ + 12_000] = 0.5 * np.sin(np.arange(12_000) * 0.15)
+    path = tmp_path / "film"
+    write_video(
+        path,
+        muxer=muxer,
+        picture=picture,
+        sound=sound,
+        begin_s=begin_s,
+        b_frames=2 * (picture == "libx264"),
+        samples=beep,
+    )
+    alone = decode(path, tmp_path / "alone.wav")
+    told = decode(path, tmp_path / "out.wav", begin=Begin.PICTURES)
+    with Recording.open(tmp_path / "out.wav") as recording:
+        heard = recording.read(0, recording.frames)
+    assert told.format.frames == heard.shape[1]
+    # FLV and MPEG-TS do not tell their encoder's delay, of 21 ms at most.
+    loud = np.flatnonzero(np.abs(heard[0]) > 0.25)
+    assert loud[0] / RATE_HZ == pytest.approx(begin_s + 1, abs=0.025)
+    if begin_s:
+        (warning,) = told.warnings
+        assert warning.startswith("source's sound begins 1.")
+        assert warning.endswith(" s after its pictures: silence")
+        assert told.format.frames > alone.format.frames
+    else:
+        assert told == alone
+
+
+def test_a_late_begin_without_pictures_is_nobody_s(tmp_path):
+    film = write_video(tmp_path / "film.mp4", muxer="mp4", begin_s=1.5)
+    with av.open(str(film)) as source, av.open(str(tmp_path / "in.m4a"), "w") as file:
+        stream = file.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux(audio=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                file.mux(packet)
+    alone = decode(tmp_path / "in.m4a", tmp_path / "alone.wav")
+    assert decode(tmp_path / "in.m4a", tmp_path / "out.wav", begin=Begin.PICTURES) == alone
+    assert alone.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("at_s", "behind_s", "expected"),
+    [(0.0, 0.0, 0), (0.5, 0.08, 20_160), (0.04, 0.0, 0), (1.0, 2.0, 0), (4000.0, 0.0, 0)],
+)
+def test_how_late_a_sound_begins(at_s, behind_s, expected):
+    gaps = Gaps(RATE_HZ)
+    assert gaps.late(frame(at_s), behind_s=behind_s) == expected
+    assert len(gaps.warnings()) == (at_s - behind_s > 0.1)

@@ -92,21 +92,91 @@ def test_opus_of_any_rate_is_48_khz_and_as_long(tmp_path, rate_hz):
     assert (found.rate_hz, found.frames) == (48_000, 48_000)
 
 
+def write_in_places(path, samples, *, encoder, layout):
+    """A file that says where each channel is heard."""
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(encoder, rate=44_100, layout=layout)
+        packed = np.rint(samples.T * 2**15).astype(np.int16).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format="s16", layout=layout)
+        frame.sample_rate = 44_100
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize(
+    ("layout", "here", "written"),
+    [
+        ("2.1", "FL+FR+LFE", "FL+FR+FC"),
+        ("3.1", "FL+FR+FC+LFE", "FL+FR+BL+BR"),
+        ("4.0", "FL+FR+FC+BC", "FL+FR+BL+BR"),
+        ("4.1", "FL+FR+FC+LFE+BC", "FL+FR+FC+BL+BR"),
+        ("6.0", "FL+FR+FC+BC+SL+SR", "FL+FR+FC+LFE+BL+BR"),
+        ("7.1(wide)", "FL+FR+FC+LFE+BL+BR+FLC+FRC", "FL+FR+FC+LFE+BL+BR+SL+SR"),
+    ],
+)
+def test_channels_that_results_call_otherwise_are_told(tmp_path, layout, here, written):
+    samples = noise(2_000, channels=here.count("+") + 1)
+    path = tmp_path / "in.wav"
+    write_in_places(path, samples, encoder="pcm_s16le", layout=layout)
+    told = decode(path, tmp_path / "out.wav")
+    assert told.warnings == (
+        f"source's channels are {here} ({layout}); results keep the order and call it {written}",
+    )
+    np.testing.assert_allclose(samples_of(tmp_path / "out.wav"), samples, rtol=0, atol=2.0**-16)
+
+
+@pytest.mark.parametrize("layout", ["3.0", "quad(side)", "5.0(side)", "5.1", "5.1(side)", "6.1"])
+def test_of_channels_in_the_usual_places_nothing_is_told(tmp_path, layout):
+    samples = noise(2_000, channels=av.AudioLayout(layout).nb_channels)
+    write_in_places(tmp_path / "in.wav", samples, encoder="pcm_s16le", layout=layout)
+    assert decode(tmp_path / "in.wav", tmp_path / "out.wav").warnings == ()
+
+
 def test_channels_in_an_order_of_their_own_are_read_and_told(tmp_path):
     # FFmpeg writes a CHAN chunk for 7.1 that it does not take for 7.1 itself. PyAV would free the
     # order that it makes of it once for each frame, and end the process.
     samples = noise(30_000, channels=8)
     path = tmp_path / "in.aiff"
-    with av.open(str(path), "w", format="aiff") as file:
-        stream = file.add_stream("pcm_s16be", rate=44_100, layout="7.1")
-        packed = np.rint(samples.T * 2**15).astype(np.int16).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(packed, format="s16", layout="7.1")
-        frame.sample_rate = 44_100
-        file.mux(stream.encode(frame))
-        file.mux(stream.encode(None))
+    write_in_places(path, samples, encoder="pcm_s16be", layout="7.1")
     for _ in range(3):
         told = decode(path, tmp_path / "out.wav")
     assert told.warnings == (
         "source's channels are in an order of its own, which was kept: FL+FR+FC+LFE+SL+SR+BL+BR",
     )
     np.testing.assert_allclose(samples_of(tmp_path / "out.wav"), samples, rtol=0, atol=2.0**-16)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("frames", [96_000, 20_001, 98_016])
+def test_the_last_block_of_adpcm_is_as_long_as_the_file_says(tmp_path, channels, frames):
+    samples = chirp(frames, channels=channels, top=0.05)
+    soundfile.write(tmp_path / "in.wav", samples.T, 44_100, subtype="MS_ADPCM")
+    told = decode(tmp_path / "in.wav", tmp_path / "out.wav")
+    assert (told.format.frames, told.warnings) == (frames, ())
+    np.testing.assert_allclose(samples_of(tmp_path / "out.wav"), samples, rtol=0, atol=0.05)
+
+
+def with_fact(path, frames):
+    """The file, with another number of frames in its fact chunk."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"fact") + 8
+    data[at : at + 4] = frames.to_bytes(4, "little")
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(("told", "heard"), [(96_000, 96_000), (1, 98_136), (192_000, 98_136)])
+def test_a_length_that_does_not_fit_the_blocks_is_not_believed(tmp_path, told, heard):
+    # libsndfile fills up the last of 24 blocks of 4,089 frames here, and says so.
+    path = tmp_path / "in.wav"
+    soundfile.write(path, chirp(96_000, top=0.05).T, 44_100, subtype="IMA_ADPCM")
+    with_fact(path, told)
+    decoded = decode(path, tmp_path / "out.wav")
+    assert (decoded.format.frames, decoded.warnings) == (heard, ())
+
+
+def test_adpcm_that_is_cut_off_says_so(tmp_path):
+    path = tmp_path / "in.wav"
+    soundfile.write(path, chirp(96_000, top=0.05).T, 44_100, subtype="MS_ADPCM")
+    path.write_bytes(path.read_bytes()[:30_000])
+    (warning,) = decode(path, tmp_path / "out.wav").warnings
+    assert warning.startswith("source is truncated: header promises 96000 frames, ")

@@ -9,7 +9,7 @@ from clearstem.errors import AudioOutOfRange, CeilingNotHeld, LengthChanged, Non
 from clearstem.options import Gain
 from containers.audio.gains import MARGIN_DB, Gains, Hot, Setting
 from containers.audio.loudness import Meter
-from containers.audio.measure import Levels
+from containers.audio.measure import Levels, measure
 from containers.audio.normalize import normalize
 from containers.audio.stream import decode
 from tests.signals import amplitude, noise, silence, sine
@@ -243,7 +243,7 @@ def test_a_main_track_that_is_not_there_is_refused(tmp_path):
 
 
 def test_a_ceiling_that_no_gain_holds_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(Gains, "lower", lambda self, peaks: True)
+    monkeypatch.setattr(Gains, "lower", lambda self, peaks, times=1: True)
     with pytest.raises(CeilingNotHeld, match=r"main: .* dBTP after 6 rounds"):
         normalized(tmp_path, {"main": noise(44_100)})
 
@@ -303,6 +303,34 @@ def test_the_limit_is_lowered_until_the_lossy_file_keeps_the_ceiling(tmp_path, f
     assert result.gain_db == pytest.approx(-6 - result.source.loudness_lufs)
 
 
+def clipped_speech(rate_hz, *, clip):
+    """Two seconds of low noise that swells and is cut off, as by a microphone turned up."""
+    drawn = np.random.default_rng(0).normal(size=2 * rate_hz)
+    bins = np.fft.rfftfreq(len(drawn), 1 / rate_hz)
+    low = np.fft.irfft(np.fft.rfft(drawn) / (1 + (bins / 500) ** 2), len(drawn))
+    swelling = low * np.sin(2 * np.pi * 2 * np.arange(len(low)) / rate_hz) ** 2
+    samples = np.clip(swelling / np.abs(swelling).max(), -clip, clip)
+    return samples.astype(np.float32)[np.newaxis]
+
+
+# The peaks lie under the limit, or just above it, and the codec puts them over the ceiling:
+# lowering a limit that is above the peaks changes nothing, and small steps take too many.
+@pytest.mark.parametrize(
+    ("format", "rate_hz", "clip", "peak_dbtp"),
+    [("opus", 8_000, 0.1, -2.5), ("m4a", 8_000, 0.2, -1.1), ("opus", 44_100, 0.4, -2.5)],
+)
+@pytest.mark.parametrize("hot", Hot)
+def test_what_only_the_codec_overshoots_is_held_lower(
+    tmp_path, format, rate_hz, clip, peak_dbtp, hot
+):
+    main = write_recording(tmp_path / "s.wav", clipped_speech(rate_hz, clip=clip), rate_hz=rate_hz)
+    source = measure(main)
+    target = source.loudness_lufs - source.true_peak_dbtp + peak_dbtp
+    result = normalize({"main": main}, tmp_path, main="main", format=format,
+                       target_lufs=target, hot=hot)  # fmt: skip
+    assert result.tracks["main"].levels.true_peak_dbtp <= -1
+
+
 def test_a_limiter_with_nothing_to_do_changes_no_byte(tmp_path):
     tracks = {"main": noise(4 * 44_100, channels=2, peak=0.1)}
     plain = normalized(tmp_path, tracks, target_lufs=-23.0)
@@ -336,3 +364,33 @@ def test_limits_go_down_by_what_was_too_much_and_gains_stay():
     assert gains.setting("vocals") == Setting(6, None)
     assert not gains.lower({"main": -1.0, "vocals": -14})
     assert gains.held_back_by is None
+
+
+@pytest.mark.parametrize("hot", Hot)
+@pytest.mark.parametrize("mode", Gain)
+def test_every_round_changes_every_track_that_is_over(mode, hot):
+    gains = Gains(
+        {"main": levels(-20, -3), "vocals": levels(-30, -20), "residual": levels(-40, -40)},
+        main="main",
+        target_lufs=-14,
+        ceiling_dbtp=-1,
+        mode=mode,
+        hot=hot,
+        receipts=("residual",),
+    )
+    for times in (1, 1, 2, 4):
+        before = {name: gains.setting(name) for name in gains.db}
+        assert gains.lower(dict.fromkeys(gains.db, -0.9), times=times)
+        assert not any(gains.setting(name) == was for name, was in before.items())
+
+
+def test_what_was_not_enough_is_taken_off_several_times():
+    gains = Gains(
+        {"main": levels(-20, -10)},
+        main="main",
+        target_lufs=-14,
+        ceiling_dbtp=-1,
+        mode=Gain.COMMON,
+    )
+    gains.lower({"main": -0.5}, times=4)
+    assert gains.db["main"] == pytest.approx(6 - 4 * (0.5 + MARGIN_DB))

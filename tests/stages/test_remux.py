@@ -1,10 +1,14 @@
 """Pictures and everything else of a video go through untouched, with another sound beside them."""
 
+from fractions import Fraction
+from types import SimpleNamespace
+
 import av
 import numpy as np
 import pytest
 
 from containers.audio.encode import encode
+from containers.audio.packets import Trimming
 from containers.audio.remux import remux
 from containers.audio.stream import Recording, decode
 from tests.signals import chirp
@@ -15,6 +19,7 @@ from tests.stages.videos import (
     delay,
     picture_packets,
     sound_begin_s,
+    trim,
     write_video,
 )
 
@@ -108,6 +113,60 @@ def test_pictures_out_of_order_keep_their_times(tmp_path, container):
     original = write_video(tmp_path / "film.mp4", muxer="mp4", picture="libx264", b_frames=3)
     result, _, _ = with_own_sound(tmp_path, original, container)
     assert_same_pictures(original, result)
+
+
+def shown_times(path):
+    """When each picture is shown, in s."""
+    with av.open(str(path)) as file:
+        return [frame.pts * frame.time_base for frame in file.decode(video=0)]
+
+
+@pytest.mark.parametrize("b_frames", [0, 2])
+@pytest.mark.parametrize("container", ["mp4", "mov"])
+def test_what_was_trimmed_away_stays_away(tmp_path, container, b_frames):
+    whole = write_video(
+        tmp_path / "film.mp4", muxer="mp4", picture="libx264", seconds=6.0, b_frames=b_frames
+    )
+    # From the 31st picture on: most of the group's beginning is needed and hidden.
+    original = trim(whole, tmp_path / "cut.mp4", start_s=1.2, seconds=2.0)
+    before = picture_packets(original)
+    assert len(before) == 150 and len(shown_times(original)) == 50
+    result, notes, (sound, heard) = with_own_sound(tmp_path, original, container)
+    after = picture_packets(result)
+    assert before[: len(after)] == after
+    # In the order of decoding a picture after the cut stands before others that show with it.
+    extra = len(shown_times(result)) - 50
+    assert shown_times(result)[:50] == shown_times(original)
+    assert len(after) == 80 + extra and extra <= bool(b_frames)
+    told = f"pictures cut off in the original shown after all, since others need them: {extra}"
+    assert notes == ((told,) if extra else ())
+    assert sound_begin_s(result) == 0
+    assert heard.shape == sound.shape == (2, 2 * RATE_HZ)
+    assert delay(sound, heard) == 0
+
+
+def test_pictures_before_the_cut_are_told_where_they_show_and_the_sound_stays_in_sync(tmp_path):
+    whole = write_video(tmp_path / "film.mp4", muxer="mp4", picture="libx264", seconds=4.0)
+    original = trim(whole, tmp_path / "cut.mp4", start_s=1.2, seconds=2.0)
+    result, notes, (sound, heard) = with_own_sound(tmp_path, original, "mkv")
+    assert notes == (
+        "pictures cut off in the original shown after all, since others need them: 30",
+    )
+    # The file begins with them, and with the cut begins the sound.
+    assert [digest for digest, _ in picture_packets(result)] == [
+        digest for digest, _ in picture_packets(original)[:80]
+    ]
+    assert picture_packets(result)[30][1] == pytest.approx(1.2)
+    assert sound_begin_s(result) == pytest.approx(1.2, abs=0.001)
+    assert delay(sound, heard) == 0
+
+
+def test_pictures_of_a_trimmed_film_that_are_encoded_anew_are_those_that_show(tmp_path):
+    whole = write_video(tmp_path / "film.mp4", muxer="mp4", picture="libx264", seconds=4.0)
+    original = trim(whole, tmp_path / "cut.mp4", start_s=1.2, seconds=2.0)
+    result, notes, _ = with_own_sound(tmp_path, original, "webm")
+    assert notes == ("pictures encoded anew: webm holds no h264; vp9, crf 24",)
+    assert shown_times(result) == pytest.approx(list(shown_times(original)), abs=0.001)
 
 
 @pytest.mark.parametrize("container", ["mp4", "mov", "mkv", "wmv"])
@@ -231,3 +290,41 @@ def test_sound_alone_keeps_its_length_in_every_container(tmp_path, container, ch
         if channels == 6:  # the fourth holds basses alone
             off, whole = np.delete(off, 3, axis=0), np.delete(whole, 3, axis=0)
         assert np.sqrt(np.mean(off**2) / np.mean(whole**2)) < 0.15
+
+
+def hidden_and_shown(told, *, kind="video", size=1):
+    """Packets by letter: h hidden, s shown; upper case for a key."""
+    return [
+        SimpleNamespace(
+            stream_index=0,
+            stream=SimpleNamespace(type=kind),
+            is_discard=letter in "hH",
+            is_keyframe=letter.isupper(),
+            size=size,
+            pts=at,
+            time_base=Fraction(1),
+        )
+        for at, letter in enumerate(told)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("told", "kind", "kept"),
+    [
+        ("HhhsshhhHh", "video", [0, 1, 2, 3, 4]),
+        ("HhhsshhHhss", "video", [0, 1, 2, 3, 4, 7, 8, 9, 10]),
+        ("HhhsshhSs", "video", [0, 1, 2, 3, 4, 5, 6, 7, 8]),
+        ("HHSSHH", "audio", [0, 1, 2, 3]),
+    ],
+)
+def test_hidden_packets_stay_where_something_shown_needs_them(told, kind, kept):
+    trimming = Trimming()
+    found = trimming(iter(hidden_and_shown(told, kind=kind)))
+    assert [packet.pts for packet in found] == kept
+    hidden = [at for at in kept if told[at] in "hH" and kind == "video"]
+    assert trimming.kept_s.get(0, []) == hidden
+
+
+def test_more_hidden_packets_than_memory_is_spent_on_go_along():
+    held = hidden_and_shown("Hhhh", size=30 * 1024 * 1024)
+    assert [packet.pts for packet in Trimming()(iter(held))] == [0, 1, 2]

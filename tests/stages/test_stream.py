@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -252,3 +253,32 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path):
     # 19 minutes more are 73 MB as float32. The meter's sums of 10 ms are 1 MB of it, doubled as
     # they grow, and reading it makes a few arrays as long.
     assert peaks_kib[20] - peaks_kib[1] < 16 * 1024
+
+
+def with_gain(packet):
+    """An AC-3 frame in mono whose first block says that it is to be played 6 dB quieter.
+
+    The gain is in bit 67 and the eight after it (ETSI TS 102 366, 4.3: 65 bits of a mono header
+    without options, block switch, dither); room for it is taken from the filling at the end.
+    """
+    bits = f"{int.from_bytes(bytes(packet), 'big'):0{8 * packet.size}b}"
+    assert bits[67] == "0" and bits[-26:-18] == "0" * 8
+    told = bits[:67] + "1" + "11100000" + bits[68:-26] + bits[-18:]
+    return av.Packet(int(told, 2).to_bytes(packet.size, "big"))
+
+
+def test_the_dynamics_of_dolby_digital_are_those_that_went_in(tmp_path):
+    samples = sine(440, 1, rate_hz=48_000, peak_dbfs=-6)
+    with av.open(str(tmp_path / "in.mkv"), "w") as file:
+        stream = file.add_stream("ac3", rate=48_000, layout="mono")
+        stream.codec_context.bit_rate = 384_000
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 48_000, 0
+        for packet in stream.encode(frame) + stream.encode(None):
+            quieter = with_gain(packet)
+            quieter.stream, quieter.time_base = stream, packet.time_base
+            quieter.pts, quieter.dts = packet.pts, packet.dts
+            file.mux(quieter)
+    decode(tmp_path / "in.mkv", tmp_path / "out.wav")
+    middle = samples_of(tmp_path / "out.wav")[0, 8_000:40_000]
+    assert np.abs(middle).max() == pytest.approx(0.5, abs=0.005)

@@ -26,6 +26,7 @@ from tests.stages.files import (
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "a PNG image"),
         (b"%PDF-1.7\n" + bytes(100), "a PDF document"),
         (b"PK\x03\x04" + bytes(100), "a ZIP archive"),
+        (bytes(200_000), "data that starts with 00 00 00 00"),
         (bytes(range(7, 107)) * 50, "data that starts with 07 08 09 0a"),
     ],
 )

@@ -1,6 +1,7 @@
 """Small videos for the tests, made on the spot, and what is read back of videos."""
 
 import hashlib
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -100,6 +101,27 @@ def _text_packet(stream, codec):
     packet.pts = packet.dts = 500
     packet.duration = 700
     return packet
+
+
+def trim(path: Path, into: Path, *, start_s: float, seconds: float) -> Path:
+    """A copy of an mp4 whose edit lists show a part only, as phones trim: no packet is gone.
+
+    Each list has one entry (ISO/IEC 14496-12, 8.6.6), and stands before its track's own clock.
+    """
+    data = bytearray(path.read_bytes())
+    movie_hz = _number(data, data.index(b"mvhd") + 16)
+    at = data.find(b"elst")
+    while at >= 0:
+        track_hz = _number(data, data.index(b"mdhd", at) + 16)
+        media = _number(data, at + 16) + round(start_s * track_hz)
+        data[at + 12 : at + 20] = struct.pack(">II", round(seconds * movie_hz), media)
+        at = data.find(b"elst", at + 4)
+    into.write_bytes(data)
+    return into
+
+
+def _number(data: bytearray, at: int) -> int:
+    return int.from_bytes(data[at : at + 4], "big")
 
 
 def picture_packets(path: Path) -> list[tuple[str, Fraction]]:

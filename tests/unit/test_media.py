@@ -209,6 +209,16 @@ def webm() -> bytes:
     return b"\x1a\x45\xdf\xa3\x87" + b"\x42\x82\x84webm"
 
 
+def box(kind: bytes, size: int = 8) -> bytes:
+    """A box of ISO media or an atom of QuickTime, of which nothing follows."""
+    return struct.pack(">I", size) + kind + bytes(24)
+
+
+def transport_stream(*, before: bytes = b"") -> bytes:
+    """Three packets with the sync byte (ISO/IEC 13818-1, 2.4.3.2), of the table of programs."""
+    return (before + b"G\x40\x00\x10" + b"\xff" * 184) * 3
+
+
 SOUNDS = {
     "wav": wav(),
     "rf64": rf64(b"RF64"),
@@ -223,6 +233,18 @@ SOUNDS = {
     "m4a": mp4(b"M4A "),
     "mp4": mp4(b"isom"),
     "webm": webm(),
+    "rifx": b"RIFX" + wav()[4:],
+    "wave64": b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00",
+    "caf": b"caff\x00\x01\x00\x00desc",
+    "sun audio": b".snd\x00\x00\x00\x18",
+    "wavpack": b"wvpk\x00\x10\x00\x00",
+    "monkey's audio": b"MAC \x96\x0f\x00\x00",
+    "ac-3": b"\x0b\x77\x00\x00",
+    "quicktime that begins with its samples": box(b"mdat", 0x7000_0000),
+    **{
+        f"quicktime that begins with {kind.decode()}": box(kind)
+        for kind in (b"moov", b"wide", b"skip", b"free", b"pnot")
+    },
 }
 
 NO_SOUNDS = {
@@ -239,6 +261,8 @@ NO_SOUNDS = {
     "nothing but zeros": bytes(HEAD_BYTES),
     "a RIFF mark alone": b"RIFF",
     "one byte": b"\xff",
+    "text with the name of a box": b"The free encyclopedia, and no movie at all\n",
+    "lines with the name of a box": b"\r\n\r\nfree encyclopedia\n",
 }
 
 
@@ -265,6 +289,8 @@ def test_what_is_plainly_no_sound_is_refused_whatever_its_name(kind):
         b"FLV\x01\x05",
         b"#!AMR\n",
         b"\x00\x00\x01\xba\x44",
+        transport_stream(),
+        transport_stream(before=bytes(4)),
     ],
 )
 def test_what_only_noise_removal_reads_is_let_in_there_alone(head):
@@ -273,10 +299,40 @@ def test_what_only_noise_removal_reads_is_let_in_there_alone(head):
         check_head(head, name="talk.avi")
 
 
-@pytest.mark.parametrize("head", [b"GIF89a" + bytes(58), NO_SOUNDS["png"], NO_SOUNDS["text"]])
+@pytest.mark.parametrize(
+    "head", [b"GIF89a" + bytes(58), NO_SOUNDS["png"], NO_SOUNDS["text"], b"G" * 256]
+)
 def test_a_picture_renamed_to_a_video_is_refused(head):
     with pytest.raises(ContentMismatch, match="AVI, ASF, FLV, AMR, MPEG, MP4 or WebM"):
         check_head(head, name="talk.mp4", accepted=DENOISE_INPUTS)
+
+
+# How a recording of a broadcast begins, and files of some programs.
+NO_BEGINNINGS = {
+    "zeros": bytes(HEAD_BYTES),
+    "one zero": b"\x00" + mp3(),
+    "the middle of a frame": bytes(range(7, 255)),
+    "a line of a server": b"ICY 200 OK\r\n\r\n" + mp3(),
+    "an empty line": b"\r\n" + mp3(),
+}
+
+
+@pytest.mark.parametrize("beginning", NO_BEGINNINGS)
+def test_where_decoders_look_for_the_sound_it_need_not_stand_first(beginning):
+    head = NO_BEGINNINGS[beginning][:HEAD_BYTES]
+    check_head(head, name="Song.MP3")
+    for name in ("talk.aac", "talk.mpg", "talk.mpeg"):
+        check_head(head, name=name, accepted=DENOISE_INPUTS)
+    with pytest.raises(ContentMismatch):
+        check_head(head, name="song.flac")
+
+
+@pytest.mark.parametrize(
+    "kind", ["text", "text in UTF-16", "html", "json", "zip", "png", "pdf", "executable"]
+)
+def test_what_is_plainly_something_else_is_refused_there_too(kind):
+    with pytest.raises(ContentMismatch):
+        check_head(NO_SOUNDS[kind][:HEAD_BYTES], name="song.mp3")
 
 
 def test_an_empty_file_is_refused_as_empty():

@@ -3,9 +3,10 @@
 import io
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
-from clearstem.terminal import print_result
+from clearstem.terminal import JobBars, download_bar, plain_console, print_result
 from functions.routes.examples import COMPLETED_JOB
 
 
@@ -25,3 +26,27 @@ def test_a_stored_result_says_whose_it_is():
     print_result(Console(file=told, width=400), job, folder=Path("out"))
     assert "this is the stored result of job made-it" in told.getvalue()
     assert "about 0.0000 dollars at AWS's prices\n" in told.getvalue()
+
+
+def test_notes_and_tracks_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    odd = "[/b] [red]solo[/] :smile:"
+    console = plain_console()
+    console.width = 400
+    track = {**COMPLETED_JOB["tracks"][0], "name": odd}
+    job = {**COMPLETED_JOB, "notes": [odd], "tracks": [track]}
+    print_result(console, job, folder=Path("out"))
+    told = capsys.readouterr().out
+    assert f"note: {odd}\n" in told
+    assert f"│ {odd} │" in told
+
+
+def test_bars_are_named_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    console = plain_console()
+    console.width = 400
+    with download_bar(console, "mine [v2] {x}") as told:
+        told(1, 2)
+    stage = {**COMPLETED_JOB["stages"][0], "name": "[/b] [red]mix"}
+    with JobBars(console, {**COMPLETED_JOB, "stages": [stage]}):
+        pass
+    shown = capsys.readouterr().out
+    assert "mine [v2] {x}" in shown and "[/b] [red]mix" in shown
