@@ -32,8 +32,8 @@ MUXERS: Final[Mapping[str, str]] = {
     "webm": "webm",
     "wmv": "asf",
 }
-MOST_PIXELS: Final = 139_264 * 16 * 16
-"""Of one picture that is decoded: what H.264 has at most."""
+MOST_PIXELS: Final = 6144 * 6144
+"""Of one picture that is decoded: what H.264 has at most, and a cover of 6000 x 6000."""
 
 _SIZELESS: Final = "of unknown size"
 

@@ -168,9 +168,15 @@ def _boxes(file: BinaryIO, start: int, end: int, *, level: int) -> Iterator[_Box
             return
         stop = min(start + size, end)
         yield kind, start + head, stop - start - head
-        if kind not in _LEAVES and level < _MOST_LEVELS:
+        if kind not in _LEAVES and _is_name(kind) and level < _MOST_LEVELS:
             yield from _boxes(file, start + head, stop, level=level + 1)
         start += size
+
+
+def _is_name(kind: bytes) -> bool:
+    """Whether FFmpeg may know a box by this; few samples of other files read so."""
+    letters = kind.removeprefix(b"\xa9")  # as QuickTime's texts begin
+    return letters.isascii() and letters.decode().isprintable()
 
 
 def _together(file: BinaryIO, size: int, *, name: str) -> int:

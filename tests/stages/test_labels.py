@@ -70,7 +70,7 @@ def test_cover_art_survives(tmp_path, format, name):
 
 def test_a_cover_that_is_no_picture_is_left_out_and_reported(tmp_path):
     file = encoded(tmp_path, noise(10_000), format="mp3", cover=b"\xff\xd8\xff no picture")
-    assert file.conversions == ("cover art left out: it is no picture of up to 35651584 pixels",)
+    assert file.conversions == ("cover art left out: it is no picture of up to 37748736 pixels",)
     assert heard(tmp_path, file)[1].cover is None
 
 

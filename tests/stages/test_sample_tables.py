@@ -154,6 +154,14 @@ def test_what_a_recording_can_promise_passes(tmp_path, content):
     check_samples(path)
 
 
+def test_samples_that_read_like_boxes_without_number_are_samples(tmp_path):
+    # Quiet ones of 32 bits: 8, 8, 8 and so on. No box is called so.
+    song = tmp_path / "song.aiff"
+    samples = struct.pack(">II", 8, 8) * 2_000_001
+    song.write_bytes(b"FORM" + struct.pack(">I", len(samples) + 4) + b"AIFF" + samples)
+    check_samples(song)
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "count_at"),
     [
