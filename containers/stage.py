@@ -111,7 +111,7 @@ def run_stage(
     Raises
     ------
     StageError
-        Already told to the job's record.
+        Told to the job's record, if that is not what does not answer.
     """
     reporter = service.reporter(job_id, stage=stage, monotonic=time.monotonic)
     try:
@@ -137,7 +137,9 @@ def run_stage(
     except JobIsOver:
         raise
     except StageError as exc:
-        reporter.fail(exc)
+        # Where the record does not answer, that is worth another attempt, whatever came before.
+        with _named_errors():
+            reporter.fail(exc)
         raise
 
 
@@ -215,7 +217,7 @@ def handler(event: Mapping[str, Any], _: object) -> None:
     Raises
     ------
     StageError
-        Already told to the job's record.
+        Told to the job's record, if that is not what does not answer.
     """
     for stage in event["stages"]:
         with _logged(stage, event["job_id"]):
