@@ -199,7 +199,8 @@ class TrackStore:
         """Links that take one upload of at most `max_bytes`, for an hour.
 
         A PUT cannot be bounded, but it can be signed for an exact size and
-        content: the headers to send say which. Without a size, what is too
+        content: the headers to send say which. A form takes exactly that size too,
+        since no more was counted for its owner. Without a size, what is too
         large is refused when a job is asked for.
 
         Parameters
@@ -214,8 +215,9 @@ class TrackStore:
             headers["Content-Length"] = str(size_bytes)
         if sha256 is not None:
             exact["ChecksumSHA256"] = headers["x-amz-checksum-sha256"] = sha256
+        least, most = (1, max_bytes) if size_bytes is None else (size_bytes, size_bytes)
         conditions: list[Any] = [
-            ["content-length-range", 1, max_bytes],
+            ["content-length-range", least, most],
             {"Content-Type": content_type},
         ]
         post = self.client.generate_presigned_post(
