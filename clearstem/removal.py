@@ -181,15 +181,19 @@ class Removal:
         """Note that a job's files are gone, where its buckets' rules took them away.
 
         They count as stored until then. Where they are still there, as on one
-        machine, whose disk has no such rules, they are looked for again later.
+        machine, whose disk has no such rules, they are looked for again later. So
+        they are where the job is not over: it was retried, and gets new ones.
         """
-        if self._is_there(due.destination) or self.store.size_bytes(due.source) is not None:
-            self.retention.put_off(due, sort=FADING, at=self.now() + _LOOKED_AGAIN)
-            return
-        try:
-            self.delete_results(due.job_id)
-        except JobNotFound:
-            return
+        if not self._is_there(due.destination) and self.store.size_bytes(due.source) is None:
+            try:
+                self.delete_results(due.job_id)
+            except JobNotFound:
+                return
+            except Conflict:
+                pass
+            else:
+                return
+        self.retention.put_off(due, sort=FADING, at=self.now() + _LOOKED_AGAIN)
 
     def _is_there(self, prefix: Location) -> bool:
         answer = self.store.client.list_objects_v2(
