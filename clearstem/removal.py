@@ -184,7 +184,7 @@ class Removal:
         machine, whose disk has no such rules, they are looked for again later. So
         they are where the job is not over: it was retried, and gets new ones.
         """
-        if not self._is_there(due.destination) and self.store.size_bytes(due.source) is None:
+        if not self._is_there(due.destination) and not self._has_source(due):
             try:
                 self.delete_results(due.job_id)
             except JobNotFound:
@@ -194,6 +194,20 @@ class Removal:
             else:
                 return
         self.retention.put_off(due, sort=FADING, at=self.now() + _LOOKED_AGAIN)
+
+    def _has_source(self, due: Due) -> bool:
+        return self.store.stored_at(due.source) is not None and not self._is_replaced(due)
+
+    def _is_replaced(self, due: Due) -> bool:
+        """Whether what lies in the place of a job's recording came after the job.
+
+        The names of dropped files are their owners', who use them again; all other
+        recordings have places of their own, and what is fetched comes after its job.
+        """
+        if due.source.bucket != self.settings.drop_bucket or due.created_at is None:
+            return False
+        came_at = self.store.stored_at(due.source)
+        return came_at is not None and came_at > due.created_at
 
     def _is_there(self, prefix: Location) -> bool:
         answer = self.store.client.list_objects_v2(
@@ -223,7 +237,7 @@ class Removal:
         work = Location(self.settings.work_bucket, work_prefix(due.job_id))
         found = [*self._below(due.destination, due), *self._below(work, due)]
         source_kept = self.retention.release(due)
-        if not source_kept:
+        if not source_kept and not self._is_replaced(due):
             found += self.store.places.at(due.source)
         self.store.places.erase(found)
         files, size_bytes = (each.files for each in found), (each.size_bytes for each in found)
