@@ -122,8 +122,13 @@ class Removal:
             raise JobNotFound("Job not found")
         return receipt
 
-    def sweep(self) -> Iterator[str]:
+    def sweep(self, *, in_time: Callable[[], bool] = lambda: True) -> Iterator[str]:
         """Delete the jobs whose time is over, look after those removed; yields their ids.
+
+        Parameters
+        ----------
+        in_time : callable
+            Whether another job may be removed; the next turn goes on where this one ends.
 
         Raises
         ------
@@ -133,6 +138,8 @@ class Removal:
         """
         faults: list[Exception] = []
         for sort, due in self.retention.due(before=self.now()):
+            if not in_time():
+                break
             try:
                 self._meet(due, sort=sort)
             except Exception as exc:  # noqa: BLE001  # raised below, with all others
