@@ -33,12 +33,13 @@ def submit_drop(location: Location, *, event_id: str, intake: Intake) -> Job | N
     ----------
     event_id : str
         What tells one creation of the object from another (S3's sequencer);
-        a repeat of the event makes no second job.
+        a repeat of the event makes no second job. It starts the first one, where
+        that could not be started.
 
     Returns
     -------
     Job or None
-        None where the event is a repeat, and for the empty object by which
+        None where the event is a mere repeat, and for the empty object by which
         S3's console makes a folder.
 
     Raises
@@ -64,7 +65,8 @@ def submit_drop(location: Location, *, event_id: str, intake: Intake) -> Job | N
             options=options,
         )
     except JobExists:
-        return None
+        # Lambda calls again where the start failed; nobody else would ever start the job.
+        return intake.start_again(job_id)
 
 
 def reject_drop(location: Location, error: ClearstemError, *, store: TrackStore) -> None:

@@ -103,6 +103,17 @@ class Executions:
             return ExecutionState.MISSING
         return ExecutionState(answer["status"])
 
+    def at_work(self) -> frozenset[str]:
+        """The ids of the jobs that an execution runs for, a thousand told at once.
+
+        The list may be some moments behind; `state` is not.
+        """
+        pages = self.client.get_paginator("list_executions").paginate(
+            stateMachineArn=self.state_machine_arn, statusFilter="RUNNING"
+        )
+        names = (found["name"] for page in pages for found in page["executions"])
+        return frozenset(parse_name(name)[0] for name in names)
+
     def _arn(self, job_id: str, attempt: int) -> str:
         machine = self.state_machine_arn.replace(":stateMachine:", ":execution:")
         return f"{machine}:{execution_name(job_id, attempt=attempt)}"

@@ -200,7 +200,8 @@ class Intake(Arrivals):
         except JobExists:
             if self.new_job_id is None:
                 raise
-            return self._made_before(job_id)
+            # An earlier try of this request made it.
+            return self.start_again(job_id) or self.jobs.get(job_id)
         answered = self.answers.at_once(job) if self.answers else None
         if answered is not None:
             return answered
@@ -221,12 +222,12 @@ class Intake(Arrivals):
         media.check_head(self.store.head(location), name=name, accepted=recipe.inputs)
         return Source(location, name, extension, stored.size_bytes, sha256=stored.sha256)
 
-    def _made_before(self, job_id: str) -> Job:
-        """The job that an earlier try of this request made; started now, if it never was."""
-        job = self.jobs.get(job_id)
-        if job.failure is not None and job.failure.name == NOT_STARTED:
-            return self._control.retry(job_id)
-        return job
+    def start_again(self, job_id: str) -> Job | None:
+        """A job that was recorded and could not be started, started now; None for any other."""
+        failure = self.jobs.get(job_id).failure
+        if failure is None or failure.name != NOT_STARTED:
+            return None
+        return self._control.retry(job_id)
 
     @property
     def _control(self) -> JobControl:

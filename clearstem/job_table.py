@@ -12,7 +12,7 @@ what stands for its retention (`clearstem.retention`), what its owner uses
 (`clearstem.quotas`), and what its result answers (`clearstem.result_cache`).
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Container, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
@@ -245,8 +245,16 @@ class JobTable:
         while keys := list(islice(wanted, LISTABLE)):
             yield self._many(keys)
 
-    def unfinished(self, recipe_name: str, *, before: datetime) -> Iterator[Job]:
-        """Jobs that are not over and have not changed since `before`, oldest first."""
+    def unfinished(
+        self, recipe_name: str, *, before: datetime, without: Container[str] = ()
+    ) -> Iterator[Job]:
+        """Jobs that are not over and have not changed since `before`, oldest first.
+
+        Parameters
+        ----------
+        without : Container of str
+            Ids of jobs that are of no interest: they are not read.
+        """
         pages = self.client.get_paginator("query").paginate(
             TableName=self.table,
             IndexName="by_open",
@@ -260,8 +268,11 @@ class JobTable:
         for page in pages:
             for found in page["Items"]:
                 # The index is behind the record it names, which may have been deleted.
+                job_id = found["pk"]["S"].removeprefix(Partition.JOB)
+                if job_id in without:
+                    continue
                 try:
-                    job = self.get(found["pk"]["S"].removeprefix(Partition.JOB))
+                    job = self.get(job_id)
                 except JobNotFound:
                     continue
                 if not job.state.is_final and job.updated_at < before:

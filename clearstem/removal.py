@@ -122,8 +122,13 @@ class Removal:
             raise JobNotFound("Job not found")
         return receipt
 
-    def sweep(self) -> Iterator[str]:
+    def sweep(self, *, in_time: Callable[[], bool] = lambda: True) -> Iterator[str]:
         """Delete the jobs whose time is over, look after those removed; yields their ids.
+
+        Parameters
+        ----------
+        in_time : callable
+            Whether another job may be removed; the next turn goes on where this one ends.
 
         Raises
         ------
@@ -133,6 +138,8 @@ class Removal:
         """
         faults: list[Exception] = []
         for sort, due in self.retention.due(before=self.now()):
+            if not in_time():
+                break
             try:
                 self._meet(due, sort=sort)
             except Exception as exc:  # noqa: BLE001  # raised below, with all others
@@ -181,15 +188,33 @@ class Removal:
         """Note that a job's files are gone, where its buckets' rules took them away.
 
         They count as stored until then. Where they are still there, as on one
-        machine, whose disk has no such rules, they are looked for again later.
+        machine, whose disk has no such rules, they are looked for again later. So
+        they are where the job is not over: it was retried, and gets new ones.
         """
-        if self._is_there(due.destination) or self.store.size_bytes(due.source) is not None:
-            self.retention.put_off(due, sort=FADING, at=self.now() + _LOOKED_AGAIN)
-            return
-        try:
-            self.delete_results(due.job_id)
-        except JobNotFound:
-            return
+        if not self._is_there(due.destination) and not self._has_source(due):
+            try:
+                self.delete_results(due.job_id)
+            except JobNotFound:
+                return
+            except Conflict:
+                pass
+            else:
+                return
+        self.retention.put_off(due, sort=FADING, at=self.now() + _LOOKED_AGAIN)
+
+    def _has_source(self, due: Due) -> bool:
+        return self.store.stored_at(due.source) is not None and not self._is_replaced(due)
+
+    def _is_replaced(self, due: Due) -> bool:
+        """Whether what lies in the place of a job's recording came after the job.
+
+        The names of dropped files are their owners', who use them again; all other
+        recordings have places of their own, and what is fetched comes after its job.
+        """
+        if due.source.bucket != self.settings.drop_bucket or due.created_at is None:
+            return False
+        came_at = self.store.stored_at(due.source)
+        return came_at is not None and came_at > due.created_at
 
     def _is_there(self, prefix: Location) -> bool:
         answer = self.store.client.list_objects_v2(
@@ -219,7 +244,7 @@ class Removal:
         work = Location(self.settings.work_bucket, work_prefix(due.job_id))
         found = [*self._below(due.destination, due), *self._below(work, due)]
         source_kept = self.retention.release(due)
-        if not source_kept:
+        if not source_kept and not self._is_replaced(due):
             found += self.store.places.at(due.source)
         self.store.places.erase(found)
         files, size_bytes = (each.files for each in found), (each.size_bytes for each in found)

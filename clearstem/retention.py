@@ -100,6 +100,8 @@ class Due:
         Where the job's recording and its tracks lie, or lay.
     erased : bool
         Whether they were deleted for the last time: what lies there since is somebody else's.
+    created_at : datetime or None
+        When the job was submitted; None where an earlier release noted the job.
     """
 
     job_id: str
@@ -107,6 +109,7 @@ class Due:
     source: Location
     destination: Location
     erased: bool = False
+    created_at: datetime | None = None
 
 
 def source_reference(job: Job) -> Item:
@@ -116,8 +119,7 @@ def source_reference(job: Job) -> Item:
 
 def due_item(job: Job, *, sort: str, at: datetime) -> Item:
     """The item by which a job is found when `at` has come."""
-    due = Due(job.job_id, at, job.source.location, job.destination)
-    return to_item(due, pk=job_key(job.job_id), sk=sort, open=_DUE)
+    return to_item(_due(job, at=at), pk=job_key(job.job_id), sk=sort, open=_DUE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +252,7 @@ class RetentionTable:
         """
         if self.receipt(job.job_id) is None:
             return
-        due = Due(job.job_id, at, job.source.location, job.destination, erased=True)
+        due = replace(_due(job, at=at), erased=True)
         try:
             self.client.put_item(
                 TableName=self.table,
@@ -324,6 +326,11 @@ class RetentionTable:
             ConsistentRead=True,
         )
         return (item["sk"]["S"] for page in pages for item in page["Items"])
+
+
+def _due(job: Job, *, at: datetime) -> Due:
+    where = job.source.location, job.destination
+    return Due(job.job_id, at, *where, created_at=job.created_at)
 
 
 def _key(partition: str, sort: str) -> Item:

@@ -63,8 +63,19 @@ class Settler:
 
         return self.jobs.change(job_id, ended)
 
-    def sweep(self, *, quiet: timedelta = _QUIET) -> Iterator[Job]:
+    def sweep(
+        self, *, quiet: timedelta = _QUIET, in_time: Callable[[], bool] = lambda: True
+    ) -> Iterator[Job]:
         """Settle, or start, every unfinished job that has been quiet for too long.
+
+        Those that an execution runs for, all of a long queue, are known by a list, since
+        single ones may be asked for some ten times a second. Any other is settled or
+        started, and the next turn has nothing to do with it: it goes on where one ends.
+
+        Parameters
+        ----------
+        in_time : callable
+            Whether another job may be looked at.
 
         Raises
         ------
@@ -75,7 +86,11 @@ class Settler:
         before = self.now() - quiet
         faults: list[Exception] = []
         for recipe_name in RECIPES:
-            for job in self.jobs.unfinished(recipe_name, before=before):
+            # Also one that runs for an earlier attempt: its next stage takes the job up as it is.
+            at_work = self.executions[recipe_name].at_work()
+            for job in self.jobs.unfinished(recipe_name, before=before, without=at_work):
+                if not in_time():
+                    break
                 try:
                     swept = self._swept(job)
                 except JobNotFound:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -24,6 +25,7 @@ from clearstem.places import Places
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
 
 # S3's least part but the last is 5 MiB, its most parts 10,000: 8 MiB carries 78 GiB.
 PART_BYTES: Final = 8 * MEBIBYTE
@@ -150,15 +152,14 @@ class TrackStore:
         )
 
     def size_bytes(self, location: Location) -> int | None:
-        """An object's size, or None if there is none.
+        """An object's size, or None if there is none."""
+        found = self._listed(location)
+        return found["Size"] if found else None
 
-        By a list, since to who may list no more than a part of a bucket S3
-        answers a read of what is not there with 403, not 404.
-        """
-        answer = self.client.list_objects_v2(Bucket=location.bucket, Prefix=location.key, MaxKeys=1)
-        # Of all keys that begin so, the key itself comes first.
-        found = next(iter(answer.get("Contents", ())), None)
-        return found["Size"] if found and found["Key"] == location.key else None
+    def stored_at(self, location: Location) -> datetime | None:
+        """When an object came, or None if there is none."""
+        found = self._listed(location)
+        return found["LastModified"] if found else None
 
     def read_text(self, location: Location) -> str | None:
         """A small object's text, or None if there is none."""
@@ -199,7 +200,8 @@ class TrackStore:
         """Links that take one upload of at most `max_bytes`, for an hour.
 
         A PUT cannot be bounded, but it can be signed for an exact size and
-        content: the headers to send say which. Without a size, what is too
+        content: the headers to send say which. A form takes exactly that size too,
+        since no more was counted for its owner. Without a size, what is too
         large is refused when a job is asked for.
 
         Parameters
@@ -214,8 +216,9 @@ class TrackStore:
             headers["Content-Length"] = str(size_bytes)
         if sha256 is not None:
             exact["ChecksumSHA256"] = headers["x-amz-checksum-sha256"] = sha256
+        least, most = (1, max_bytes) if size_bytes is None else (size_bytes, size_bytes)
         conditions: list[Any] = [
-            ["content-length-range", 1, max_bytes],
+            ["content-length-range", least, most],
             {"Content-Type": content_type},
         ]
         post = self.client.generate_presigned_post(
@@ -243,6 +246,17 @@ class TrackStore:
             Params={"Bucket": location.bucket, "Key": location.key, **exact},
             ExpiresIn=UPLOAD_LINK_S,
         )
+
+    def _listed(self, location: Location) -> "ObjectTypeDef | None":
+        """What storage lists of an object.
+
+        To who may list no more than a part of a bucket S3 answers a read of what
+        is not there with 403, not 404.
+        """
+        answer = self.client.list_objects_v2(Bucket=location.bucket, Prefix=location.key, MaxKeys=1)
+        # Of all keys that begin so, the key itself comes first.
+        found = next(iter(answer.get("Contents", ())), None)
+        return found if found and found["Key"] == location.key else None
 
     def writer(self, location: Location, *, content_type: str, max_bytes: int) -> "ObjectWriter":
         """A writer that streams into a new object; see `ObjectWriter`."""

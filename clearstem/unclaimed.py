@@ -41,8 +41,13 @@ class Unclaimed:
         if given_up:
             self._erase(upload)
 
-    def sweep(self) -> Iterator[str]:
+    def sweep(self, *, in_time: Callable[[], bool] = lambda: True) -> Iterator[str]:
         """End the uploads whose time is over; yields their ids.
+
+        Parameters
+        ----------
+        in_time : callable
+            Whether another upload may be ended; the next turn goes on where this one ends.
 
         Raises
         ------
@@ -52,6 +57,8 @@ class Unclaimed:
         """
         faults: list[Exception] = []
         for upload in self.uploads.due(before=self.now()):
+            if not in_time():
+                break
             try:
                 # First, since a job may be made of it up to this moment, and keeps it then.
                 ended = self.uploads.release(upload, at=self.now())

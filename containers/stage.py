@@ -14,6 +14,7 @@ import errno
 import importlib
 import importlib.metadata
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -71,6 +72,8 @@ MODULES: Final = {
     NOISE_REDUCTION: "containers.stages.noise_reduction",
     ENCODING: "containers.stages.encoding",
 }
+# What every folder begins with that a stage has its files in.
+_SCRATCH: Final = "clearstem-"
 _LIBRARIES: Final = ("numpy", "scipy", "numba", "soundfile", "av", "soxr")
 
 
@@ -111,7 +114,7 @@ def run_stage(
     Raises
     ------
     StageError
-        Already told to the job's record.
+        Told to the job's record, if that is not what does not answer.
     """
     reporter = service.reporter(job_id, stage=stage, monotonic=time.monotonic)
     try:
@@ -119,7 +122,7 @@ def run_stage(
             job = reporter.start()
             if job.cached_from is not None:
                 return  # its result is there; no stage has anything to do
-            with tempfile.TemporaryDirectory(prefix=f"clearstem-{stage}-") as scratch:
+            with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{stage}-") as scratch:
                 space = Workspace(
                     job,
                     stage,
@@ -137,7 +140,9 @@ def run_stage(
     except JobIsOver:
         raise
     except StageError as exc:
-        reporter.fail(exc)
+        # Where the record does not answer, that is worth another attempt, whatever came before.
+        with _named_errors():
+            reporter.fail(exc)
         raise
 
 
@@ -215,8 +220,9 @@ def handler(event: Mapping[str, Any], _: object) -> None:
     Raises
     ------
     StageError
-        Already told to the job's record.
+        Told to the job's record, if that is not what does not answer.
     """
+    _remove_leftovers()
     for stage in event["stages"]:
         with _logged(stage, event["job_id"]):
             run_stage(
@@ -226,6 +232,17 @@ def handler(event: Mapping[str, Any], _: object) -> None:
                 lend=_lend,
                 goes_on_in_batch=True,
             )
+
+
+def _remove_leftovers() -> None:
+    """Remove the files of a stage that was killed here: they may be of another owner's job.
+
+    Lambda keeps the disk of an environment whose function ran out of time or memory, and calls
+    it for one event at a time. Elsewhere other stages work in the same folder.
+    """
+    if "AWS_LAMBDA_RUNTIME_API" in os.environ:
+        for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+            shutil.rmtree(folder)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,6 +4,10 @@ A stage reads artifacts of earlier stages and leaves its own; they count from
 the moment its manifest is written, and that is the last thing it does. So a
 stage that is killed leaves nothing that anyone would take for a result, and
 one that is run again after it committed finds its manifest and is done.
+
+A run may still go on while another of the same stage is begun, after a timeout or a lost
+host. The first to commit is the stage's; an artifact's key has the sum of its content, so
+what the other leaves lies beside it.
 """
 
 from collections.abc import Callable, Mapping
@@ -129,16 +133,28 @@ class Workspace:
         return path
 
     def keep(self, name: str, path: Path, *, frames: int) -> Artifact:
-        """Leave a file for later stages, in the work bucket."""
-        key = recipes.work_key(self.job.job_id, stage=self.stage, artifact=path.name)
-        return self.put(name, path, frames=frames, to=Location(self.settings.work_bucket, key))
+        """Leave a file for later stages, in the work bucket; raises what `put` raises."""
+        digest = sha256_of(path)
+        artifact = f"{digest}/{path.name}"
+        key = recipes.work_key(self.job.job_id, stage=self.stage, artifact=artifact)
+        to = Location(self.settings.work_bucket, key)
+        return self._store(path, Artifact(name, to, path.stat().st_size, digest, frames))
 
     def put(self, name: str, path: Path, *, frames: int, to: Location) -> Artifact:
-        """Store a file where it is to stay; it counts once the stage commits."""
+        """Store a file where it is to stay; it counts once the stage commits.
+
+        Raises
+        ------
+        RetryableStageError
+            Another run of the stage has committed; the next attempt finds it done.
+        """
+        return self._store(path, Artifact(name, to, path.stat().st_size, sha256_of(path), frames))
+
+    def _store(self, path: Path, artifact: Artifact) -> Artifact:
+        # Places where a file is to stay are the same for every run.
+        self._check_uncommitted()
         kind = media.content_type(path.suffix.removeprefix("."))
-        self.store.put_file(path, to=to, content_type=kind)
-        size, digest = path.stat().st_size, sha256_of(path)
-        artifact = Artifact(name, to, size_bytes=size, sha256=digest, frames=frames)
+        self.store.put_file(path, to=artifact.location, content_type=kind)
         self._artifacts.append(artifact)
         return artifact
 
@@ -146,13 +162,23 @@ class Workspace:
         """Write the manifest; from here on the stage is done.
 
         It says by what code, since a job retried after a deployment goes on from there.
+
+        Raises
+        ------
+        RetryableStageError
+            Another run of the stage has committed; the next attempt finds it done.
         """
+        self._check_uncommitted()
         result = replace(result, made_by=self.made_by)
         artifacts = tuple(self._artifacts)
         manifest = Manifest(self.job.job_id, self.stage, self.versions, artifacts, result)
         where = self._manifest_location(self.stage)
         self.store.write_text(dumps(manifest), to=where, content_type="application/json")
         return manifest
+
+    def _check_uncommitted(self) -> None:
+        if self.committed() is not None:
+            raise RetryableStageError(f"another run of {self.stage} was faster")
 
     def _manifest(self, stage: str) -> Manifest | None:
         text = self.store.read_text(self._manifest_location(stage))

@@ -87,6 +87,7 @@ def run_jobs(machines: Mapping[str, stepfunctions.StateMachine], *, handlers: Ha
             # Cancelling a job, also one that is to be deleted, ends its work.
             machine.grant_execution(starter, "states:StopExecution")
         machine.grant_execution(handlers.sweep, "states:DescribeExecution")
+        machine.grant(handlers.sweep, "states:ListExecutions")
     # What is dropped into the bucket is separated.
     machines[SEPARATE.name].grant_start_execution(handlers.drop)
 

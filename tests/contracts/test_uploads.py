@@ -82,9 +82,32 @@ def test_a_body_of_another_size_is_refused_by_storage(api: TestClient) -> None:
     assert refused.status_code == 403
 
 
-def test_the_form_is_bound_to_the_limit(api: TestClient, service: Service) -> None:
-    policy = json.loads(base64.b64decode(room(api)["post"]["fields"]["policy"]))
-    assert ["content-length-range", 1, service.settings.max_upload_bytes] in policy["conditions"]
+def taken_by_form(links: dict[str, Any]) -> list[list[int]]:
+    """The least and the most bytes that storage takes by a form."""
+    policy = json.loads(base64.b64decode(links["post"]["fields"]["policy"]))
+    lists = (each for each in policy["conditions"] if isinstance(each, list))
+    return [range_ for name, *range_ in lists if name == "content-length-range"]
+
+
+def test_the_form_is_bound_to_what_was_announced(api: TestClient, service: Service) -> None:
+    """What is announced is what counts for the owner's stored bytes."""
+    assert taken_by_form(room(api)) == [[1, service.settings.max_upload_bytes]]
+    assert taken_by_form(room(api, size_bytes=1)) == [[1, 1]]
+    parted = 101 * MEBIBYTE
+    assert taken_by_form(room(api, size_bytes=parted)) == [[parted, parted]]
+
+
+def test_a_form_takes_a_file_of_the_announced_size_and_no_other(api: TestClient) -> None:
+    data = wav()
+    links = room(api, size_bytes=len(data))
+    post = links["post"]
+    for other in (data + b"?", data[:-1]):
+        refused = httpx.post(post["url"], data=post["fields"], files={"file": ("a.wav", other)})
+        assert refused.is_client_error
+    # The fields around the file do not count.
+    sent = httpx.post(post["url"], data=post["fields"], files={"file": ("a.wav", data)})
+    assert sent.is_success
+    assert started(api, links["upload_id"])["file_name"] == "song.wav"
 
 
 @pytest.mark.parametrize(

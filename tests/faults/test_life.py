@@ -34,7 +34,7 @@ from clearstem.errors import (
     StageInterrupted,
     UnreadableAudio,
 )
-from clearstem.executions import ExecutionState, execution_name
+from clearstem.executions import ExecutionState, execution_name, parse_name
 from clearstem.facts import Location, StageResult, Track
 from clearstem.job_events import EventKind, JobEvent
 from clearstem.jobs import Job, JobState
@@ -73,6 +73,10 @@ class Executions:
 
     def stop(self, job_id: str, *, attempt: int, cause: str) -> None:
         self.states[execution_name(job_id, attempt=attempt)] = ExecutionState.ABORTED
+
+    def at_work(self) -> frozenset[str]:
+        running = (n for n, state in self.states.items() if state is ExecutionState.RUNNING)
+        return frozenset(parse_name(name)[0] for name in running)
 
     def state(self, job_id: str, *, attempt: int) -> ExecutionState:
         name = execution_name(job_id, attempt=attempt)

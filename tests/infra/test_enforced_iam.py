@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 
 from clearstem.connections import Connection
 from clearstem.errors import JobExists, Unauthorized
+from clearstem.executions import Executions, ExecutionState
 from clearstem.facts import Location
 from clearstem.identity import Credentials
 from clearstem.job_events import EventKind, JobEvent
@@ -239,6 +240,14 @@ def test_a_job_is_settled_and_removed_by_whose_task_it_is(operator: Service, cor
         (due,) = [due for _, due in operator.retention.due(before=_FAR) if due.job_id == job.job_id]
         assert not service.retention.release(due)
         service.retention.forget(due)
+
+
+def test_the_sweep_asks_who_is_at_work_at_once_and_one_by_one(enforced: Deployed) -> None:
+    steps = enforced.acting_as("SweepHandlerRole")("stepfunctions")
+    for machine in ("SeparateStateMachineArn", "DenoiseStateMachineArn"):
+        executions = Executions(steps, enforced.outputs[machine])
+        assert str(uuid.uuid4()) not in executions.at_work()
+        assert executions.state(str(uuid.uuid4())) is ExecutionState.MISSING
 
 
 def test_a_stream_is_counted_and_read_by_many(operator: Service, core: Core) -> None:

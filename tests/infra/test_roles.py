@@ -286,7 +286,10 @@ _whole = {"Uploads", "Work", "Tracks", "Drop"}
     [
         ("RestHandler", {"StartExecution", "StopExecution"}),
         ("DropHandler", {"StartExecution"}),
-        ("SweepHandler", {"StartExecution", "StopExecution", "DescribeExecution"}),
+        (
+            "SweepHandler",
+            {"StartExecution", "StopExecution", "DescribeExecution", "ListExecutions"},
+        ),
         ("SettleHandler", set()),
         ("StreamHandler", set()),
         ("StagesRole", set()),

@@ -16,6 +16,7 @@ from containers.stage import run_stage
 from tests.recipes import result_of, run_recipe, submitted_noisy, with_models
 from tests.signals import silence
 from tests.stages.memory import noise
+from tests.stages.test_extraction import artifacts
 from tests.stages.tiny_checkpoint import SHORT, write_safetensors
 from tests.stages.weights import model_files
 
@@ -155,9 +156,10 @@ def test_a_finished_stage_run_again_does_nothing(service, tmp_path):
     for stage in (EXTRACTION, NOISE_REDUCTION):
         run_stage(stage, job.job_id, service=service)
     done = service.jobs.get(job.job_id)
-    key = f"jobs/{job.job_id}/{EXTRACTION}/sound.wav"
+    sound = artifacts(service, job, EXTRACTION)["sound"].location
     # Without the sound the stage could not do its work again.
-    service.store.client.delete_object(Bucket=service.settings.work_bucket, Key=key)
+    service.store.client.delete_object(Bucket=sound.bucket, Key=sound.key)
+    assert service.store.size_bytes(sound) is None
     run_stage(NOISE_REDUCTION, job.job_id, service=service)
     assert service.jobs.get(job.job_id) == done
     assert done.stage(NOISE_REDUCTION).state is StageState.SUCCEEDED

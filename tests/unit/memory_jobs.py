@@ -1,6 +1,6 @@
 """The job table in memory: the same answers to the same calls, without AWS."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -58,9 +58,13 @@ class MemoryJobs:
         self.log.setdefault(job.job_id, []).extend(events)
         return job
 
-    def unfinished(self, recipe_name: str, *, before: datetime) -> Iterator[Job]:
+    def unfinished(
+        self, recipe_name: str, *, before: datetime, without: Container[str] = ()
+    ) -> Iterator[Job]:
         for job in sorted(self.stored.values(), key=lambda job: job.updated_at):
             old = job.updated_at < before and job.recipe_name == recipe_name
+            if job.job_id in without:
+                continue
             if old and not self.stored[job.job_id].state.is_final:
                 yield job
 

@@ -12,7 +12,7 @@ from s3transfer.exceptions import S3CopyFailedError
 
 from clearstem import answering
 from clearstem.errors import Contention, JobIsOver
-from clearstem.executions import ExecutionState, execution_name
+from clearstem.executions import ExecutionState, execution_name, parse_name
 from clearstem.facts import Location, StageResult
 from clearstem.intake import Intake
 from clearstem.job_events import EventKind
@@ -41,6 +41,9 @@ class Started:
     def state(self, job_id: str, *, attempt: int) -> ExecutionState:
         started = execution_name(job_id, attempt=attempt) in self.names
         return ExecutionState.RUNNING if started else ExecutionState.MISSING
+
+    def at_work(self) -> frozenset[str]:
+        return frozenset(parse_name(name)[0] for name in self.names)
 
 
 @pytest.fixture

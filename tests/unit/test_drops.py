@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NoReturn
 
 import pytest
+from botocore.exceptions import ClientError
 
 from clearstem.drops import reject_drop, submit_drop
 from clearstem.errors import (
@@ -16,9 +18,10 @@ from clearstem.errors import (
     UnsupportedFormat,
     UploadNotFound,
 )
-from clearstem.facts import Location
+from clearstem.executions import ExecutionState
+from clearstem.facts import Failure, Location
 from clearstem.intake import Intake
-from clearstem.jobs import Job
+from clearstem.jobs import Job, JobState
 from clearstem.options import SeparateOptions
 from clearstem.service import Service
 from tests.unit.examples import START
@@ -64,6 +67,40 @@ def test_a_repeated_drop_event_makes_no_second_job(intake, drop):
     first = submit_drop(location, event_id="0055AED6DCD90281E5", intake=intake)
     assert submit_drop(location, event_id="0055AED6DCD90281E5", intake=intake) is None
     assert jobs_of(intake) == (first,)
+
+
+class Busy:
+    """Executions of which none can be started for now."""
+
+    def start(self, job_id: str, *, owner: str, engine: str, attempt: int) -> NoReturn:
+        error = {"Code": "ThrottlingException", "Message": "Rate exceeded"}
+        raise ClientError({"Error": error}, "StartExecution")
+
+
+def test_a_job_that_could_not_be_started_is_started_when_its_event_comes_again(intake, drop):
+    """Nobody watches a drop: a failed job without a note beside the results is lost."""
+    location = drop("drop/ada/song.wav")
+    busy = replace(intake, executions=dict.fromkeys(intake.executions, Busy()))
+    for attempt in (1, 2):
+        with pytest.raises(ClientError):
+            submit_drop(location, event_id="1", intake=busy)
+        (job,) = jobs_of(intake)
+        assert (job.state, job.attempt) == (JobState.FAILED, attempt)
+    again = submit_drop(location, event_id="1", intake=intake)
+    assert (again.job_id, again.state, again.attempt) == (job.job_id, JobState.QUEUED, 3)
+    executions = intake.executions["separate"]
+    assert executions.state(job.job_id, attempt=3) is not ExecutionState.MISSING
+    assert submit_drop(location, event_id="1", intake=intake) is None
+    assert jobs_of(intake) == (again,)
+
+
+def test_a_repeated_event_of_a_job_that_failed_at_its_work_starts_nothing(intake, drop):
+    location = drop("drop/ada/song.wav")
+    job = submit_drop(location, event_id="1", intake=intake)
+    failure = Failure(None, "Clearstem.NoAudio", "no frames")
+    failed = intake.jobs.change(job.job_id, lambda j: j.fail(failure, at=START))
+    assert submit_drop(location, event_id="1", intake=intake) is None
+    assert jobs_of(intake) == (failed,)
 
 
 def test_an_object_dropped_anew_is_another_job(intake, drop):

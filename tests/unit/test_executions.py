@@ -46,6 +46,17 @@ def test_an_execution_bears_the_jobs_id_and_is_told_whose_share_it_is(waiting):
     assert waiting.state("job-1") is ExecutionState.RUNNING
 
 
+def test_those_at_work_are_the_jobs_whose_executions_run(waiting, service):
+    assert waiting.at_work() == frozenset()
+    waiting.start("job-1", owner="ada", engine="demucs")
+    waiting.start("job-2", owner="ada", engine="demucs", attempt=2)
+    waiting.start("job-3", owner="ada", engine="demucs")
+    waiting.stop("job-3", cause="cancelled")
+    assert waiting.at_work() == {"job-1", "job-2"}
+    # Another recipe's are another machine's.
+    assert service.executions["separate"].at_work() == frozenset()
+
+
 def test_a_second_start_of_a_running_execution_is_harmless(waiting):
     waiting.start("job-1", owner="ada", engine="demucs")
     waiting.start("job-1", owner="ada", engine="demucs")

@@ -106,6 +106,8 @@ def test_unfinished_jobs_are_those_that_are_not_over_and_have_long_been_quiet(jo
         "running",
     ]
     assert list(jobs.unfinished("denoise", before=at(50))) == []
+    found = jobs.unfinished("separate", before=at(50), without={"queued"})
+    assert [job.job_id for job in found] == ["running"]
 
 
 def test_a_job_that_ends_while_the_unfinished_are_read_is_left_out(jobs):

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from clearstem.errors import JobNotFound
-from clearstem.executions import ExecutionState, execution_name
+from clearstem.executions import ExecutionState, execution_name, parse_name
 from clearstem.facts import Failure
 from clearstem.jobs import Job, JobState
 from clearstem.recipes import DECOMPOSITION, RECIPES, SEPARATION
@@ -23,13 +23,20 @@ class KnownExecutions:
 
     states: dict[str, ExecutionState] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    listed: bool = True
 
     def start(self, job_id: str, *, owner: str, engine: str, attempt: int) -> None:
         self.started.append(execution_name(job_id, attempt=attempt))
 
     def state(self, job_id: str, *, attempt: int) -> ExecutionState:
         name = execution_name(job_id, attempt=attempt)
+        self.asked.append(name)
         return self.states.get(name, ExecutionState.MISSING)
+
+    def at_work(self) -> frozenset[str]:
+        running = {n for n, state in self.states.items() if state is ExecutionState.RUNNING}
+        return frozenset(parse_name(name)[0] for name in running if self.listed)
 
 
 def settler(*jobs: Job, **states: ExecutionState) -> Settler:
@@ -159,6 +166,53 @@ def test_a_sweep_starts_a_retried_job_under_the_name_of_its_attempt():
     desk = settler(over.retry(at=at(3)), one=ExecutionState.FAILED)
     assert [job.state for job in desk.sweep()] == [JobState.QUEUED]
     assert desk.executions["separate"].started == ["one_2"]
+
+
+def test_a_long_queue_is_told_by_a_list():
+    """Step Functions lets an account ask for some ten single executions a second."""
+    names = [f"waiting-{n}" for n in range(500)]
+    desk = settler(
+        *(a_job(name) for name in names),
+        separating("dead"),
+        **dict.fromkeys(names, ExecutionState.RUNNING),
+    )
+    assert [job.job_id for job in desk.sweep()] == ["dead"]
+    assert desk.executions["separate"].asked == ["dead"]
+
+
+def test_a_list_that_is_behind_ends_no_job():
+    desk = settler(separating("one"), one=ExecutionState.RUNNING)
+    desk.executions["separate"].listed = False
+    assert list(desk.sweep()) == []
+    assert desk.jobs.get("one").state is JobState.RUNNING
+
+
+def test_a_sweep_goes_on_where_the_time_of_the_one_before_was_over():
+    desk = settler(*(separating(f"dead-{n}") for n in range(3)), a_job("lost-1"), a_job("lost-2"))
+    known = desk.executions["separate"]
+    swept = []
+    for _ in range(3):
+        time = iter([True, True])
+        swept.append(
+            [job.job_id for job in desk.sweep(in_time=lambda time=time: next(time, False))]
+        )
+        known.states |= dict.fromkeys(known.started, ExecutionState.RUNNING)
+    assert [len(turn) for turn in swept] == [2, 2, 1]
+    assert len({*swept[0], *swept[1], *swept[2]}) == 5
+
+
+def test_a_sweep_whose_time_is_over_tells_what_went_wrong():
+    class Throttled(KnownExecutions):
+        def state(self, job_id: str, *, attempt: int) -> ExecutionState:
+            raise ConnectionError("Step Functions does not answer")
+
+    desk = replace(
+        settler(separating("one"), separating("two")),
+        executions=dict.fromkeys(RECIPES, Throttled()),
+    )
+    time = iter([True])
+    with pytest.raises(ExceptionGroup, match="1 jobs could not be settled"):
+        list(desk.sweep(in_time=lambda: next(time, False)))
 
 
 @pytest.mark.parametrize("state", [ExecutionState.RUNNING, ExecutionState.PENDING_REDRIVE])

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from urllib.parse import parse_qs, urlsplit
 
@@ -193,6 +194,15 @@ def test_a_file_goes_up_and_comes_down_unchanged(store, place, tmp_path):
 def test_a_text_is_read_as_it_was_written(store, place):
     store.write_text("nicht zu öffnen: 歌", to=place, content_type="text/plain; charset=utf-8")
     assert store.read_text(place) == "nicht zu öffnen: 歌"
+
+
+def test_storage_tells_when_an_object_came(store, place):
+    assert store.stored_at(place) is None
+    before = datetime.now(UTC)
+    store.client.put_object(Bucket=place.bucket, Key=place.key, Body=SOUND[:100])
+    # S3 tells whole seconds.
+    assert before - timedelta(seconds=1) <= store.stored_at(place) <= datetime.now(UTC)
+    assert store.stored_at(Location(place.bucket, place.key[:-1])) is None
 
 
 def test_a_download_link_gives_the_bytes_under_a_name_for_a_quarter_of_an_hour(store, place):
