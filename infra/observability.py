@@ -46,6 +46,8 @@ class Watched:
         ``push``, ``changes``, ``websocket`` and ``authorizer`` among them.
     dead_letters : mapping of str to IQueue
         By what could not be handled.
+    indexes : sequence of str
+        The table's indexes, each of which DynamoDB counts by itself.
     rest_api_name : str
         The REST API's name, under which API Gateway counts.
     sockets : IWebSocketStage
@@ -55,6 +57,7 @@ class Watched:
     functions: Mapping[str, lambda_.IFunction]
     dead_letters: Mapping[str, sqs.IQueue]
     table: dynamodb.ITable
+    indexes: Sequence[str]
     rest_api_name: str
     sockets: apigateway.IWebSocketStage
 
@@ -157,10 +160,31 @@ class Observability(Construct):
             above=0,
             says="Lambda refused calls for want of a slot.",
         )
-        throttled = self._watched.table.metric(
-            "ThrottledRequests", statistic="Sum", period=_FIVE_MINUTES
+        self._alarm(
+            "TableThrottles", self._throttles_of_table(), above=0, says="DynamoDB refused requests."
         )
-        self._alarm("TableThrottles", throttled, above=0, says="DynamoDB refused requests.")
+
+    def _throttles_of_table(self) -> cloudwatch.MathExpression:
+        """How many reads and writes of the table and of its indexes were refused.
+
+        ``ThrottledRequests`` is not counted by table alone, only by table and operation; and
+        what a table counts leaves its indexes out.
+        """
+        table = {"TableName": self._watched.table.table_name}
+        places = {"table": table} | {
+            index: {**table, "GlobalSecondaryIndexName": index} for index in self._watched.indexes
+        }
+        counts = {
+            f"{kind.lower()}s_{place}": self._watched.table.metric(
+                f"{kind}ThrottleEvents",
+                dimensions_map=dimensions,
+                statistic="Sum",
+                period=_FIVE_MINUTES,
+            )
+            for place, dimensions in places.items()
+            for kind in ("Read", "Write")
+        }
+        return _sum(counts, label="refused")
 
     def _faults_of_sockets(self) -> cloudwatch.MathExpression:
         """What of a hundred events of WebSockets failed, or of a hundred calls at their door.
@@ -304,6 +328,16 @@ def _topic(scope: Construct, *, key: kms.IKey | None) -> sns.Topic:
         )
     )
     return topic
+
+
+def _sum(counts: Mapping[str, cloudwatch.IMetric], *, label: str) -> cloudwatch.MathExpression:
+    """All of some counts, each of which is written only when there is something to count."""
+    return cloudwatch.MathExpression(
+        expression=" + ".join(f"FILL({name}, 0)" for name in counts),
+        using_metrics=counts,
+        period=_FIVE_MINUTES,
+        label=label,
+    )
 
 
 def _ours(metric: str, *, by: str = "changes", **dimensions: str) -> cloudwatch.Metric:

@@ -29,7 +29,7 @@ from infra.options import Encryption, Options
 from infra.parameters import Parameters
 from infra.rest_api import RestApi
 from infra.stages import RecipeMachine, StageTasks
-from infra.storage import Storage
+from infra.storage import INDEXES, Storage
 from infra.webhooks import WebhookQueues
 
 
@@ -194,6 +194,7 @@ class Service(cdk.Stack):
                     "Webhook": self._webhooks.lost,
                 },
                 table=self._storage.table,
+                indexes=tuple(INDEXES),
                 rest_api_name=self._rest_api.api.rest_api_name,
                 sockets=self._live.stage,
             ),

@@ -21,6 +21,14 @@ _ABORT_DAYS: Final = 1
 _PREFLIGHT_S: Final = 3600
 _ACCESS_LOG_DAYS: Final = 90
 
+# The table's indexes: what each is partitioned and sorted by.
+INDEXES: Final[Mapping[str, tuple[str, str]]] = {
+    "by_owner": ("owner", "owner_sort"),
+    # Sparse: only an unfinished job carries `open`, so a sweep reads those alone.
+    "by_open": ("open", "updated_at"),
+    "by_connection": ("connection_id", "pk"),
+}
+
 # What all buckets have in common.
 CLOSED: Final[Mapping[str, Any]] = {
     "block_public_access": s3.BlockPublicAccess.BLOCK_ALL,
@@ -135,12 +143,7 @@ class Storage(Construct):
             ),
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
-        for name, partition, sort in (
-            ("by_owner", "owner", "owner_sort"),
-            # Sparse: only an unfinished job carries `open`, so a sweep reads those alone.
-            ("by_open", "open", "updated_at"),
-            ("by_connection", "connection_id", "pk"),
-        ):
+        for name, (partition, sort) in INDEXES.items():
             table.add_global_secondary_index(
                 index_name=name,
                 partition_key=_key(partition),

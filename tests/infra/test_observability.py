@@ -219,6 +219,61 @@ def test_sockets_are_watched_where_they_fail_and_where_they_are_let_in(template)
     assert len(alarm["Metrics"]) <= 10  # more is more than CloudWatch takes
 
 
+def _looked_at(template):
+    """Every series of an alarm or the dashboard: who counts, what, and its dimensions."""
+    for alarm in alarms(template).values():
+        stats = [m["MetricStat"]["Metric"] for m in alarm.get("Metrics", ()) if "MetricStat" in m]
+        for stat in stats or [alarm]:
+            dimensions = {d["Name"]: _plain(d["Value"]) for d in stat.get("Dimensions", ())}
+            yield stat["Namespace"], stat["MetricName"], dimensions
+    body = only(of_type(template, "AWS::CloudWatch::Dashboard"))["DashboardBody"]["Fn::Join"][1]
+    for widget in json.loads("".join(map(_plain, body)))["widgets"]:
+        for namespace, metric, *rest in widget["properties"]["metrics"]:
+            told = [each for each in rest if isinstance(each, str)]
+            yield namespace, metric, dict(zip(told[::2], told[1::2], strict=True))
+
+
+def _plain(value):
+    if isinstance(value, str):
+        return value
+    return value["Ref"] if "Ref" in value else value["Fn::GetAtt"][0]
+
+
+def _of_table(template):
+    return [
+        (metric, dimensions)
+        for namespace, metric, dimensions in _looked_at(template)
+        if namespace == "AWS/DynamoDB"
+    ]
+
+
+def test_the_table_is_watched_by_series_that_dynamodb_counts(template):
+    """Refused requests it counts by operation only: an alarm by table would never go off."""
+    for metric, dimensions in _of_table(template):
+        assert metric in ("ReadThrottleEvents", "WriteThrottleEvents")
+        assert {"TableName"} <= set(dimensions) <= {"TableName", "GlobalSecondaryIndexName"}
+
+
+def test_a_refusal_of_the_table_or_of_any_index_is_an_alarm(template):
+    ((table, properties),) = of_type(template, "AWS::DynamoDB::Table").items()
+    indexes = [each["IndexName"] for each in properties["GlobalSecondaryIndexes"]]
+    places = [{}, *({"GlobalSecondaryIndexName": index} for index in indexes)]
+    (alarm,) = [a for name, a in alarms(template).items() if "TableThrottles" in name]
+    asked = _of_table(template)
+    for place in places:
+        for metric in ("ReadThrottleEvents", "WriteThrottleEvents"):
+            assert (metric, {"TableName": table, **place}) in asked
+    _assert_a_sum(alarm, of=2 * len(places))
+
+
+def _assert_a_sum(alarm, *, of):
+    (total,) = [metric for metric in alarm["Metrics"] if "Expression" in metric]
+    counts = [metric["Id"] for metric in alarm["Metrics"] if metric is not total]
+    assert total["Expression"] == " + ".join(f"FILL({count}, 0)" for count in counts)
+    assert len(counts) == of
+    assert len(alarm["Metrics"]) <= 10  # more is more than CloudWatch takes
+
+
 def test_every_metric_of_ours_is_told_of_in_the_operators_table():
     rows = re.findall(r"^\| (`.*`) \|.*\|.*\|.*\|$", (synth.ROOT / RUNBOOK).read_text(), re.M)
     told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
