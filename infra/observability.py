@@ -30,6 +30,9 @@ RUNBOOK: Final = "docs/operations.md"
 # Of the dashboard: what each graph is called, and shows.
 Row = Sequence[tuple[str, list[cloudwatch.Metric]]]
 
+# Whose slots an operator may number; calls beyond them are refused as a matter of course.
+_MAY_BE_FULL: Final = frozenset({"stages", "stream"})
+
 _FIVE_MINUTES: Final = cdk.Duration.minutes(5)
 _QUARTER: Final = cdk.Duration.minutes(15)
 _DAY: Final = cdk.Duration.days(1)
@@ -43,7 +46,8 @@ class Watched:
     ----------
     functions : mapping of str to IFunction
         All that run while the service does, by what they are called there;
-        ``push``, ``changes``, ``websocket`` and ``authorizer`` among them.
+        ``push``, ``changes``, ``websocket``, ``authorizer``, ``stages`` and ``stream``
+        among them.
     dead_letters : mapping of str to IQueue
         By what could not be handled.
     indexes : sequence of str
@@ -149,14 +153,14 @@ class Observability(Construct):
             periods=2,
             says="More than one event of WebSockets in a hundred came to nothing.",
         )
+        refused = {
+            name: function.metric_throttles(period=_FIVE_MINUTES)
+            for name, function in self._watched.functions.items()
+            if name not in _MAY_BE_FULL
+        }
         self._alarm(
             "FunctionThrottles",
-            cloudwatch.Metric(
-                namespace="AWS/Lambda",
-                metric_name="Throttles",
-                statistic="Sum",
-                period=_FIVE_MINUTES,
-            ),
+            _sum(refused, label="refused"),
             above=0,
             says="Lambda refused calls for want of a slot.",
         )
@@ -292,6 +296,7 @@ class Observability(Construct):
         unheard = [self._socket(name) for name in ("IntegrationError", "ExecutionError")]
         functions = self._watched.functions.values()
         errors = [function.metric_errors(period=_FIVE_MINUTES) for function in functions]
+        throttles = [function.metric_throttles(period=_FIVE_MINUTES) for function in functions]
         lost = [
             queue.metric_approximate_number_of_messages_visible(period=_FIVE_MINUTES)
             for queue in self._watched.dead_letters.values()
@@ -309,6 +314,7 @@ class Observability(Construct):
                 ("Attempts of webhooks", [_ours(name, by="webhook") for name in attempts]),
                 ("From a change to its watchers, p95", [pushed]),
             ],
+            [("Calls of functions that found no slot", throttles)],
         ]
 
 

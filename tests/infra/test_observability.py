@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
 from aws_lambda_powertools.metrics import MetricUnit
 
 from clearstem.facts import Failure
@@ -158,12 +159,7 @@ def _measured():
 def _asked(template):
     """Every metric of ours that an alarm or the dashboard looks at, in the same form."""
     for alarm in alarms(template).values():
-        stats = [
-            metric["MetricStat"]["Metric"]
-            for metric in alarm.get("Metrics", ())
-            if "MetricStat" in metric
-        ]
-        for stat in (*stats, *([alarm] if "MetricName" in alarm else [])):
+        for stat in _stats(alarm):
             if stat["Namespace"] == NAMESPACE:
                 dimensions = {each["Name"]: each["Value"] for each in stat["Dimensions"]}
                 yield _series(stat["MetricName"], dimensions)
@@ -171,6 +167,13 @@ def _asked(template):
     for found in re.findall(rf'\[\\"{NAMESPACE}\\",((?:\\"[\w.-]+\\",)+)', json.dumps(body)):
         name, *pairs = re.findall(r'\\"([\w.-]+)\\"', found)
         yield _series(name, dict(zip(pairs[::2], pairs[1::2], strict=True)))
+
+
+def _stats(alarm):
+    """Every series that an alarm looks at."""
+    if "MetricName" in alarm:
+        return [alarm]
+    return [each["MetricStat"]["Metric"] for each in alarm["Metrics"] if "MetricStat" in each]
 
 
 def _series(metric, dimensions):
@@ -186,30 +189,46 @@ def test_alarms_and_dashboard_look_at_series_that_somebody_writes(template):
     assert asked <= set(_emitted())
 
 
-def test_the_dashboard_shows_the_errors_of_every_function_that_runs_with_the_service(template):
+def _running(template):
+    """The functions that run while the service does, by their logical names."""
+    at_deployments = ("PublishHandler", "BucketNotifications", "Custom")
+    return {
+        name
+        for name in of_type(template, "AWS::Lambda::Function")
+        if not name.startswith(at_deployments)
+    }
+
+
+@pytest.mark.parametrize("metric", ["Errors", "Throttles"])
+def test_the_dashboard_shows_every_function_that_runs_with_the_service(template, metric):
     body = only(of_type(template, "AWS::CloudWatch::Dashboard"))["DashboardBody"]["Fn::Join"][1]
     shown = {
         name["Ref"]
         for before, name in pairwise(body)
         if isinstance(name, dict)
-        and re.search(r'\["AWS/Lambda","Errors","FunctionName","$', str(before))
+        and re.search(rf'\["AWS/Lambda","{metric}","FunctionName","$', str(before))
     }
-    at_deployments = ("PublishHandler", "BucketNotifications", "Custom")
-    running = {
-        name
-        for name in of_type(template, "AWS::Lambda::Function")
-        if not name.startswith(at_deployments)
-    }
-    assert shown == running
+    assert shown == _running(template)
     assert {"StreamHandler", "StagesFunction"} <= {name[:-8] for name in shown}
+
+
+def test_a_call_that_found_no_slot_is_an_alarm_where_slots_are_not_numbered(template):
+    """Stages and streams beyond their slots are refused by intent."""
+    (alarm,) = [a for name, a in alarms(template).items() if "FunctionThrottles" in name]
+    asked = {
+        (stat["MetricName"], *((d["Name"], d["Value"]["Ref"]) for d in stat["Dimensions"]))
+        for stat in _stats(alarm)
+    }
+    numbered = ("StreamHandler", "StagesFunction")
+    named = {name for name in _running(template) if not name.startswith(numbered)}
+    assert asked == {("Throttles", ("FunctionName", name)) for name in named}
+    _assert_a_sum(alarm, of=len(named))
 
 
 def test_sockets_are_watched_where_they_fail_and_where_they_are_let_in(template):
     (alarm,) = [a for name, a in alarms(template).items() if "SocketErrors" in name]
     asked = {
-        (stat["Metric"]["MetricName"], *(d["Name"] for d in stat["Metric"]["Dimensions"]))
-        for stat in (metric.get("MetricStat") for metric in alarm["Metrics"])
-        if stat
+        (stat["MetricName"], *(d["Name"] for d in stat["Dimensions"])) for stat in _stats(alarm)
     }
     assert asked == {
         ("ExecutionError", "ApiId", "Stage"),
@@ -222,8 +241,7 @@ def test_sockets_are_watched_where_they_fail_and_where_they_are_let_in(template)
 def _looked_at(template):
     """Every series of an alarm or the dashboard: who counts, what, and its dimensions."""
     for alarm in alarms(template).values():
-        stats = [m["MetricStat"]["Metric"] for m in alarm.get("Metrics", ()) if "MetricStat" in m]
-        for stat in stats or [alarm]:
+        for stat in _stats(alarm):
             dimensions = {d["Name"]: _plain(d["Value"]) for d in stat.get("Dimensions", ())}
             yield stat["Namespace"], stat["MetricName"], dimensions
     body = only(of_type(template, "AWS::CloudWatch::Dashboard"))["DashboardBody"]["Fn::Join"][1]
