@@ -87,7 +87,8 @@ class RestApi(Construct):
                 # Errors of the gateway itself; never bodies, which are people's recordings.
                 logging_level=apigateway.MethodLoggingLevel.ERROR,
                 data_trace_enabled=False,
-                metrics_enabled=True,
+                # By method, each a metric that is paid for: alarms and dashboard look at the whole.
+                metrics_enabled=False,
                 access_log_destination=apigateway.LogGroupLogDestination(logs.rest),
                 access_log_format=logs.rest_format,
             ),

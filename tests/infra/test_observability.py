@@ -292,6 +292,19 @@ def _assert_a_sum(alarm, *, of):
     assert len(alarm["Metrics"]) <= 10  # more is more than CloudWatch takes
 
 
+def test_the_gateways_write_no_series_that_nobody_looks_at(template):
+    """By method or route they are paid for, each as a metric of its own."""
+    (rest,) = only(of_type(template, "AWS::ApiGateway::Stage"))["MethodSettings"]
+    sockets = only(of_type(template, "AWS::ApiGatewayV2::Stage"))["DefaultRouteSettings"]
+    assert rest["MetricsEnabled"] is sockets.get("DetailedMetricsEnabled", False) is False
+    asked = {
+        frozenset(dimensions)
+        for namespace, _, dimensions in _looked_at(template)
+        if namespace == "AWS/ApiGateway"
+    }
+    assert asked == {frozenset({"ApiName"}), frozenset({"ApiId", "Stage"})}
+
+
 def test_every_metric_of_ours_is_told_of_in_the_operators_table():
     rows = re.findall(r"^\| (`.*`) \|.*\|.*\|.*\|$", (synth.ROOT / RUNBOOK).read_text(), re.M)
     told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
