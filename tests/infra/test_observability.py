@@ -5,14 +5,17 @@ import json
 import re
 from dataclasses import replace
 from itertools import pairwise
+from math import prod
 
 import pytest
 from aws_lambda_powertools.metrics import MetricUnit
 
 from clearstem.facts import Failure
+from clearstem.jobs import JobState
+from clearstem.recipes import RECIPES
 from functions import telemetry
 from functions.meter import measurements
-from infra import synth
+from infra import cost, synth
 from infra.observability import NAMESPACE, RUNBOOK
 from tests.infra.reading import functions, of_type, only
 from tests.unit.examples import JOB_ID, STAGES, a_job, after, at
@@ -303,6 +306,17 @@ def test_the_gateways_write_no_series_that_nobody_looks_at(template):
         if namespace == "AWS/ApiGateway"
     }
     assert asked == {frozenset({"ApiName"}), frozenset({"ApiId", "Stage"})}
+
+
+def test_the_cost_model_counts_every_series_that_is_paid_for(template):
+    stages = [stage for recipe in RECIPES.values() for stage in recipe.stages]
+    ends = [state for state in JobState if state.is_final]
+    # Of failures as many as there are names in an hour: the model is of jobs that succeed.
+    values = {"recipe": len(RECIPES), "stage": len(stages), "state": len(ends), "error": 0}
+    written = [dimensions for _, _, dimensions in set(_emitted())]
+    assert sum(prod(values[name] for name in each) for each in written) == cost.METRIC_SERIES
+    watched = sum(len(_stats(alarm)) for alarm in alarms(template).values())
+    assert watched == cost.ALARM_SERIES
 
 
 def test_every_metric_of_ours_is_told_of_in_the_operators_table():
