@@ -23,6 +23,9 @@ SHORT_FRAMES: Final = 30_000_000
 # The same before the recording is decoded: what holds an hour of speech in
 # most formats, when nothing but the bytes is known.
 SHORT_BYTES: Final = 32 * 1024 * 1024
+# A GPU machine's disk: the image unpacks to about 8 GB, beside the system; and six recordings as
+# float32, of the longest of which, eight hours at 44.1 kHz, one takes 10 GB.
+GPU_DISK_GB: Final = 100
 # What a Batch task may write: ten tracks of the longest recording, as float32 and encoded.
 BATCH_DISK_GB: Final = 200
 # Nearly what a Batch task's 2 vCPU are; a new account gets no more.
@@ -39,6 +42,10 @@ class Machine(StrEnum):
 
 # g4dn.xlarge on Spot over the last months; a third of its On-Demand price.
 _GPU_PER_HOUR: Final = 0.21
+# gp3, at 8 cents a GB and month of 730 hours.
+_GPU_DISK_GB_PER_HOUR: Final = 0.08 / 730
+# A public IPv4 address, which machines and tasks have in place of a NAT gateway.
+_ADDRESS_PER_HOUR: Final = 0.005
 # Fargate on Linux and x86: 2 vCPU, 4 GB of memory.
 _VCPU_PER_HOUR: Final = 0.04048
 _GB_PER_HOUR: Final = 0.004445
@@ -49,11 +56,13 @@ _DISK_GB_INCLUDED: Final = 20
 _GB_SECOND: Final = 0.0000166667
 
 DOLLARS_PER_SECOND: Final[Mapping[Machine, float]] = {
-    Machine.GPU: _GPU_PER_HOUR / _HOUR_S,
+    Machine.GPU: (_GPU_PER_HOUR + GPU_DISK_GB * _GPU_DISK_GB_PER_HOUR + _ADDRESS_PER_HOUR)
+    / _HOUR_S,
     Machine.BATCH: (
         2 * _VCPU_PER_HOUR
         + 4 * _GB_PER_HOUR
         + (BATCH_DISK_GB - _DISK_GB_INCLUDED) * _DISK_GB_PER_HOUR
+        + _ADDRESS_PER_HOUR
     )
     / _HOUR_S,
     Machine.FUNCTION: FUNCTION_MEMORY_MB / 1024 * _GB_SECOND,

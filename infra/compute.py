@@ -13,11 +13,8 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from clearstem.executions import SHARE_PREFIX
+from clearstem.receipts import GPU_DISK_GB
 from infra.options import MACHINE_VCPUS, Gpu, Options
-
-# The CUDA image unpacks to about 8 GB, beside the system; and six recordings as float32, of the
-# longest of which, eight hours at 44.1 kHz, one takes 10 GB.
-_DISK_GB: Final = 100
 
 _SPOT: Final = batch.AllocationStrategy.SPOT_PRICE_CAPACITY_OPTIMIZED
 _ON_DEMAND: Final = batch.AllocationStrategy.BEST_FIT_PROGRESSIVE
@@ -256,7 +253,7 @@ def _launch_template(scope: Construct) -> ec2.LaunchTemplate:
             ec2.BlockDevice(
                 device_name="/dev/xvda",
                 volume=ec2.BlockDeviceVolume.ebs(
-                    _DISK_GB, encrypted=True, volume_type=ec2.EbsDeviceVolumeType.GP3
+                    GPU_DISK_GB, encrypted=True, volume_type=ec2.EbsDeviceVolumeType.GP3
                 ),
             )
         ],

@@ -34,7 +34,13 @@ _REST_CALL: Final = 3.5 / 1e6
 _SOCKET_MESSAGE: Final = 1.0 / 1e6
 _QUEUE_CALL: Final = 0.4 / 1e6
 _SMALL_CALL: Final = 0.2 / 1e6 + 0.1 * 0.5 * 0.0000133334  # 100 ms of 512 MB on arm64
+_SOCKET_MINUTE: Final = 0.25 / 1e6
+_STREAM_GB_S: Final = 0.0000166667  # on x86
 _LOG_GB: Final = 0.50
+
+# An open stream holds a call of its function, which looks at the record every 150 ms.
+STREAM_MEMORY_MB: Final = 512
+_LOOKS_PER_S: Final = 1 / 0.15
 
 # From the launch of a GPU machine to the start of its job: system, agent and an image of 8 GB.
 _BOOT_S: Final = 240.0
@@ -136,6 +142,20 @@ def standing(
     return {
         "GPU boot and idle": stage_dollars(on_s - work_s, machine=Machine.GPU),
         "idle deployment": MONTHLY_BASE / _MONTH_DAYS / jobs_per_day,
+    }
+
+
+def watching() -> dict[str, float]:
+    """Dollars of an hour in which one job is watched, by the way that is taken.
+
+    What pushes to a WebSocket cost is in `parts`; how often a client asks is its own choice.
+    """
+    ask = _REST_CALL + 2 * _SMALL_CALL + _TABLE_READ
+    held = STREAM_MEMORY_MB / 1024 * _STREAM_GB_S
+    return {
+        "event stream": 3600 * (held + _LOOKS_PER_S * _TABLE_READ),
+        "asking every 10 s": 360 * ask,
+        "WebSocket": 60 * _SOCKET_MINUTE,
     }
 
 
@@ -284,6 +304,8 @@ def report(jobs_per_day: float, *, idle_minutes: float = 0) -> str:
     for name, dollars in sorted(priced.items(), key=lambda part: -part[1]):
         lines.append(f"  {name:18} {100 * dollars:7.3f} cents  {dollars / total:5.0%}")
     lines.append(f"{_MONTH_DAYS * jobs_per_day * total:,.0f} dollars a month")
+    lines.append("an hour in which a job is watched costs, beside it:")
+    lines.extend(f"  {way:18} {100 * dollars:7.3f} cents" for way, dollars in watching().items())
     lines.append("quotas, by what a peak hour asks of the default account:")
     for quota in quotas(jobs_per_day):
         bites = "BITES" if quota.share > 1 else "ok"

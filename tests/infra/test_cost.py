@@ -8,7 +8,7 @@ import pytest
 
 from clearstem.facts import Engine, StageResult
 from clearstem.quotes import quoted
-from clearstem.receipts import receipt
+from clearstem.receipts import GPU_DISK_GB, receipt
 from clearstem.recipes import NORMALIZATION, EngineName
 from functions.dialects.job_life import quote_document
 from functions.dialects.pipeline import job_document
@@ -171,9 +171,31 @@ def test_a_lonely_job_pays_for_boot_and_idling_and_a_crowd_hardly_does():
 def test_the_gpu_of_a_thousand_jobs_a_day_is_paid_for_twice_over():
     standing = cost.standing(1000)
     gpu = cost.parts()["GPU"] + standing["GPU boot and idle"]
-    assert gpu == pytest.approx(0.005, rel=0.05)
+    assert gpu == pytest.approx(0.0053, rel=0.05)
     assert cost.standing(1000, idle_minutes=60)["GPU boot and idle"] > standing["GPU boot and idle"]
     assert cost.standing(10)["GPU boot and idle"] > 0.02
+
+
+def test_an_open_event_stream_costs_what_its_function_does():
+    template = json.loads(synth.TEMPLATE_FILE.read_text())
+    functions = of_type(template, "AWS::Lambda::Function").items()
+    stream = only({name: f for name, f in functions if name.startswith("StreamHandler")})
+    assert stream["MemorySize"] == cost.STREAM_MEMORY_MB
+    assert stream["Architectures"] == ["x86_64"]
+    # Three cents for the function, a tenth of it for its looks at the record.
+    assert cost.watching()["event stream"] == pytest.approx(0.033, rel=1e-3)
+
+
+def test_who_asks_or_listens_costs_a_fraction_of_an_open_event_stream():
+    ways = cost.watching()
+    assert ways["WebSocket"] < ways["asking every 10 s"] < ways["event stream"] / 10
+
+
+def test_a_gpu_machine_has_the_disk_that_it_is_priced_with():
+    template = json.loads(synth.TEMPLATE_FILE.read_text())
+    machine = only(of_type(template, "AWS::EC2::LaunchTemplate"))["LaunchTemplateData"]
+    (disk,) = machine["BlockDeviceMappings"]
+    assert (disk["Ebs"]["VolumeType"], disk["Ebs"]["VolumeSize"]) == ("gp3", GPU_DISK_GB)
 
 
 def test_the_document_shows_what_the_model_says(capsys):

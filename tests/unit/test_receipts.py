@@ -96,8 +96,8 @@ def test_what_decodes_is_priced_by_the_bytes_it_was_placed_by(size_bytes, url, m
 
 
 def test_an_hour_of_a_machine_costs_what_its_price_list_says():
-    # 2 vCPU at 4.048 cents, 4 GB at 0.4445 and 180 GB of disk at 0.0111; 2.9375 GB at 1.66667e-5
-    # a second.
-    assert stage_dollars(3600, machine=Machine.BATCH) == pytest.approx(0.11872)
+    # 2 vCPU at 4.048 cents, 4 GB at 0.4445, 180 GB of disk at 0.0111 and an address at 0.5;
+    # 2.9375 GB at 1.66667e-5 a second; 21 cents, 100 GB of disk at 8 a month and an address.
+    assert stage_dollars(3600, machine=Machine.BATCH) == pytest.approx(0.12372)
     assert stage_dollars(3600, machine=Machine.FUNCTION) == pytest.approx(0.17625, rel=1e-4)
-    assert stage_dollars(3600, machine=Machine.GPU) == pytest.approx(0.21)
+    assert stage_dollars(3600, machine=Machine.GPU) == pytest.approx(0.22596, rel=1e-4)
