@@ -79,7 +79,9 @@ def submit(
     queues = sorted({job.queue_arn for job in jobs})
     for actions, resources in (
         (["batch:SubmitJob"], [*definitions, *queues]),
-        # Aborting an execution, or its timeout, ends the job it waits for.
+        # Stopping an execution ends the job that it waits for. Of a timeout the developer guide
+        # ("Run a Job") does not say so: what may be left is looked for by hand (QueueAge in
+        # docs/operations.md).
         (["batch:TerminateJob"], [_arn(stack, "batch", "job", "*")]),
         # AWS knows no resource for describing jobs.
         (["batch:DescribeJobs"], ["*"]),
