@@ -30,6 +30,10 @@ _DEMUXERS = (
 _OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": _DEMUXERS,
+    # Bytes read at a time of what has no packets of its own. With 1024, FFmpeg's own choice, it
+    # gives no frame of a FLAC whose frames pass 0.2 MB, and no error: its own encoder writes such
+    # at 192 kHz in six channels or more.
+    "raw_packet_size": "65536",
 }
 _WAV_OPTIONS = {
     # Bytes of a packet: FFmpeg's own choice of 4096 frames costs more in calls than in decoding.

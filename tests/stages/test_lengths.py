@@ -64,6 +64,24 @@ def test_a_lossless_recording_comes_back_as_it_was(tmp_path, muxer, encoder, rat
         np.testing.assert_allclose(heard, samples, rtol=0, atol=2.0**-15)
 
 
+@pytest.mark.parametrize("block", [16_384, 65_535])
+def test_a_flac_of_large_frames_is_read(tmp_path, block):
+    # FFmpeg writes the first at 192 kHz, and reads neither unless told to read more at a time.
+    samples = noise(192_000, channels=8, peak=1.0)
+    with av.open(str(tmp_path / "in"), "w", format="flac") as file:
+        stream = file.add_stream("flac", rate=192_000, layout="7.1")
+        stream.codec_context.format = "s32"
+        stream.codec_context.options = {"frame_size": str(block)}
+        packed = np.rint(samples.T * (2**23 - 1)).astype(np.int32).reshape(1, -1) << 8
+        frame = av.AudioFrame.from_ndarray(packed, format="s32", layout="7.1")
+        frame.sample_rate = 192_000
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    told = decode(tmp_path / "in", tmp_path / "out.wav")
+    assert (told.format.frames, told.warnings) == (192_000, ())
+    np.testing.assert_allclose(samples_of(tmp_path / "out.wav"), samples, rtol=0, atol=2.0**-22)
+
+
 RATES = (8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000)
 
 
