@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from containers.audio.stream import decode
+from containers.audio.encode import encode
+from containers.audio.stream import Recording, decode
 from tests.signals import chirp, noise
-from tests.stages.files import samples_of, write_with_ffmpeg
+from tests.stages.files import samples_of, write_recording, write_with_ffmpeg
+from tests.stages.videos import write_video
 
 # Shorter than a packet, what FFmpeg writes says something else: mp3s promise 47 frames more, movies
 # round to ms, Matroska tells no padding. Our own encoders' round trips go down to one frame.
@@ -198,3 +200,50 @@ def test_adpcm_that_is_cut_off_says_so(tmp_path):
     path.write_bytes(path.read_bytes()[:30_000])
     (warning,) = decode(path, tmp_path / "out.wav").warnings
     assert warning.startswith("source is truncated: header promises 96000 frames, ")
+
+
+AROUND = "source's beginning and length may be off by up to {} frames: {}"
+LENGTH = "source's length may be off by up to {} frames: {}"
+NOT_TOLD = "the encoder's padding is not told"
+UNTOLD = [
+    *[(muxer, "libmp3lame", AROUND, 2_256) for muxer in ("avi", "wav", "flv", "asf", "mpegts")],
+    *[(muxer, "aac", AROUND, 3_135) for muxer in ("avi", "adts", "flv", "asf", "mpegts")],
+    ("matroska", "aac", LENGTH, 1_023),
+]
+
+
+def difference(folder, muxer, encoder):
+    """How many frames more come out than went in, and what is told of it."""
+    samples = chirp(20_001, channels=2, top=0.1)
+    write_with_ffmpeg(folder / "in", samples, muxer=muxer, encoder=encoder, rate_hz=44_100)
+    told = decode(folder / "in", folder / "out.wav")
+    return told.format.frames - 20_001, told.warnings
+
+
+@pytest.mark.parametrize(("muxer", "encoder", "told", "most"), UNTOLD)
+def test_padding_that_a_container_does_not_tell_is_kept_and_told(
+    tmp_path, muxer, encoder, told, most
+):
+    more, warnings = difference(tmp_path, muxer, encoder)
+    assert 0 < more <= most
+    assert warnings == (told.format(most, NOT_TOLD),)
+
+
+@pytest.mark.parametrize("muxer", ["mp4", "mov"])
+def test_an_mp3_in_a_movie_is_as_long_as_its_clock_can_say(tmp_path, muxer):
+    more, warnings = difference(tmp_path, muxer, "libmp3lame")
+    assert -44 <= more < 0
+    assert warnings == (LENGTH.format(44, "it is told in ms alone"),)
+
+
+def test_of_padding_that_is_told_nothing_is_said(tmp_path):
+    scratch = write_recording(tmp_path / "scratch.wav", chirp(20_001, channels=2, top=0.1))
+    with Recording.open(scratch) as recording:
+        ours = encode(recording, tmp_path / "t.mkv", format="mkv")
+    told = decode(ours.path, tmp_path / "out.wav")
+    assert (told.format.frames, told.warnings) == (20_001, ())
+
+
+def test_a_film_s_sound_is_as_it_is_heard_with_its_pictures(tmp_path):
+    film = write_video(tmp_path / "film", muxer="avi", sound="libmp3lame")
+    assert decode(film, tmp_path / "out.wav").warnings == ()
