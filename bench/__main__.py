@@ -1,4 +1,4 @@
-"""Run one benchmark and print its figures, or all and write docs/benchmarks.md."""
+"""Run one benchmark and print its figures, or all that docs/benchmarks.md tells and write it."""
 
 import argparse
 import importlib
@@ -32,13 +32,12 @@ NAMES = (
     "job",
     "scaling",
 )
-# `scaling` measures what `memory` does, over an hour; `denoise_quality` measures no seconds.
-_REPORTED = tuple(name for name in NAMES if name not in ("memory", "denoise_quality"))
+# `scaling` has a document of its own, which it writes, and measures what `memory` does, over an
+# hour; `denoise_quality` measures no seconds.
+_APART = frozenset({"memory", "scaling", "denoise_quality"})
+_REPORTED = tuple(name for name in NAMES if name not in _APART)
 _REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 _LIMIT_S = 900.0
-# An hour of sound through seven stages, besides the shorter ones: a quarter of one of work for
-# two processors, and as much again where others are at work.
-_LIMITS_S = {"scaling": 3600.0}
 _KEYS = ("name", "peer", "ours", "ratio", "goal", "peak_rss_mb")
 _HEAD = """# Benchmarks
 
@@ -73,8 +72,10 @@ _NOTES = """
   in fp32 as its peer, and in fp16 and bf16 beside it. Decomposition and loudness have no kernels
   for a card: in a job they run on the CPU, as stages of their own.
 
-Rows that scatter around their goal, and how far: [decisions.md](decisions.md), at the end. How
-time and memory grow with the length: [scaling.md](scaling.md).
+Rows that scatter around their goal, and how far:
+[decisions.md](decisions.md#2026-11-21-what-scatters-around-its-goal-is-told-as-a-range). How time
+and memory grow with the length: [scaling.md](scaling.md), which `python -m bench.scaling` writes.
+Noise reduction has a benchmark of its quality besides, `python -m bench denoise_quality`.
 """
 
 
@@ -89,43 +90,51 @@ def main() -> int:
     given = parser.parse_args()
     if given.device and given.name != "separate":
         parser.error(f"--device is for separate; {given.name} runs on the CPU")
+    failed: list[str] = []
     if given.name == "all":
-        return _write_report()
-    settings = {"device": given.device} if given.device else {}
-    outcomes: list[Outcome] = importlib.import_module(f"bench.{given.name}").measure(**settings)
+        outcomes, failed = _write_report()
+    else:
+        settings = {"device": given.device} if given.device else {}
+        outcomes = importlib.import_module(f"bench.{given.name}").measure(**settings)
     for outcome in outcomes:
         print(outcome.to_json() if given.json else _line(outcome))
     if given.json and not outcomes:
         print(json.dumps(dict.fromkeys(_KEYS) | {"name": given.name}))
     elif given.json and [outcome.name for outcome in outcomes] != [given.name]:
         print(summary(given.name, outcomes).to_json())
-    return 0
+    return 1 if failed else 0
 
 
-def _write_report() -> int:
+def _write_report() -> tuple[list[Outcome], list[str]]:
     """Run each benchmark in a process of its own, and write down what is known after each.
 
     One that fails, or takes longer than its limit, is told and does not end the others.
+
+    Returns
+    -------
+    list of Outcome
+        What was found, in the report's order.
+    list of str
+        Which benchmarks failed.
     """
-    rows: list[str] = []
+    outcomes: list[Outcome] = []
     failed: list[str] = []
     for name in _REPORTED:
         begun = time.perf_counter()
         try:
-            rows += [_row(outcome) for outcome in _outcomes(name)]
+            outcomes += _outcomes(name)
         except (subprocess.SubprocessError, ValueError, TypeError) as error:
             note(f"{name}: {error}")
             failed.append(name)
         note(f"# {name}: {time.perf_counter() - begun:.0f} s")
-        _REPORT.write_text(_report(rows, failed))
-    return 1 if failed else 0
+        _REPORT.write_text(_report([_row(outcome) for outcome in outcomes], failed))
+    return outcomes, failed
 
 
 def _outcomes(name: str) -> list[Outcome]:
     """What one benchmark finds, its summary left out where that is not all."""
     command = [sys.executable, "-m", "bench", name, "--json"]
-    limit_s = _LIMITS_S.get(name, _LIMIT_S)
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=limit_s)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=_LIMIT_S)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     found = [Outcome(**json.loads(line)) for line in lines]
     return [outcome for outcome in found if outcome.name != name] or found

@@ -30,6 +30,10 @@ _DEMUXERS = (
 _OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": _DEMUXERS,
+    # Bytes read at a time of what has no packets of its own. With 1024, FFmpeg's own choice, it
+    # gives no frame of a FLAC whose frames pass 0.2 MB, and no error: its own encoder writes such
+    # at 192 kHz in six channels or more.
+    "raw_packet_size": "65536",
 }
 _WAV_OPTIONS = {
     # Bytes of a packet: FFmpeg's own choice of 4096 frames costs more in calls than in decoding.
@@ -64,14 +68,32 @@ def open_media(path: Path) -> InputContainer:
     check_samples(path)
     with path.open("rb") as file:
         head = file.read(64)
-    # The second try is for recordings of a few packets: FFmpeg takes those for video then.
+    # The second try is for recordings of a few packets, or of packets that hardly differ: FFmpeg
+    # takes those for video then.
     formats = (None, "mp3") if looks_like_mp3(head) else (None,)
     options = _options() | (_WAV_OPTIONS if head.startswith(_WAV_HEADS) else {})
     for format in formats:
         with suppress(av.error.FFmpegError):
             # Tags in an unknown encoding must not cost the recording.
-            return av.open(str(path), format=format, options=options, metadata_errors="replace")
+            media = av.open(str(path), format=format, options=options, metadata_errors="replace")
+            if format != formats[-1] and _is_mistaken(media, head):
+                media.close()
+                continue
+            return media
     raise UnreadableAudio(f"{path.name} is {described(head)}, not audio in a known format")
+
+
+def _is_mistaken(media: InputContainer, head: bytes) -> bool:
+    """Whether FFmpeg took an mp3 for a program stream, from bytes in it that look like packets.
+
+    Where a program stream was cut off in front, it may begin with a sync word too; but its sound
+    has a rate then. None begins with a tag.
+    """
+    if media.format.name != "mpeg":
+        return False
+    sounds = [sound.codec_context for sound in media.streams.audio]
+    has_rate = any(sound is not None and sound.sample_rate for sound in sounds)
+    return head.startswith(b"ID3") or (bool(sounds) and not has_rate)
 
 
 def audio_stream(container: InputContainer, path: Path) -> tuple[AudioStream, tuple[str, ...]]:
@@ -208,7 +230,7 @@ def _is_attached(video: VideoStream) -> bool:
 
 def _first_packet(path: Path, index: int) -> bytes:
     """What a stream begins with; empty where it has nothing."""
-    with av.open(str(path), options=_options(), metadata_errors="replace") as again:
+    with open_media(path) as again:
         return next((bytes(packet) for packet in again.demux(again.streams[index])), b"")
 
 

@@ -84,6 +84,9 @@ _AAC_MUXERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "mkv": ("matroska", {}),
 }
 _DEFAULT_BIT_DEPTH = 24
+# libFLAC's own default. FFmpeg takes 16384 at 192 kHz, and its demuxer finds no frame then where
+# there are six channels or more of loud sound.
+_FLAC_FRAME_FRAMES = 4096
 # What FFmpeg writes into the CHAN chunk for 7.1 says that the sides come first: none is better.
 _AIFF_LAYOUTS = (*LAYOUTS[:7], "8 channels")
 _NO_COVER = f"it is no picture of up to {MOST_PIXELS} pixels"
@@ -368,7 +371,8 @@ def _codec(format: str, source: Reader, bit_depth: int | None) -> Codec:
         return Codec(muxer, "aac", "fltp", "flt", 128_000 * source.channels, {**asked, **clock})
     sample_format: Literal["s16", "s32"] = "s16" if bit_depth == 16 else "s32"
     if format == "flac":
-        return Codec("flac", "flac", sample_format, sample_format)
+        frame_frames = _FLAC_FRAME_FRAMES
+        return Codec("flac", "flac", sample_format, sample_format, frame_frames=frame_frames)
     if format == "aiff":
         name = f"pcm_s{bit_depth}be"
         return Codec("aiff", name, sample_format, sample_format, layouts=_AIFF_LAYOUTS)

@@ -47,8 +47,9 @@ class Codec:
     """How FFmpeg is told to write one format.
 
     `sample_format` is what it is given, `encoder_format` what the encoder takes: PyAV converts.
-    `layouts` are what it calls the orders of 1 to 8 channels, `orders` are ours of those counts
-    for which it wants another one.
+    `frame_frames` is how long its frames are; 0 leaves that to the encoder. `layouts` are what it
+    calls the orders of 1 to 8 channels, `orders` are ours of those counts for which it wants
+    another one.
     """
 
     muxer: str
@@ -57,6 +58,7 @@ class Codec:
     sample_format: Literal["s16", "s32", "flt"]
     bit_rate: int = 0
     muxer_options: Mapping[str, str] | None = None
+    frame_frames: int = 0
     layouts: Sequence[str] = LAYOUTS
     orders: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
@@ -114,6 +116,8 @@ class FfmpegSink:
         context.time_base = Fraction(1, self._rate_hz)
         if self._codec.bit_rate:
             context.bit_rate = self._codec.bit_rate
+        if self._codec.frame_frames:
+            context.options = {"frame_size": str(self._codec.frame_frames)}
         return sound
 
     def write(self, block: Floats) -> None:

@@ -30,6 +30,7 @@ from containers.audio.demuxing import (
 from containers.audio.gaps import TIMED, Begin, Gaps
 from containers.audio.headers import ends_as_ogg, fits_one_ogg_page, promised_by_wav
 from containers.audio.layouts import VORBIS_ORDER
+from containers.audio.paddings import untold
 from containers.audio.samples import FrameQueue, bit_depth, silence
 from containers.audio.tags import listed
 from containers.audio.xing import promised_by_xing
@@ -125,6 +126,7 @@ class Source(Closing):
         self._packet_ticks = 0
         self._packets = 0
         self._skipped_frames = 0
+        self._is_end_told = False
 
     def _labels(self, path: Path) -> tuple[dict[str, str], bytes | None, tuple[str, ...]]:
         """Tags, cover, and what of both is left out."""
@@ -283,9 +285,16 @@ class Source(Closing):
                     yield from self._silence(pause, like=frame)
                 self._position += frame.samples
                 yield frame
-        self.warnings += self._gaps.warnings()
+        self.warnings += [*self._gaps.warnings(), *self._untold()]
         if damaged and not self._position:
             raise UnreadableAudio(f"{self._path.name}: none of its {damaged} packets decodes")
+
+    def _untold(self) -> tuple[str, ...]:
+        """That the length is not exact; a film's sound is as it is heard with its pictures."""
+        if not self._position or has_pictures(self._container):
+            return ()
+        container, codec = self._container.format.name, self._stream.codec_context.name
+        return untold(container, codec, rate_hz=self.rate_hz, is_end_told=self._is_end_told)
 
     def _lead(self, first: AudioFrame, *, missing: int) -> Iterator[AudioFrame]:
         """Silence from the first picture to the sound, of which frames may be missing."""
@@ -311,18 +320,19 @@ class Source(Closing):
             except av.error.FFmpegError as error:
                 self.warnings.append(f"source cannot be read to its end: {error.strerror}")
                 return
-            if self._is_mp4 and packet.size:
+            if self._is_timed and packet.size:
                 self._count(packet)
             yield packet
 
     def _count(self, packet: "av.Packet[AudioStream]") -> None:
-        """Add up what the packets of a movie say of its length, in ticks of its stream."""
+        """Add up what packets say of the length, in ticks of their stream."""
         self._packets += 1
         self._packet_ticks += packet.duration or 0
         if packet.has_sidedata("skip_samples"):
             # Two little-endian 32-bit numbers: frames to drop at the front and at the back.
             front, back = struct.unpack("<II", bytes(packet.get_sidedata("skip_samples"))[:8])
             self._skipped_frames += front + back
+            self._is_end_told |= back > 0
 
     def _duration_frames(self, packet: "av.Packet[AudioStream]") -> int:
         return round((packet.duration or 0) * (packet.time_base or 0) * self.rate_hz)

@@ -275,10 +275,11 @@ def decode(
     """Decode any media file into a float32 scratch file, block by block.
 
     Rate and channels are kept. The length is the recording's own, to the sample: encoder delay
-    and padding of mp3, AAC and Opus are taken off. Samples beyond full scale are kept; NaN and
-    infinite ones become 0. A file that is cut off or damaged gives what it holds, damaged
-    packets as silence. Each of these is told in `Decoded.warnings`. Of tags ReplayGain and the like
-    are left out, since the gain changes (see `containers.audio.tags`).
+    and padding of mp3, AAC and Opus are taken off, but for containers that do not tell them (see
+    `containers.audio.paddings`). Samples beyond full scale are kept; NaN and infinite ones become
+    0. A file that is cut off or damaged gives what it holds, damaged packets as silence. Each of
+    these is told in `Decoded.warnings`. Of tags ReplayGain and the like are left out, since the
+    gain changes (see `containers.audio.tags`).
 
     Parameters
     ----------

@@ -157,11 +157,17 @@ def _bit_depth(space: Workspace, outcome: Outcome) -> int | None:
 
 
 def _depth_lost(space: Workspace, written: int | None) -> tuple[str, ...]:
-    """A note where the result has fewer bits a sample than the source; lossy formats have none."""
-    source = _source_bits(space)
-    if source is None or written is None or written >= source:
+    """A note where a sample of the result holds less than one of the source; none of lossy ones."""
+    source = space.job.audio
+    if source is None or source.bit_depth is None or written is None:
         return ()
-    return (f"source of {source} bit written as {written} bit",)
+    told = f"source of {source.bit_depth} bit written as {written} bit"
+    if written < source.bit_depth:
+        return (told,)
+    # 32 bits are always written as floating point, which holds an integer of up to 24.
+    if source.bit_depth > 24 and not source.codec.startswith("pcm_f"):
+        return (f"{told} floating point, which holds 24 of an integer",)
+    return ()
 
 
 def _with_pictures(

@@ -1,5 +1,6 @@
 """Every output format gives back what went in: length, time, channels, tags."""
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -252,3 +253,15 @@ def test_what_lossy_formats_do_beyond_full_scale_is_kept_or_told(tmp_path, forma
     clipped = np.count_nonzero(np.abs(loud) > 1)
     assert file.conversions == (() if kept else (f"clipped at full scale: {clipped} samples",))
     assert kept == (format != "mp3")
+
+
+@pytest.mark.parametrize("rate_hz", [176_400, 192_000])
+@pytest.mark.parametrize("channels", [6, 7, 8])
+def test_a_loud_flac_of_many_channels_is_read_by_other_players(tmp_path, rate_hz, channels):
+    samples = noise(rate_hz, channels=channels, peak=1.0)
+    file = encoded(tmp_path, samples, rate_hz=rate_hz, format="flac")
+    with av.open(str(file.path)) as played:
+        found = sum(frame.samples for frame in played.decode(audio=0))
+    back, _ = heard(tmp_path, file)
+    assert found == rate_hz
+    np.testing.assert_allclose(back, samples, atol=2.0**-23)

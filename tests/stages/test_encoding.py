@@ -20,6 +20,8 @@ from tests.stages.files import samples_of
 from tests.stages.real_audio import real_audio
 from tests.stages.videos import RATE_HZ, delay, picture_packets, write_video
 
+FROM_32 = "source of 32 bit written as"
+
 
 def wav(path, samples, *, rate_hz=RATE_HZ, subtype="PCM_16"):
     soundfile.write(path, samples.T, rate_hz, subtype=subtype)
@@ -69,6 +71,22 @@ def test_the_depth_of_the_samples_is_the_source_s(service, tmp_path, subtype, na
     path = wav(tmp_path / name, noise(8_000), subtype=subtype)
     job = finished(service, submitted_noisy(service, path))
     assert soundfile.info(result_of(service, job, to=tmp_path)).subtype == subtype
+
+
+@pytest.mark.parametrize(
+    ("subtype", "options", "notes"),
+    [
+        ("PCM_24", {}, ()),
+        ("FLOAT", {}, ()),
+        ("PCM_32", {}, (f"{FROM_32} 32 bit floating point, which holds 24 of an integer",)),
+        ("PCM_32", {"output_extension": "flac"}, (f"{FROM_32} 24 bit",)),
+    ],
+)
+def test_integers_of_more_than_24_bits_are_told_to_lose_some(
+    service, tmp_path, subtype, options, notes
+):
+    path = wav(tmp_path / "a.wav", noise(8_000), subtype=subtype)
+    assert finished(service, submitted_noisy(service, path, **options)).notes == notes
 
 
 def loud(path):

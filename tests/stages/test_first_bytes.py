@@ -107,6 +107,12 @@ def test_a_program_stream_from_some_packet_on_is_let_in(tmp_path, decoded, code)
     lets_in(content, "clip.mpg")
 
 
+def test_a_program_stream_behind_a_piece_of_sound_is_no_mp3(tmp_path, decoded):
+    path = write_video(tmp_path / "clip", muxer="mpeg", picture="mpeg1video", sound="mp2")
+    whole = path.read_bytes()
+    assert decoded(b"\xff\xfd\x90\x00" * 20 + whole) == decoded(whole) > 0
+
+
 @pytest.mark.parametrize(
     "format", ["WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG", "MP3"]
 )

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from containers.audio.stream import decode
+from containers.audio.encode import encode
+from containers.audio.stream import Recording, decode
 from tests.signals import chirp, noise
-from tests.stages.files import samples_of, write_with_ffmpeg
+from tests.stages.files import samples_of, write_recording, write_with_ffmpeg
+from tests.stages.videos import write_video
 
 # Shorter than a packet, what FFmpeg writes says something else: mp3s promise 47 frames more, movies
 # round to ms, Matroska tells no padding. Our own encoders' round trips go down to one frame.
@@ -62,6 +64,24 @@ def test_a_lossless_recording_comes_back_as_it_was(tmp_path, muxer, encoder, rat
         samples = noise(frames, channels=channels)
         heard, _ = decoded(tmp_path, samples, muxer, encoder, rate_hz)
         np.testing.assert_allclose(heard, samples, rtol=0, atol=2.0**-15)
+
+
+@pytest.mark.parametrize("block", [16_384, 65_535])
+def test_a_flac_of_large_frames_is_read(tmp_path, block):
+    # FFmpeg writes the first at 192 kHz, and reads neither unless told to read more at a time.
+    samples = noise(192_000, channels=8, peak=1.0)
+    with av.open(str(tmp_path / "in"), "w", format="flac") as file:
+        stream = file.add_stream("flac", rate=192_000, layout="7.1")
+        stream.codec_context.format = "s32"
+        stream.codec_context.options = {"frame_size": str(block)}
+        packed = np.rint(samples.T * (2**23 - 1)).astype(np.int32).reshape(1, -1) << 8
+        frame = av.AudioFrame.from_ndarray(packed, format="s32", layout="7.1")
+        frame.sample_rate = 192_000
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    told = decode(tmp_path / "in", tmp_path / "out.wav")
+    assert (told.format.frames, told.warnings) == (192_000, ())
+    np.testing.assert_allclose(samples_of(tmp_path / "out.wav"), samples, rtol=0, atol=2.0**-22)
 
 
 RATES = (8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000)
@@ -180,3 +200,50 @@ def test_adpcm_that_is_cut_off_says_so(tmp_path):
     path.write_bytes(path.read_bytes()[:30_000])
     (warning,) = decode(path, tmp_path / "out.wav").warnings
     assert warning.startswith("source is truncated: header promises 96000 frames, ")
+
+
+AROUND = "source's beginning and length may be off by up to {} frames: {}"
+LENGTH = "source's length may be off by up to {} frames: {}"
+NOT_TOLD = "the encoder's padding is not told"
+UNTOLD = [
+    *[(muxer, "libmp3lame", AROUND, 2_256) for muxer in ("avi", "wav", "flv", "asf", "mpegts")],
+    *[(muxer, "aac", AROUND, 3_135) for muxer in ("avi", "adts", "flv", "asf", "mpegts")],
+    ("matroska", "aac", LENGTH, 1_023),
+]
+
+
+def difference(folder, muxer, encoder):
+    """How many frames more come out than went in, and what is told of it."""
+    samples = chirp(20_001, channels=2, top=0.1)
+    write_with_ffmpeg(folder / "in", samples, muxer=muxer, encoder=encoder, rate_hz=44_100)
+    told = decode(folder / "in", folder / "out.wav")
+    return told.format.frames - 20_001, told.warnings
+
+
+@pytest.mark.parametrize(("muxer", "encoder", "told", "most"), UNTOLD)
+def test_padding_that_a_container_does_not_tell_is_kept_and_told(
+    tmp_path, muxer, encoder, told, most
+):
+    more, warnings = difference(tmp_path, muxer, encoder)
+    assert 0 < more <= most
+    assert warnings == (told.format(most, NOT_TOLD),)
+
+
+@pytest.mark.parametrize("muxer", ["mp4", "mov"])
+def test_an_mp3_in_a_movie_is_as_long_as_its_clock_can_say(tmp_path, muxer):
+    more, warnings = difference(tmp_path, muxer, "libmp3lame")
+    assert -44 <= more < 0
+    assert warnings == (LENGTH.format(44, "it is told in ms alone"),)
+
+
+def test_of_padding_that_is_told_nothing_is_said(tmp_path):
+    scratch = write_recording(tmp_path / "scratch.wav", chirp(20_001, channels=2, top=0.1))
+    with Recording.open(scratch) as recording:
+        ours = encode(recording, tmp_path / "t.mkv", format="mkv")
+    told = decode(ours.path, tmp_path / "out.wav")
+    assert (told.format.frames, told.warnings) == (20_001, ())
+
+
+def test_a_film_s_sound_is_as_it_is_heard_with_its_pictures(tmp_path):
+    film = write_video(tmp_path / "film", muxer="avi", sound="libmp3lame")
+    assert decode(film, tmp_path / "out.wav").warnings == ()

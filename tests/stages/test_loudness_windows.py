@@ -53,6 +53,17 @@ def metered(samples, *, rate_hz=RATE_HZ):
     return meter
 
 
+@pytest.mark.parametrize("level", [-23, -33])
+def test_tech_3341_cases_1_and_2_all_three_read_the_same(level):
+    samples = tones((level, 20))
+    read = list(readings(samples, every_s=0.1))
+    momentary, short = [m for m, _ in read][4:], [s for _, s in read][30:]
+    np.testing.assert_allclose([*momentary, *short], level, atol=LUFS_TOLERANCE)
+    meter = metered(samples)
+    for found in (meter.integrated_lufs, meter.max_momentary_lufs, meter.max_short_term_lufs):
+        assert found == pytest.approx(level, abs=LUFS_TOLERANCE)
+
+
 def test_tech_3341_case_9_short_term_is_constant():
     samples = tones(*[(-20, 1.34), (-30, 1.66)] * 5)
     found = [short for _, short in readings(samples, every_s=0.1)][30:]

@@ -174,6 +174,21 @@ def test_a_constant_is_written_as_it_is(tmp_path, format):
         np.testing.assert_allclose(heard[:, inner], CONSTANT, rtol=0, atol=0.01)
 
 
+@pytest.mark.parametrize("seconds", [0.3, 0.8, 20])
+def test_an_mp3_of_a_constant_is_not_taken_for_a_film(tmp_path, seconds):
+    # All its packets are alike, and their bytes look like those of an MPEG program stream.
+    frames = round(seconds * 48_000)
+    samples = np.full((2, frames), 0.01, np.float32)
+    file = encode(Sound(samples, rate_hz=48_000), tmp_path / "t.mp3", format="mp3")
+    decoded = decode(file.path, tmp_path / "heard.wav")
+    assert (decoded.format.container, decoded.format.frames) == ("mp3", frames)
+    assert decoded.warnings == ()
+    without_tag = tmp_path / "without.mp3"
+    content = file.path.read_bytes()
+    without_tag.write_bytes(content[content.index(b"\xff\xfb") :])
+    assert decode(without_tag, tmp_path / "heard.wav").format.frames == frames
+
+
 def test_what_was_clipped_is_told_apart_like_anything_else():
     samples = clipped()
     harmonic, percussive = decomposed(samples)

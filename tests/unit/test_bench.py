@@ -1,6 +1,8 @@
 """What benchmarks say: the farthest goal, bytes moved, and figures that have no goal."""
 
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from types import SimpleNamespace
@@ -8,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from botocore.httpsession import URLLib3Session
 
+from bench import __main__ as command
 from bench.measure import Outcome, summary
 from bench.traffic import counted
 from tests.emulator import Account
@@ -63,3 +66,30 @@ def test_bytes_that_threads_move_at_once_are_all_counted(monkeypatch):
         for request in requests:
             list(pool.map(URLLib3Session().send, [request] * 2))
     assert (moved.read, moved.written) == (10, 10)
+
+
+def test_the_report_that_is_kept_is_of_what_is_reported_now():
+    kept = command._REPORT.read_text()
+    rows = [line for line in kept.splitlines() if line.startswith("| ")]
+    assert not [row for row in rows if row.startswith(tuple(f"| {n}:" for n in command._APART))]
+    assert kept.endswith(command._NOTES)  # and so with no list of what failed
+
+
+def test_all_benchmarks_end_with_one_object_too(tmp_path, monkeypatch, capsys):
+    def run(arguments, **_):
+        if arguments[3] == "start":
+            raise subprocess.CalledProcessError(1, arguments)
+        found = [MISSED] if arguments[3] == "job" else [REACHED, TOLD]
+        return SimpleNamespace(stdout="".join(f"{each.to_json()}\n" for each in found))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(sys, "argv", ["bench", "all", "--json"])
+    monkeypatch.setattr(command, "_REPORT", tmp_path / "benchmarks.md")
+    assert command.main() == 1
+    *rows, last = map(json.loads, capsys.readouterr().out.splitlines())
+    others = 2 * (len(command._REPORTED) - 2)
+    assert [row["name"] for row in rows].count("b") == 1 and len(rows) == others + 1
+    assert (last["name"], last["ratio"], last["goal"]) == ("all", 1.5, 2.0)
+    assert {"peer", "ours", "peak_rss_mb"} <= last.keys()
+    written = (tmp_path / "benchmarks.md").read_text()
+    assert written.count("\n| a |") == others // 2 and "they failed: start." in written
