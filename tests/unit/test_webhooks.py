@@ -204,6 +204,9 @@ def _in_two_hours() -> str:
         ("-7", 5),
         ("٣", 5),
         ("Sat, 99 Foo 2026 00:00:00 GMT", 5),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", 5),
+        ("Mon, 01 Jan 2024 00:00:99999999999999999999 GMT", 5),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999", 5),
     ],
 )
 def test_retry_after_is_honoured_and_nonsense_in_it_is_not(world, header, wait_s):
