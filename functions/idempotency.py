@@ -73,13 +73,14 @@ class Idempotent:
         answer = _Answer()
         try:
             await self._app(request.scope, body.receive, answer.send)
+            if getattr(request.state, "left_open", False):
+                await blocking.call(table.abandon, claim)
+            else:
+                await _settle(claim, answer, body, table=table, blocking=blocking)
         except Exception:
+            # An answer that could not be kept is found anew by the next try.
             await blocking.call(table.abandon, claim)
             raise
-        if getattr(request.state, "left_open", False):
-            await blocking.call(table.abandon, claim)
-        else:
-            await _settle(claim, answer, body, table=table, blocking=blocking)
         await answer.pass_on(send)
 
 
