@@ -1,10 +1,10 @@
 """Answers kept for a day by the key that the caller gave his request.
 
 Whoever claims a key works, whoever comes with it later is given the same answer.
-A claim reserves the ids of the jobs it may make: where the process dies between
+A claim reserves the ids of what it may make: where the process dies between
 making a job and keeping the answer, the claim is taken over after a minute, and
 the job that is there already is found under the id that it was to get. So no
-retry makes a second job, however the first one ended.
+retry makes a second job, upload or webhook, however the first one ended.
 
 Item: ``ONCE#<owner>#<sha256 of the key>`` / ``ONCE``.
 """
@@ -43,15 +43,15 @@ class Claim:
     Attributes
     ----------
     reserved : str
-        A UUID, from which the ids of jobs are made.
+        A UUID, from which the ids of what is made are made.
     """
 
     pk: str
     claim_id: str
     reserved: str
 
-    def job_ids(self) -> Callable[[], str]:
-        """The ids that this request's jobs get, in order, at whatever attempt."""
+    def ids(self) -> Callable[[], str]:
+        """The ids of what this request makes, in order, at whatever attempt."""
         numbers = count()
         return lambda: str(uuid5(UUID(self.reserved), str(next(numbers))))
 

@@ -69,7 +69,7 @@ class Idempotent:
         if isinstance(claim, Kept):
             await _replay(claim, body, request.scope, send)
             return
-        request.state.job_ids = claim.job_ids()
+        request.state.reserved_ids = claim.ids()
         answer = _Answer()
         try:
             await self._app(request.scope, body.receive, answer.send)
