@@ -24,9 +24,10 @@ STAGE_NAME: Final = "live"
 
 # What tells about the service and not about anybody's recordings.
 _OPEN_TO_ALL: Final = ("health", "config", "docs", "openapi.json", "asyncapi.json")
-# Event streams, and an archive of all tracks: what a buffered answer has neither
-# the time nor the 6 MB for.
+# Event streams, an archive of all tracks, and a history that no page ends: what a
+# buffered answer has neither the time nor the 6 MB for. A path goes before those below it.
 _STREAMED: Final = (
+    "/api/v1/denoise",
     "/download/{job_id}/all",
     "/job/{job_id}/events",
     "/api/v1/denoise/{job_id}/progress",

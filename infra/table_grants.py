@@ -113,6 +113,7 @@ def _let_api(table: TableGrants, *, handlers: Handlers) -> None:
     # It reads and tells. Keys it looks up itself, so it notes their use too.
     table.allow(stream, _GET, within=[Partition.JOB, Partition.OWNER])
     table.allow(stream, _QUERY, within=[Partition.JOB])
+    table.search(stream, "by_owner")
     table.allow(stream, _UPDATE, within=[Partition.RATE])
     # A key is made by its operator; a call only notes when it was last used.
     for caller in (rest, stream):

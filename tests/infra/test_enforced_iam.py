@@ -184,6 +184,13 @@ def test_the_streaming_function_reads_the_log_of_a_job(core: Core) -> None:
     assert core("StreamHandlerRole").log.after(0, job_id=str(uuid.uuid4())) == ()
 
 
+def test_the_streaming_function_tells_a_whole_history(operator: Service, core: Core) -> None:
+    owner = f"owner-{uuid.uuid4()}"
+    made = [operator.jobs.create(a_job(str(uuid.uuid4()), owner=owner)) for _ in range(2)]
+    pages = core("StreamHandlerRole").jobs.history_from(owner, offset=0, limit=None)
+    assert {job.job_id for page in pages for job in page} == {job.job_id for job in made}
+
+
 def test_a_key_and_a_ticket_open_the_door_and_are_noted_there(
     operator: Service, core: Core
 ) -> None:
