@@ -111,7 +111,11 @@ class RestApi(Construct):
 
     def _add_routes(self) -> None:
         for path in _OPEN_TO_ALL:
-            _open(self.api.root.add_resource(path), "GET", integration=self._proxy)
+            resource = self.api.root.add_resource(path)
+            # A page that shows its key everywhere asks before it does so here, too; what
+            # takes no HEAD says so itself.
+            for method in ("GET", "HEAD", "OPTIONS"):
+                _open(resource, method, integration=self._proxy)
         self._pass_on(self.api.root.add_resource("{proxy+}"))
         for path in _STREAMED:
             self._add_stream(path.strip("/").split("/"))

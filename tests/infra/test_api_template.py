@@ -62,12 +62,38 @@ def _unnamed(path):
     return re.sub(r"{[^}+]+}", "{}", path)
 
 
-def _documented():
-    """The paths of the application whose answer is described as a stream."""
+def _described():
+    """The application's paths, as its own description has them."""
     nobody = boto3.Session("none", "none", region_name="us-east-1")
     settings = Settings("table", "uploads", "work", "tracks", "drop")
-    paths = create_app(Service.over(settings, session=nobody)).openapi()["paths"]
-    for path, methods in paths.items():
+    return create_app(Service.over(settings, session=nobody)).openapi()["paths"]
+
+
+def _reached(methods, verb, path):
+    """The method that API Gateway chooses, the most specific resource's; None refuses."""
+    segments = path.strip("/").split("/")
+    above = ["/" + "/".join(segments[:length]) for length in range(len(segments) - 1, 0, -1)]
+    for place in (path, *(f"{each}/{{proxy+}}" for each in above), "/{proxy+}"):
+        found = {each: method for (each, at), method in methods.items() if at == place}
+        if found:
+            return found.get(verb) or found.get("ANY")
+    return None
+
+
+@pytest.mark.parametrize("verb", ["OPTIONS", "HEAD"])
+def test_each_path_that_is_described_takes_a_browsers_preflight_and_a_look(template, verb):
+    methods = {(each, _unnamed(at)): method for (each, at), method in _methods(template).items()}
+    for path in (*_described(), "/docs", "/openapi.json", "/asyncapi.json"):
+        method = _reached(methods, verb, _unnamed(path))
+        assert method is not None, path
+        assert "RestHandler" in json.dumps(method["Integration"]["Uri"])
+        # A preflight bears no key.
+        assert verb == "HEAD" or method["AuthorizationType"] == "NONE", path
+
+
+def _documented():
+    """The paths of the application whose answer is described as a stream."""
+    for path, methods in _described().items():
         answers = methods.get("get", {}).get("responses", {})
         if _STREAMS & answers.get("200", {}).get("content", {}).keys():
             yield _unnamed(path)
