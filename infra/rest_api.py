@@ -160,6 +160,7 @@ class RestApi(Construct):
             self.api.add_gateway_response(
                 _FIRST_NAMES.get(refusal.kind, words),
                 type=apigateway.ResponseType.of(refusal.kind),
+                status_code=None if refusal.status is None else str(refusal.status),
                 response_headers=refusal.headers,
                 templates={"application/json": refusal.template},
             )
