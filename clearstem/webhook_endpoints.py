@@ -234,8 +234,9 @@ class EndpointTable:
         rotated = endpoint.secrets.rotated(new_secret(), rotation=rotation, at=at)
         self._replace(
             to_item(replace(endpoint, secrets=rotated)) | _key(owner, _sort(webhook_id)),
-            condition="secrets.#current = :seen",
-            seen=endpoint.secrets.current,
+            current="secrets.#current",
+            seen=endpoint.secrets,
+            rotated=rotated,
         )
         return rotated
 
@@ -243,17 +244,21 @@ class EndpointTable:
         seen = self.callback_secrets(owner)
         rotated = seen.rotated(new_secret(), rotation=rotation, at=at)
         item = to_item(rotated) | _key(owner, "SECRETS")
-        self._replace(item, condition="#current = :seen", seen=seen.current)
+        self._replace(item, current="#current", seen=seen, rotated=rotated)
         return rotated
 
-    def _replace(self, item: Item, *, condition: str, seen: str) -> None:
+    def _replace(self, item: Item, *, current: str, seen: Secrets, rotated: Secrets) -> None:
         try:
             self.client.put_item(
                 TableName=self.table,
                 Item=item,
-                ConditionExpression=condition,
+                # Or it is there already: botocore writes again where an answer was lost.
+                ConditionExpression=f"{current} = :seen OR {current} = :rotated",
                 ExpressionAttributeNames={"#current": "current"},
-                ExpressionAttributeValues={":seen": {"S": seen}},
+                ExpressionAttributeValues={
+                    ":seen": {"S": seen.current},
+                    ":rotated": {"S": rotated.current},
+                },
             )
         except self.client.exceptions.ConditionalCheckFailedException as exc:
             raise Conflict("the secret was changed this very moment; look at it again") from exc

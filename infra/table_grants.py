@@ -120,8 +120,8 @@ def _let_api(table: TableGrants, *, handlers: Handlers) -> None:
         table.allow(caller, _GET, _UPDATE, within=[Partition.KEY])
         table.allow(caller, _GET_MANY, within=[Partition.JOB])
     table.allow(handlers.authorizer, _GET, _UPDATE, within=[Partition.KEY])
-    # A ticket is used up by deleting it.
-    table.allow(handlers.authorizer, _DELETE, within=[Partition.ENTRY])
+    # On a ticket it notes that it is used up.
+    table.allow(handlers.authorizer, _UPDATE, within=[Partition.ENTRY])
 
 
 def _let_sockets(table: TableGrants, *, handlers: Handlers) -> None:

@@ -92,6 +92,8 @@ def _finished(url: str, *, running: tuple[str, ...]) -> dict[str, Any]:
         ("AuthorizerHandlerRole", calls.put(calls.API_KEY)),
         ("AuthorizerHandlerRole", calls.forget_item()),
         ("AuthorizerHandlerRole", calls.forget_item(calls.API_KEY)),
+        ("AuthorizerHandlerRole", calls.forget_item(calls.TICKET)),
+        ("AuthorizerHandlerRole", calls.put(calls.TICKET)),
         ("AuthorizerHandlerRole", calls.update()),
         ("AuthorizerHandlerRole", calls.get(calls.SECRET)),
         ("AuthorizerHandlerRole", calls.read("UploadsBucket")),

@@ -84,8 +84,7 @@ TABLE = {
     },
     "AuthorizerHandler": {
         "GetItem": {"KEY#*"},
-        "UpdateItem": {"KEY#*"},
-        "DeleteItem": {"ENTRY#*"},
+        "UpdateItem": {"KEY#*", "ENTRY#*"},
     },
     "WebsocketHandler": {
         "GetItem": {"JOB#*", "CONN#*"},
