@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from clearstem import media
-from clearstem.errors import ClearstemError, EmptyFile, TooLarge
+from clearstem.errors import ClearstemError, EmptyFile, TooLarge, UploadNotFound
 from clearstem.facts import Location
 from clearstem.part_uploads import SINGLE_PUT_BYTES, PartPlan
 from clearstem.recipes import SEPARATE, Recipe
@@ -28,6 +28,9 @@ class Arrivals:
         The time, in UTC.
     new_id : callable
         A fresh UUID in text form.
+    reserved_id : callable or None
+        Ids that were reserved for what one request makes: one that is taken was
+        taken by the same request before.
     """
 
     settings: Settings
@@ -35,6 +38,11 @@ class Arrivals:
     store: TrackStore
     now: Callable[[], datetime]
     new_id: Callable[[], str]
+    reserved_id: Callable[[], str] | None = None
+
+    def next_id(self) -> str:
+        """One of the reserved ids, or a fresh one where none are."""
+        return (self.reserved_id or self.new_id)()
 
     def announce(
         self,
@@ -45,7 +53,7 @@ class Arrivals:
         size_bytes: int | None = None,
         largest_put: int | None = None,
     ) -> Upload:
-        """Make room for one recording, of a kind that the recipe reads.
+        """Make room for one recording, of a kind that the recipe reads, once for a reserved id.
 
         Parameters
         ----------
@@ -64,7 +72,10 @@ class Arrivals:
         StorageUsedUp
             Its owner may not store so much more.
         """
-        upload = self._named(owner, file_name, recipe=recipe)
+        upload = self._named(self.next_id(), owner, file_name, recipe=recipe)
+        known = self._announced_before(upload)
+        if known is not None:
+            return known
         if size_bytes is not None:
             self.check_size(size_bytes, name=upload.file_name)
         held = self._largest(owner) if size_bytes is None else size_bytes
@@ -75,11 +86,13 @@ class Arrivals:
         plan = self._plan(upload, size_bytes=size_bytes or 0, largest_put=limit)
         upload = replace(upload, parts=plan, held_bytes=held)
         try:
-            return self.uploads.announce(upload, at=self.now())
+            made = self.uploads.announce(upload, at=self.now())
         except ClearstemError:
-            if plan is not None:
-                self.store.in_parts.abandon(upload.location, plan)
+            self._end(upload, plan)
             raise
+        if made.parts != plan:
+            self._end(upload, plan)
+        return made
 
     def expect(self, *, owner: str, file_name: str | None, recipe: Recipe = SEPARATE) -> Upload:
         """A place for a recording that comes with this very request; nothing is remembered.
@@ -91,23 +104,31 @@ class Arrivals:
         StorageUsedUp
             Its owner may store nothing more.
         """
-        upload = self._named(owner, file_name, recipe=recipe)
+        upload = self._named(self.new_id(), owner, file_name, recipe=recipe)
         self.uploads.quotas.check_room(owner)
         return upload
 
     def keep(self, upload: Upload) -> Upload:
         """Remember an upload that has come unannounced, for jobs to be made of it for a week.
 
+        As it is remembered: what the same request stored before stays, and this one goes.
+
         Raises
         ------
         StorageUsedUp
             Its owner may not store so much more: it is not stored any longer.
         """
+        if self.reserved_id is not None:
+            # The place keeps its own id: what lies at another's may be at work already.
+            upload = replace(upload, upload_id=self.reserved_id())
         try:
-            return self.uploads.announce(upload, at=self.now())
+            kept = self.uploads.announce(upload, at=self.now())
         except ClearstemError:
             self.discard(upload)
             raise
+        if kept.location != upload.location:
+            self.discard(upload)
+        return kept
 
     def writer(self, upload: Upload, *, max_bytes: int | None = None) -> ObjectWriter:
         """A writer of the upload's bytes, within the size limit (or a lower one)."""
@@ -160,10 +181,23 @@ class Arrivals:
         kind = media.content_type(upload.extension)
         return self.store.in_parts.begin(upload.location, size_bytes=size_bytes, content_type=kind)
 
-    def _named(self, owner: str, file_name: str | None, *, recipe: Recipe) -> Upload:
+    def _end(self, upload: Upload, plan: PartPlan | None) -> None:
+        if plan is not None:
+            self.store.in_parts.abandon(upload.location, plan)
+
+    def _announced_before(self, upload: Upload) -> Upload | None:
+        if self.reserved_id is None:
+            return None
+        try:
+            return self.uploads.get(upload.upload_id, owner=upload.owner)
+        except UploadNotFound:
+            return None
+
+    def _named(
+        self, upload_id: str, owner: str, file_name: str | None, *, recipe: Recipe
+    ) -> Upload:
         name = media.file_name(file_name)
         extension = media.extension(name, accepted=recipe.inputs)
-        upload_id = self.new_id()
         key = f"uploads/{owner}/{upload_id}/source.{extension}"
         location = Location(self.settings.uploads_bucket, key)
         return Upload(upload_id, owner, name, extension, location)

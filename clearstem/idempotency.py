@@ -1,10 +1,10 @@
 """Answers kept for a day by the key that the caller gave his request.
 
 Whoever claims a key works, whoever comes with it later is given the same answer.
-A claim reserves the ids of the jobs it may make: where the process dies between
+A claim reserves the ids of what it may make: where the process dies between
 making a job and keeping the answer, the claim is taken over after a minute, and
 the job that is there already is found under the id that it was to get. So no
-retry makes a second job, however the first one ended.
+retry makes a second job, upload or webhook, however the first one ended.
 
 Item: ``ONCE#<owner>#<sha256 of the key>`` / ``ONCE``.
 """
@@ -43,15 +43,15 @@ class Claim:
     Attributes
     ----------
     reserved : str
-        A UUID, from which the ids of jobs are made.
+        A UUID, from which the ids of what is made are made.
     """
 
     pk: str
     claim_id: str
     reserved: str
 
-    def job_ids(self) -> Callable[[], str]:
-        """The ids that this request's jobs get, in order, at whatever attempt."""
+    def ids(self) -> Callable[[], str]:
+        """The ids of what this request makes, in order, at whatever attempt."""
         numbers = count()
         return lambda: str(uuid5(UUID(self.reserved), str(next(numbers))))
 
@@ -99,7 +99,7 @@ class IdempotencyTable:
         pk = f"{Partition.ONCE}{owner}#{hashlib.sha256(key.encode()).hexdigest()}"
         claim = Claim(pk, claim_id=new_id, reserved=new_id)
         found = self._put(claim, at=at)
-        if found is None:
+        if found is None or _is_ours(found, claim):
             return claim
         if "answer" in found:
             return _kept(found)
@@ -197,9 +197,12 @@ class IdempotencyTable:
                     ":mine": {"S": claim.claim_id},
                     ":until": {"N": str((at + _CLAIMED).timestamp())},
                 },
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except self.client.exceptions.ConditionalCheckFailedException as exc:
-            raise under_way from exc
+            there: Any = exc.response.get("Item", {})
+            if not _is_ours(there, claim):
+                raise under_way from exc
         return Claim(claim.pk, claim.claim_id, reserved=found["reserved"]["S"])
 
     def _if_ours(self, claim: Claim, write: Callable[[dict[str, Any]], object]) -> None:
@@ -207,6 +210,11 @@ class IdempotencyTable:
             write({"TableName": self.table, "ConditionExpression": _SAME_CLAIM})
         except self.client.exceptions.ConditionalCheckFailedException:
             return
+
+
+def _is_ours(found: Item, claim: Claim) -> bool:
+    """Whether a claim met itself: botocore writes again where an answer was lost."""
+    return bool(found.get("claim_id") == {"S": claim.claim_id})
 
 
 def _kept(item: Item) -> Kept:

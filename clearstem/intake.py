@@ -4,7 +4,7 @@ All end in one `Intake.submit`, which checks, records and starts a job; so do
 objects dropped in a bucket (`clearstem.drops`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Final
@@ -48,16 +48,12 @@ class Intake(Arrivals):
     ----------
     executions : Mapping[str, Executions]
         By the recipe's name.
-    new_job_id : callable or None
-        Ids that were reserved for the jobs of one request: one that is taken was
-        taken by the same request before.
     answers : Answers or None
         What answers jobs at once from stored results; None: their first stage does.
     """
 
     jobs: JobTable
     executions: Mapping[str, Executions]
-    new_job_id: Callable[[], str] | None = None
     answers: Answers | None = None
 
     def submit_upload(
@@ -86,7 +82,7 @@ class Intake(Arrivals):
         """
         self._check_address(output_url, named="output")
         self._check_callback(callback_url)
-        job_id = (self.new_job_id or self.new_id)()
+        job_id = self.next_id()
         return self.submit(
             job_id=job_id,
             owner=upload.owner,
@@ -152,7 +148,7 @@ class Intake(Arrivals):
         self._check_address(url, named="input")
         self._check_address(output_url, named="output")
         self._check_callback(callback_url)
-        job_id = (self.new_job_id or self.new_id)()
+        job_id = self.next_id()
         return self.submit(
             job_id=job_id,
             owner=owner,
@@ -198,7 +194,7 @@ class Intake(Arrivals):
             job = self._settled(terms, owner=owner).of(job, at=job.created_at)
             job = self.jobs.create(job, upload=upload)
         except JobExists:
-            if self.new_job_id is None:
+            if self.reserved_id is None:
                 raise
             # An earlier try of this request made it.
             return self.start_again(job_id) or self.jobs.get(job_id)

@@ -93,8 +93,8 @@ class Service:
         The state machines, by the recipe's name.
     tokens : Tokens or None
         What verifies bearer tokens, and keeps the issuer's keys.
-    new_job_id : callable or None
-        Reserved ids for the jobs of one request; see `clearstem.idempotency`.
+    reserved_id : callable or None
+        Ids reserved for what one request makes; see `clearstem.idempotency`.
     copying : Budget or None
         What the jobs of one request may have copied, all together.
     client : callable
@@ -110,7 +110,7 @@ class Service:
     executions: Mapping[str, Executions]
     client: Callable[..., Any]
     tokens: Tokens | None = None
-    new_job_id: Callable[[], str] | None = None
+    reserved_id: Callable[[], str] | None = None
     copying: "Budget | None" = None
     now: Callable[[], datetime] = utc_now
     new_id: Callable[[], str] = new_id
@@ -166,6 +166,10 @@ class Service:
         """What lets browsers' sockets and event streams in."""
         return EntryTickets(self.jobs.client, self.jobs.table)
 
+    def next_id(self) -> str:
+        """The id of what a request makes next: one that is reserved for it, else a fresh one."""
+        return (self.reserved_id or self.new_id)()
+
     @property
     def intake(self) -> "Intake":
         """The ways in."""
@@ -179,7 +183,7 @@ class Service:
             executions=self.executions,
             now=self.now,
             new_id=self.new_id,
-            new_job_id=self.new_job_id,
+            reserved_id=self.reserved_id,
             answers=self.answers,
         )
 

@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -42,7 +43,10 @@ _HASHED: Final = "sub-"
 _HASH_DIGITS: Final = 40
 
 FetchKeys = Callable[[], bytes]
-"""The issuer's key set (RFC 7517), as JSON; raises `OSError` where it does not come."""
+"""The issuer's key set (RFC 7517), as JSON.
+
+Raises `OSError` where it does not come, and `HTTPException` where it breaks off.
+"""
 
 
 def fetch_keys(url: str) -> bytes:
@@ -95,11 +99,12 @@ class KeySet:
     def _ask(self, now: float) -> None:
         self._asked_at = now
         try:
-            self._keys = _usable(json.loads(self.fetch()))
-        except (OSError, ValueError):
-            # The keys from before, if there are any, are better than nobody let in.
-            return
-        self._fresh_until = now + _FRESH_S
+            found = _usable(json.loads(self.fetch()))
+        except (OSError, HTTPException, ValueError):
+            found = {}
+        # The keys from before, if there are any, are better than nobody let in.
+        if found:
+            self._keys, self._fresh_until = found, now + _FRESH_S
 
 
 def _usable(document: Any) -> dict[str, "PyJWK"]:

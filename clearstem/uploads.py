@@ -30,6 +30,8 @@ _LIFETIME: Final = timedelta(days=7)
 # A UUID's text. DynamoDB refuses keys of more than 2 KB, or that are no UTF-8, in its own words.
 _LONGEST_ID: Final = 36
 _OPEN: Final = "UPLOAD"
+# No request made one of that id; a reserved id comes again with its request.
+_NEW: Final = "attribute_not_exists(pk)"
 # Nobody has made a job of it, given it up or ended it since its bytes were read.
 _HELD: Final = "attribute_exists(#open) AND held_bytes = :held"
 
@@ -100,7 +102,7 @@ class UploadTable:
         return Quotas(self.client, self.table, self.quota)
 
     def announce(self, upload: Upload, *, at: datetime) -> Upload:
-        """Remember an upload before its bytes come; as it is remembered.
+        """Remember an upload before its bytes come; as it is remembered, or was under its id.
 
         Raises
         ------
@@ -110,11 +112,15 @@ class UploadTable:
             Other writers of his counters won every one of the attempts.
         """
         upload = replace(upload, announced=True)
-        put = {"Put": {"TableName": self.table, "Item": _item(upload, until=at + _LIFETIME)}}
+        item = _item(upload, until=at + _LIFETIME)
+        put = {"Put": {"TableName": self.table, "Item": item, "ConditionExpression": _NEW}}
         for attempt in range(ATTEMPTS):
             room = self.quotas.room_parts(upload.owner, upload.held_bytes)
             if transacted(self.client, [put, *room]):
                 return upload
+            known = self._read(upload.upload_id)
+            if known:
+                return from_item(known, Upload)
             self.quotas.check_room(upload.owner, upload.held_bytes)
             back_off(attempt)
         raise Contention(f"the counters of {upload.owner} changed under {ATTEMPTS} attempts")

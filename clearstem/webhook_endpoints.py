@@ -118,16 +118,22 @@ class EndpointTable:
     table: str
 
     def register(self, endpoint: Endpoint) -> Endpoint:
-        """Store a new endpoint.
+        """Store a new endpoint; as it is stored, or was under its id.
 
         Raises
         ------
         Conflict
             Its owner has as many as he may.
         """
-        if len(self.registered(endpoint.owner)) >= _MOST_ENDPOINTS:
+        registered = {known.webhook_id: known for known in self.registered(endpoint.owner)}
+        if endpoint.webhook_id in registered:
+            return registered[endpoint.webhook_id]
+        if len(registered) >= _MOST_ENDPOINTS:
             raise Conflict(f"{endpoint.owner} has {_MOST_ENDPOINTS} webhooks; delete one first")
-        self._put(endpoint)
+        try:
+            self._put(endpoint, condition=_NEW)
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return self.get(endpoint.webhook_id, owner=endpoint.owner)
         return endpoint
 
     def registered(self, owner: str) -> tuple[Endpoint, ...]:
@@ -207,8 +213,13 @@ class EndpointTable:
             return made if item is None else from_item(item, Secrets)
         return made
 
-    def rotate(self, webhook_id: str, *, owner: str, at: datetime) -> Secrets:
+    def rotate(self, webhook_id: str, *, owner: str, rotation: str, at: datetime) -> Secrets:
         """Give an endpoint, or all callbacks, a new secret; the one before signs for a day more.
+
+        Parameters
+        ----------
+        rotation : str
+            The rotation's id: what it made last, it makes no second time.
 
         Raises
         ------
@@ -216,33 +227,38 @@ class EndpointTable:
             There is no such endpoint; somebody else rotates it this moment.
         """
         if webhook_id == CALLBACKS:
-            return self._rotated_callbacks(owner, at=at)
+            return self._rotated_callbacks(owner, rotation=rotation, at=at)
         endpoint = self.get(webhook_id, owner=owner)
         if endpoint.secrets is None:
             raise InvalidRequest(f"a job's callback is signed with the secret of {CALLBACKS!r}")
-        rotated = endpoint.secrets.rotated(new_secret(), at=at)
+        rotated = endpoint.secrets.rotated(new_secret(), rotation=rotation, at=at)
         self._replace(
             to_item(replace(endpoint, secrets=rotated)) | _key(owner, _sort(webhook_id)),
-            condition="secrets.#current = :seen",
-            seen=endpoint.secrets.current,
+            current="secrets.#current",
+            seen=endpoint.secrets,
+            rotated=rotated,
         )
         return rotated
 
-    def _rotated_callbacks(self, owner: str, *, at: datetime) -> Secrets:
+    def _rotated_callbacks(self, owner: str, *, rotation: str, at: datetime) -> Secrets:
         seen = self.callback_secrets(owner)
-        rotated = seen.rotated(new_secret(), at=at)
+        rotated = seen.rotated(new_secret(), rotation=rotation, at=at)
         item = to_item(rotated) | _key(owner, "SECRETS")
-        self._replace(item, condition="#current = :seen", seen=seen.current)
+        self._replace(item, current="#current", seen=seen, rotated=rotated)
         return rotated
 
-    def _replace(self, item: Item, *, condition: str, seen: str) -> None:
+    def _replace(self, item: Item, *, current: str, seen: Secrets, rotated: Secrets) -> None:
         try:
             self.client.put_item(
                 TableName=self.table,
                 Item=item,
-                ConditionExpression=condition,
+                # Or it is there already: botocore writes again where an answer was lost.
+                ConditionExpression=f"{current} = :seen OR {current} = :rotated",
                 ExpressionAttributeNames={"#current": "current"},
-                ExpressionAttributeValues={":seen": {"S": seen}},
+                ExpressionAttributeValues={
+                    ":seen": {"S": seen.current},
+                    ":rotated": {"S": rotated.current},
+                },
             )
         except self.client.exceptions.ConditionalCheckFailedException as exc:
             raise Conflict("the secret was changed this very moment; look at it again") from exc

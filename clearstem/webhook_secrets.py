@@ -28,11 +28,14 @@ class Secrets:
     ----------
     previous_until : datetime or None
         When the previous one stops signing.
+    rotation : str or None
+        The id of the rotation that made the current one; None: there was none.
     """
 
     current: str
     previous: str | None = None
     previous_until: datetime | None = None
+    rotation: str | None = None
 
     def active(self, *, at: datetime) -> tuple[str, ...]:
         """The secrets that sign at a time, one or two; the current one first."""
@@ -40,13 +43,16 @@ class Secrets:
             return (self.current,)
         return (self.current, self.previous)
 
-    def rotated(self, new: str, *, at: datetime) -> "Secrets":
+    def rotated(self, new: str, *, rotation: str, at: datetime) -> "Secrets":
         """The secrets with a new current one; the one until now signs for a day more.
 
         No more than two sign at a time: a second rotation within that day ends
-        the oldest at once.
+        the oldest at once. The same rotation again changes nothing.
         """
-        return Secrets(new, previous=self.current, previous_until=at + _OVERLAP)
+        if rotation == self.rotation:
+            return self
+        until = at + _OVERLAP
+        return Secrets(new, previous=self.current, previous_until=until, rotation=rotation)
 
 
 def new_secret() -> str:

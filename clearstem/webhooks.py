@@ -290,7 +290,7 @@ def _wait_s(header: str | None, *, at: datetime) -> float:
         return float(text[:9])
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter of years and zones that no C integer holds
         return 0.0
     aware = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
     return max((aware - at).total_seconds(), 0.0)

@@ -20,7 +20,7 @@ from clearstem.scopes import Caller, Scope
 from functions import dialects, wiring
 from functions.telemetry import Event, entry_point, logger
 
-# API Gateway answers 401 to this very text, and 500 to any other.
+# API Gateway answers 401 to this very text, and to any other what `infra.gateway_refusals` says.
 _REFUSAL: Final = "Unauthorized"
 _NOBODY: Final = "-"  # no owner: names begin with a letter or digit
 

@@ -69,17 +69,18 @@ class Idempotent:
         if isinstance(claim, Kept):
             await _replay(claim, body, request.scope, send)
             return
-        request.state.job_ids = claim.job_ids()
+        request.state.reserved_ids = claim.ids()
         answer = _Answer()
         try:
             await self._app(request.scope, body.receive, answer.send)
+            if getattr(request.state, "left_open", False):
+                await blocking.call(table.abandon, claim)
+            else:
+                await _settle(claim, answer, body, table=table, blocking=blocking)
         except Exception:
+            # An answer that could not be kept is found anew by the next try.
             await blocking.call(table.abandon, claim)
             raise
-        if getattr(request.state, "left_open", False):
-            await blocking.call(table.abandon, claim)
-        else:
-            await _settle(claim, answer, body, table=table, blocking=blocking)
         await answer.pass_on(send)
 
 

@@ -2,7 +2,7 @@
 
 The same application as ``functions.rest``, behind a server of its own: in a
 container with the Lambda Web Adapter, which hands its bytes on as they come.
-API Gateway sends it event streams and archives, and nothing else.
+API Gateway sends it event streams, archives and unpaged histories, and nothing else.
 
 What API Gateway says of a call, its authorizer's finding included, the adapter
 puts into a header, in the place of whatever the caller wrote there. Here, where

@@ -12,10 +12,11 @@ refusal has a response of its own that names its status.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from clearstem.errors import (
+    BackendUnavailable,
     ClearstemError,
     InsufficientScope,
     TooLarge,
@@ -42,6 +43,12 @@ _RETRY_AFTER_S: Final = 1
 _BUSY: Final = TooManyRequests(
     f"too many requests at once; try again in {_RETRY_AFTER_S} s", retry_after_s=_RETRY_AFTER_S
 )
+# The authorizer raises what passes: a throttled table, an issuer that gives no keys. The service
+# answers 503 to those, and clients come again. Which of the two kinds API Gateway makes of it its
+# documentation leaves open.
+_UNIDENTIFIED: Final = BackendUnavailable(
+    f"the caller could not be identified; try again in {_RETRY_AFTER_S} s"
+)
 
 _OURS: Final[Mapping[str, ClearstemError]] = {
     "UNAUTHORIZED": Unauthorized("Invalid or missing API key"),
@@ -49,6 +56,8 @@ _OURS: Final[Mapping[str, ClearstemError]] = {
     "REQUEST_TOO_LARGE": TooLarge(_TOO_LARGE),
     "THROTTLED": _BUSY,
     "QUOTA_EXCEEDED": _BUSY,
+    "AUTHORIZER_CONFIGURATION_ERROR": _UNIDENTIFIED,
+    "AUTHORIZER_FAILURE": _UNIDENTIFIED,
 }
 # Those that no class of the service stands for: what the gateway makes of the request.
 _PLAIN: Final[Mapping[str, tuple[int, str]]] = {
@@ -62,8 +71,6 @@ _PLAIN: Final[Mapping[str, tuple[int, str]]] = {
     "RESOURCE_NOT_FOUND": (404, "there is no such path"),
     "UNSUPPORTED_MEDIA_TYPE": (415, "the body has a media type that is not taken"),
     "API_CONFIGURATION_ERROR": (500, "API Gateway is not set up for this request"),
-    "AUTHORIZER_CONFIGURATION_ERROR": (500, "the caller could not be identified"),
-    "AUTHORIZER_FAILURE": (500, "the caller could not be identified"),
     "INTEGRATION_FAILURE": (504, "the service could not be reached"),
     "INTEGRATION_TIMEOUT": (504, "the service did not answer within 29 s"),
 }
@@ -86,11 +93,14 @@ class Refusal:
         Of the body; API Gateway puts the request's id in.
     headers : Mapping[str, str]
         By name, as API Gateway's mapping expressions.
+    status : int or None
+        Of the answer; None: the kind's own.
     """
 
     kind: str
     template: str
     headers: Mapping[str, str]
+    status: int | None = None
 
 
 def refusals(*, origins: Sequence[str]) -> Iterator[Refusal]:
@@ -103,11 +113,12 @@ def refusals(*, origins: Sequence[str]) -> Iterator[Refusal]:
     """
     shown = _shown_to(origins)
     for kind, error in _OURS.items():
-        _, native = problems.problem(error)
+        status, native = problems.problem(error)
         others = dict(munsit.problem(error)[1]) | dict(audo.problem(error)[1])
-        waits = isinstance(error, TooManyRequests)
+        waits = isinstance(error, TooManyRequests | BackendUnavailable)
         more = {"Retry-After": f"'{_RETRY_AFTER_S}'"} if waits else {}
-        yield _refusal(kind, {**others, **native}, {**shown, **more})
+        refusal = _refusal(kind, {**others, **native}, {**shown, **more})
+        yield replace(refusal, status=status) if error is _UNIDENTIFIED else refusal
     for kind, (status, detail) in _PLAIN.items():
         native = problems.plain_problem(status, detail)
         yield _refusal(kind, {**munsit.plain_problem(status, detail), **native}, shown)

@@ -24,9 +24,10 @@ STAGE_NAME: Final = "live"
 
 # What tells about the service and not about anybody's recordings.
 _OPEN_TO_ALL: Final = ("health", "config", "docs", "openapi.json", "asyncapi.json")
-# Event streams, and an archive of all tracks: what a buffered answer has neither
-# the time nor the 6 MB for.
+# Event streams, an archive of all tracks, and a history that no page ends: what a
+# buffered answer has neither the time nor the 6 MB for. A path goes before those below it.
 _STREAMED: Final = (
+    "/api/v1/denoise",
     "/download/{job_id}/all",
     "/job/{job_id}/events",
     "/api/v1/denoise/{job_id}/progress",
@@ -111,7 +112,11 @@ class RestApi(Construct):
 
     def _add_routes(self) -> None:
         for path in _OPEN_TO_ALL:
-            _open(self.api.root.add_resource(path), "GET", integration=self._proxy)
+            resource = self.api.root.add_resource(path)
+            # A page that shows its key everywhere asks before it does so here, too; what
+            # takes no HEAD says so itself.
+            for method in ("GET", "HEAD", "OPTIONS"):
+                _open(resource, method, integration=self._proxy)
         self._pass_on(self.api.root.add_resource("{proxy+}"))
         for path in _STREAMED:
             self._add_stream(path.strip("/").split("/"))
@@ -156,6 +161,7 @@ class RestApi(Construct):
             self.api.add_gateway_response(
                 _FIRST_NAMES.get(refusal.kind, words),
                 type=apigateway.ResponseType.of(refusal.kind),
+                status_code=None if refusal.status is None else str(refusal.status),
                 response_headers=refusal.headers,
                 templates={"application/json": refusal.template},
             )

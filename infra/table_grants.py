@@ -113,14 +113,15 @@ def _let_api(table: TableGrants, *, handlers: Handlers) -> None:
     # It reads and tells. Keys it looks up itself, so it notes their use too.
     table.allow(stream, _GET, within=[Partition.JOB, Partition.OWNER])
     table.allow(stream, _QUERY, within=[Partition.JOB])
+    table.search(stream, "by_owner")
     table.allow(stream, _UPDATE, within=[Partition.RATE])
     # A key is made by its operator; a call only notes when it was last used.
     for caller in (rest, stream):
         table.allow(caller, _GET, _UPDATE, within=[Partition.KEY])
         table.allow(caller, _GET_MANY, within=[Partition.JOB])
     table.allow(handlers.authorizer, _GET, _UPDATE, within=[Partition.KEY])
-    # A ticket is used up by deleting it.
-    table.allow(handlers.authorizer, _DELETE, within=[Partition.ENTRY])
+    # On a ticket it notes that it is used up.
+    table.allow(handlers.authorizer, _UPDATE, within=[Partition.ENTRY])
 
 
 def _let_sockets(table: TableGrants, *, handlers: Handlers) -> None:

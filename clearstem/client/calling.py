@@ -15,7 +15,13 @@ from clearstem.client.errors import (
     Unreachable,
     refusal,
 )
-from clearstem.client.retrying import IDEMPOTENCY_KEY, Retry, is_repeatable, retry_after_s
+from clearstem.client.retrying import (
+    IDEMPOTENCY_KEY,
+    Retry,
+    has_twin,
+    is_repeatable,
+    retry_after_s,
+)
 
 
 class Paged(TypedDict):
@@ -146,14 +152,18 @@ class Caller:
         return await self._patiently(call, _nobody)
 
     async def _patiently(self, call: Call, identity: Identity) -> Answer:
-        failures = 0
+        failures, waited_s = 0, 0.0
         while True:
             headers = {**call.headers, **await identity()}
             try:
                 return await self._once(replace(call, headers=headers))
             except (Refused, Unreachable) as exc:
-                failures += 1
-                wait_s = self.retry.wait_s(failures, exc)
+                if has_twin(exc):
+                    wait_s = self.retry.twin_wait_s(waited_s, exc)
+                    waited_s += wait_s or 0.0
+                else:
+                    failures, waited_s = failures + 1, 0.0
+                    wait_s = self.retry.wait_s(failures, exc)
                 if wait_s is None or not is_repeatable(call.method, call.headers):
                     raise
                 await self.io.sleep(wait_s)

@@ -34,6 +34,9 @@ class Retry:
         The longest wait after the first failure, doubled by each further one, and its bound.
     longest_s : float
         A server that asks for a longer wait is not waited for.
+    twin_s : float
+        How long a call waits for the one before it under the same idempotency key. A server
+        holds a key for 60 s whose call died.
     draw : callable
         A number between 0 and 1, evenly distributed.
     """
@@ -42,6 +45,7 @@ class Retry:
     base_s: float = 0.5
     cap_s: float = 20.0
     longest_s: float = 120.0
+    twin_s: float = 90.0
     draw: Callable[[], float] = random.random
 
     def wait_s(self, failures: int, error: ClientError | None = None) -> float | None:
@@ -54,6 +58,21 @@ class Retry:
         """
         if failures >= self.attempts or not (error is None or is_transient(error)):
             return None
+        return self._delay_s(failures, error)
+
+    def twin_wait_s(self, waited_s: float, error: ClientError) -> float | None:
+        """Seconds until a twin that is under way is asked for again; None gives up.
+
+        No attempt is counted: nothing was tried.
+
+        Parameters
+        ----------
+        waited_s : float
+            How long it was waited for already.
+        """
+        return self._delay_s(1, error) if waited_s < self.twin_s else None
+
+    def _delay_s(self, failures: int, error: ClientError | None) -> float | None:
         asked_s = (error.retry_after_s if isinstance(error, Refused) else None) or 0.0
         if asked_s > self.longest_s:
             return None
@@ -64,13 +83,18 @@ class Retry:
 def is_transient(error: ClientError) -> bool:
     """Whether the same call may well succeed later.
 
-    A 409 with ``Retry-After`` is one of them: a request with the same
-    idempotency key is still under way.
+    That a twin is under way is one of them.
     """
     if isinstance(error, Refused):
-        waits = error.status == 409 and error.retry_after_s is not None
-        return error.status in _TRANSIENT or waits
+        return error.status in _TRANSIENT or has_twin(error)
     return isinstance(error, Unreachable)
+
+
+def has_twin(error: ClientError) -> bool:
+    """Whether a request with the same idempotency key is still under way."""
+    if not isinstance(error, Refused):
+        return False
+    return error.status == 409 and error.retry_after_s is not None
 
 
 def is_repeatable(method: str, headers: Mapping[str, str]) -> bool:
@@ -86,7 +110,7 @@ def retry_after_s(value: str | None, *, now: datetime) -> float | None:
         return float(value)
     try:
         until = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter of years and zones that no C integer holds
         return None
     aware = until if until.tzinfo else until.replace(tzinfo=UTC)
     return max(0.0, (aware - now).total_seconds())

@@ -117,8 +117,8 @@ async def upload(
         blocking=call.blocking,
     )
     # With its hash: what was asked of the same bytes before is answered at once.
-    await call.blocking.call(call.service.intake.keep, stored)
-    return JSONResponse({"fileId": stored.upload_id})
+    kept = await call.blocking.call(call.service.intake.keep, stored)
+    return JSONResponse({"fileId": kept.upload_id})
 
 
 @router.post(

@@ -52,10 +52,10 @@ class Call:
 
     def with_next_id(self) -> "Call":
         """The same call for one of several jobs, with the next of the ids reserved for them."""
-        if self.service.new_job_id is None:
+        if self.service.reserved_id is None:
             return self
-        reserved = self.service.new_job_id()
-        return replace(self, service=replace(self.service, new_job_id=lambda: reserved))
+        reserved = self.service.reserved_id()
+        return replace(self, service=replace(self.service, reserved_id=lambda: reserved))
 
     def of_several(self) -> "Call":
         """The same call for several jobs, which share what a request may have copied."""
@@ -118,9 +118,9 @@ async def _call(
     caller.require(needed_scope(request.method, request.url.path))
     owner = caller.owner
     await count_caller(request, owner=owner)
-    reserved = getattr(request.state, "job_ids", None)
+    reserved = getattr(request.state, "reserved_ids", None)
     if reserved is not None:
-        service = replace(service, new_job_id=reserved)
+        service = replace(service, reserved_id=reserved)
     return Call(service, blocking, request.app.state.reads, owner)
 
 

@@ -63,15 +63,15 @@ async def register(body: WebhookRequest, call: CurrentCall) -> JSONResponse:
     check_callback(body.url, settings=call.service.settings)
     secrets = Secrets(new_secret())
     endpoint = Endpoint(
-        call.service.new_id(),
+        call.service.next_id(),
         call.owner,
         body.url,
         created_at=call.service.now(),
         events=event_kinds(body.events),
         secrets=secrets,
     )
-    await call.blocking.call(call.service.endpoints.register, endpoint)
-    return JSONResponse(documents.new_webhook_document(endpoint, secrets))
+    made = await call.blocking.call(call.service.endpoints.register, endpoint)
+    return JSONResponse(documents.new_webhook_document(made, made.secrets or secrets))
 
 
 @router.get(
@@ -126,8 +126,13 @@ async def removed(webhook_id: str, call: CurrentCall) -> Response:
 )
 async def rotated(webhook_id: str, call: CurrentCall) -> JSONResponse:
     """Sign with a new secret, and for 24 h with the one before it as well."""
+    service = call.service
     secrets = await call.blocking.call(
-        call.service.endpoints.rotate, webhook_id, owner=call.owner, at=call.service.now()
+        service.endpoints.rotate,
+        webhook_id,
+        owner=call.owner,
+        rotation=service.next_id(),
+        at=service.now(),
     )
     return JSONResponse(documents.secret_document(secrets))
 

@@ -1,6 +1,7 @@
 """What is asked again, how often, after how long, and what is told in the end."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -25,7 +26,7 @@ from clearstem.client import (
 )
 from clearstem.client.retrying import retry_after_s
 from tests.client.documents import JOB_ID, PATH, running
-from tests.client.driven import Driven
+from tests.client.driven import QUICK, Driven
 from tests.client.scripted import Asked, Says, Scripted
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -141,6 +142,19 @@ def test_a_post_whose_twin_is_still_under_way_waits_for_it(
     assert client.call(server.url, "submit", "u-1") == running(0)
 
 
+def test_a_twin_is_waited_for_however_few_the_attempts_and_not_for_ever(
+    client: Driven, server: Scripted
+) -> None:
+    under_way = Says(409, {"detail": "still under way"}, {"retry-after": "0"})
+    impatient = replace(QUICK, attempts=1, twin_s=0.2)
+    server.on("POST", "/jobs", *[under_way] * 8, Says(200, running(0)))
+    assert client.call(server.url, "submit", "u-1", retry=impatient) == running(0)
+    server.on("POST", "/jobs/batch", under_way)
+    with pytest.raises(Conflict, match="under way"):
+        client.call(server.url, "submit_many", [{"upload_id": "u-1"}], retry=impatient)
+    assert len(server.of("POST", "/jobs/batch")) > 8
+
+
 def test_an_answer_that_breaks_off_is_asked_for_again(client: Driven, server: Scripted) -> None:
     server.on("GET", PATH, Says(200, running(5), cut_after=10), Says(200, running(5)))
     assert client.call(server.url, "job", JOB_ID) == running(5)
@@ -219,6 +233,9 @@ def test_what_the_server_asks_for_is_the_least_that_is_waited() -> None:
         (format_datetime(NOW - timedelta(seconds=90), usegmt=True), 0.0),
         ("soon", None),
         ("-3", None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+        ("Mon, 01 Jan 2024 00:00:99999999999999999999 GMT", None),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999", None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | None) -> None:

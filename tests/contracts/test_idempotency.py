@@ -11,11 +11,14 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from fastapi.testclient import TestClient
 
+from clearstem.client import AsyncClient
+from clearstem.client.blocking_io import BlockingIo, run
 from clearstem.facts import Location
 from clearstem.idempotency import Claim
 from clearstem.jobs import JobState
 from clearstem.service import Service
 from functions.rest import create_app
+from tests.serving import served
 from tests.submitted import wav
 
 
@@ -44,6 +47,10 @@ def core(service: Service, clock: Clock) -> Service:
 def api(core: Service) -> Iterator[TestClient]:
     with TestClient(create_app(core), raise_server_exceptions=False) as client:
         yield client
+
+
+def unreachable(*_: object) -> None:
+    raise EndpointConnectionError(endpoint_url="https://dynamodb")
 
 
 def process(api: TestClient, key: str = "k1", *, content: bytes = b"", **fields: str) -> Any:
@@ -209,7 +216,8 @@ def test_a_server_that_dies_before_it_kept_its_answer_makes_no_second_job(
         raise RuntimeError("the power went")
 
     with monkeypatch.context() as patched:
-        patched.setattr(IdempotencyTable, "keep", die)
+        for step in ("keep", "abandon"):
+            patched.setattr(IdempotencyTable, step, die)
         assert process(api).status_code == 500
     (made,) = job_ids(api)
     assert process(api).status_code == 409  # it may still be under way
@@ -217,6 +225,47 @@ def test_a_server_that_dies_before_it_kept_its_answer_makes_no_second_job(
     again = process(api)
     assert (again.status_code, again.json()["job_id"]) == (200, made)
     assert job_ids(api) == [made]
+
+
+def test_an_answer_that_could_not_be_kept_is_found_by_the_next_try_at_once(
+    api: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clearstem.idempotency import IdempotencyTable
+
+    with monkeypatch.context() as patched:
+        patched.setattr(IdempotencyTable, "keep", unreachable)
+        assert process(api).status_code == 503
+    (made,) = job_ids(api)
+    again = process(api)
+    assert (again.status_code, again.json()["job_id"]) == (200, made)
+    assert job_ids(api) == [made]
+
+
+def test_the_client_outwaits_a_claim_whose_server_died(
+    core: Service, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clearstem.idempotency import IdempotencyTable
+
+    upload_id = recordings(core, 1)[0]["upload_id"]
+    keep, deaths = IdempotencyTable.keep, iter((unreachable, unreachable))
+
+    def dying(table: IdempotencyTable, *given: Any) -> None:
+        next(deaths, keep)(table, *given)
+
+    class Patient(BlockingIo):
+        """Waits as long as it is told, by the service's clock."""
+
+        async def sleep(self, seconds: float) -> None:
+            clock.ahead += timedelta(seconds=seconds)
+
+    monkeypatch.setattr(IdempotencyTable, "keep", dying)
+    monkeypatch.setattr(IdempotencyTable, "abandon", unreachable)
+    with served(create_app(core)) as url:
+        client = AsyncClient(url, io=Patient())
+        job = run(client.submit(upload_id))
+        run(client.aclose())
+    assert timedelta(seconds=60) < clock.ahead < timedelta(minutes=5)
+    assert [made.job_id for made in core.jobs.history("local", limit=10).jobs] == [job["job_id"]]
 
 
 def test_a_job_that_could_not_be_started_is_started_by_the_next_try(

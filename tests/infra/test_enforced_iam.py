@@ -92,6 +92,8 @@ def _finished(url: str, *, running: tuple[str, ...]) -> dict[str, Any]:
         ("AuthorizerHandlerRole", calls.put(calls.API_KEY)),
         ("AuthorizerHandlerRole", calls.forget_item()),
         ("AuthorizerHandlerRole", calls.forget_item(calls.API_KEY)),
+        ("AuthorizerHandlerRole", calls.forget_item(calls.TICKET)),
+        ("AuthorizerHandlerRole", calls.put(calls.TICKET)),
         ("AuthorizerHandlerRole", calls.update()),
         ("AuthorizerHandlerRole", calls.get(calls.SECRET)),
         ("AuthorizerHandlerRole", calls.read("UploadsBucket")),
@@ -182,6 +184,13 @@ def test_who_takes_recordings_in_makes_a_job_once(core: Core) -> None:
 
 def test_the_streaming_function_reads_the_log_of_a_job(core: Core) -> None:
     assert core("StreamHandlerRole").log.after(0, job_id=str(uuid.uuid4())) == ()
+
+
+def test_the_streaming_function_tells_a_whole_history(operator: Service, core: Core) -> None:
+    owner = f"owner-{uuid.uuid4()}"
+    made = [operator.jobs.create(a_job(str(uuid.uuid4()), owner=owner)) for _ in range(2)]
+    pages = core("StreamHandlerRole").jobs.history_from(owner, offset=0, limit=None)
+    assert {job.job_id for page in pages for job in page} == {job.job_id for job in made}
 
 
 def test_a_key_and_a_ticket_open_the_door_and_are_noted_there(

@@ -21,7 +21,8 @@ def gateway_answers(template) -> dict[str, dict]:
     return answers
 
 
-# API Gateway's own statuses (Developer Guide, "Gateway response types").
+# API Gateway's own statuses (Developer Guide, "Gateway response types"), but for the
+# authorizer's faults, which it would answer with 500.
 GATEWAY_STATUSES = {
     **dict.fromkeys(("BAD_REQUEST_BODY", "BAD_REQUEST_PARAMETERS"), 400),
     "UNAUTHORIZED": 401,
@@ -31,10 +32,11 @@ GATEWAY_STATUSES = {
     "REQUEST_TOO_LARGE": 413,
     "UNSUPPORTED_MEDIA_TYPE": 415,
     **dict.fromkeys(("QUOTA_EXCEEDED", "THROTTLED"), 429),
-    **dict.fromkeys(("API_CONFIGURATION_ERROR", "AUTHORIZER_CONFIGURATION_ERROR"), 500),
-    "AUTHORIZER_FAILURE": 500,
+    "API_CONFIGURATION_ERROR": 500,
+    **dict.fromkeys(("AUTHORIZER_CONFIGURATION_ERROR", "AUTHORIZER_FAILURE"), 503),
     **dict.fromkeys(("INTEGRATION_FAILURE", "INTEGRATION_TIMEOUT"), 504),
 }
+UNIDENTIFIED = ("AUTHORIZER_CONFIGURATION_ERROR", "AUTHORIZER_FAILURE")
 
 
 def test_each_refusal_of_the_gateways_own_is_a_problem_document_of_its_status(template):
@@ -72,10 +74,19 @@ def test_refusals_are_shown_to_the_pages_that_may_call(origins, allowed):
         assert ("Access-Control-Expose-Headers" in refusal.headers) == (allowed is not None)
 
 
-def test_who_is_throttled_by_the_gateway_is_told_in_whole_seconds_when_to_come_back(template):
+def test_a_fault_of_the_authorizers_is_one_that_clients_try_again(template):
+    given = {
+        each["ResponseType"]: each["StatusCode"]
+        for each in of_type(template, "AWS::ApiGateway::GatewayResponse").values()
+        if "StatusCode" in each
+    }
+    assert given == dict.fromkeys(UNIDENTIFIED, "503")
+
+
+def test_who_is_throttled_or_unknown_is_told_in_whole_seconds_when_to_come_back(template):
     answers = gateway_answers(template)
     waits = {kind for kind, answer in answers.items() if "Retry-After" in answer["headers"]}
-    assert waits == {"THROTTLED", "QUOTA_EXCEEDED"}
+    assert waits == {"THROTTLED", "QUOTA_EXCEEDED", *UNIDENTIFIED}
     assert {answers[kind]["headers"]["Retry-After"] for kind in waits} == {"'1'"}
 
 

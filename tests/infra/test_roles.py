@@ -84,8 +84,7 @@ TABLE = {
     },
     "AuthorizerHandler": {
         "GetItem": {"KEY#*"},
-        "UpdateItem": {"KEY#*"},
-        "DeleteItem": {"ENTRY#*"},
+        "UpdateItem": {"KEY#*", "ENTRY#*"},
     },
     "WebsocketHandler": {
         "GetItem": {"JOB#*", "CONN#*"},
@@ -162,6 +161,7 @@ def test_who_works_for_watchers_or_stages_reaches_no_key_and_no_webhook(template
     ("role", "index"),
     [
         ("RestHandler", "by_owner"),
+        ("StreamHandler", "by_owner"),
         ("WebsocketHandler", "by_connection"),
         ("PushHandler", "by_connection"),
         ("SweepHandler", "by_open"),
@@ -173,9 +173,10 @@ def test_a_role_queries_the_one_index_it_needs(template, role, index):
     assert indexes == {("Query", f"Table/index/{index}")}
 
 
-def test_the_streaming_function_queries_logs_and_no_index(template):
+def test_the_streaming_function_queries_logs_and_histories(template):
     found = actions(template, "StreamHandler", service="dynamodb")
-    assert {where for action, where in found if action == "Query"} == {"Table"}
+    queried = {where for action, where in found if action == "Query"}
+    assert queried == {"Table", "Table/index/by_owner"}
 
 
 def test_a_function_writes_to_its_own_log_and_to_no_other(template):

@@ -1,6 +1,10 @@
 """Bearer tokens made by PyJWT, and forged by hand."""
 
+import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -114,6 +118,42 @@ def test_an_issuer_that_is_down_keeps_nobody_out_whose_key_is_known(tokens, issu
     issuer.down = True
     clock.at += 7200
     assert tokens.identify(issuer.token("rsa"))
+
+
+def test_an_answer_without_keys_takes_none_away_that_are_known(tokens, issuer, clock):
+    tokens.identify(issuer.token("rsa"))
+    known, token = dict(issuer.keys), issuer.token("rsa")
+    issuer.keys.clear()
+    clock.at += 7200
+    assert tokens.identify(token)
+    issuer.keys.update(known)
+    issuer.rsa("new")
+    clock.at += 31
+    assert tokens.identify(issuer.token("new"))
+
+
+def test_an_answer_that_breaks_off_is_none(issuer):
+    with cut_off() as url:
+        tokens = Tokens(ISSUER, AUDIENCE, KeySet(lambda: fetch_keys(url)), leeway_s=LEEWAY_S)
+        with pytest.raises(IssuerUnavailable):
+            tokens.identify(issuer.token("rsa"))
+
+
+@contextmanager
+def cut_off() -> Iterator[str]:
+    """The address of a server that breaks the line in the middle of a chunk."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            line, _ = server.accept()
+            with line:
+                line.recv(4096)
+                line.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n20\r\n{")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+        thread.join()
 
 
 def test_without_any_keys_nobody_is_called_unauthorized_for_it(tokens, issuer, clock):

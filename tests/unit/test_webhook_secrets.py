@@ -45,14 +45,15 @@ def test_at_every_moment_of_a_rotation_either_secret_verifies():
     old, new = new_secret(), new_secret()
     # The library looks at the clock, so the rotation is moved and not the clock.
     for age in (timedelta(0), timedelta(hours=12), timedelta(hours=23, minutes=59)):
-        rotated = Secrets(old).rotated(new, at=now() - age)
+        rotated = Secrets(old).rotated(new, rotation="r1", at=now() - age)
         headers = signed(rotated, at=now())
         assert Webhook(old).verify(BODY, headers) == Webhook(new).verify(BODY, headers)
 
 
 def test_a_day_after_a_rotation_the_old_secret_signs_no_more():
     old, new = new_secret(), new_secret()
-    headers = signed(Secrets(old).rotated(new, at=now() - timedelta(hours=24)), at=now())
+    rotated = Secrets(old).rotated(new, rotation="r1", at=now() - timedelta(hours=24))
+    headers = signed(rotated, at=now())
     assert Webhook(new).verify(BODY, headers)
     with pytest.raises(WebhookVerificationError):
         Webhook(old).verify(BODY, headers)
@@ -60,5 +61,12 @@ def test_a_day_after_a_rotation_the_old_secret_signs_no_more():
 
 def test_a_second_rotation_leaves_two_secrets_and_not_three():
     at = now()
-    secrets = Secrets("whsec_YQ==").rotated("whsec_Yg==", at=at).rotated("whsec_Yw==", at=at)
+    secrets = Secrets("whsec_YQ==").rotated("whsec_Yg==", rotation="r1", at=at)
+    secrets = secrets.rotated("whsec_Yw==", rotation="r2", at=at)
     assert secrets.active(at=at) == ("whsec_Yw==", "whsec_Yg==")
+
+
+def test_the_same_rotation_again_changes_nothing():
+    at = now()
+    once = Secrets("whsec_YQ==").rotated("whsec_Yg==", rotation="r1", at=at)
+    assert once.rotated("whsec_Yw==", rotation="r1", at=at + timedelta(hours=1)) == once

@@ -204,6 +204,9 @@ def _in_two_hours() -> str:
         ("-7", 5),
         ("٣", 5),
         ("Sat, 99 Foo 2026 00:00:00 GMT", 5),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", 5),
+        ("Mon, 01 Jan 2024 00:00:99999999999999999999 GMT", 5),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999", 5),
     ],
 )
 def test_retry_after_is_honoured_and_nonsense_in_it_is_not(world, header, wait_s):
@@ -303,7 +306,7 @@ def test_nobody_reaches_another_owners_webhook(world):
     for ask in (
         lambda: world.endpoints.get("hook", owner="bob"),
         lambda: world.endpoints.delete("hook", owner="bob", at=START),
-        lambda: world.endpoints.rotate("hook", owner="bob", at=START),
+        lambda: world.endpoints.rotate("hook", owner="bob", rotation="r1", at=START),
     ):
         with pytest.raises(WebhookNotFound):
             ask()
@@ -314,7 +317,7 @@ def test_callbacks_of_all_an_owners_jobs_have_one_secret_and_no_other_owners(wor
     first = world.endpoints.secrets_of(endpoint)
     assert world.endpoints.secrets_of(replace(endpoint, webhook_id="cb_2")) == first
     assert world.endpoints.secrets_of(replace(endpoint, owner="bob")) != first
-    rotated = world.endpoints.rotate("callbacks", owner="ada", at=START)
+    rotated = world.endpoints.rotate("callbacks", owner="ada", rotation="r1", at=START)
     assert (rotated.previous, world.endpoints.secrets_of(endpoint)) == (first.current, rotated)
 
 
