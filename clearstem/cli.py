@@ -47,7 +47,7 @@ from clearstem.service import Service
 from clearstem.settings import Settings
 from clearstem.smoke import smoke
 from clearstem.terminal import follow, outlived, plain_console, print_result
-from clearstem.twin import DEFAULT_STATE, running_twin, twin
+from clearstem.twin import DEFAULT_STATE, enter, running_twin, twin
 
 app = typer.Typer(
     help="Noise removal for speech and separation of music into nine tracks.",
@@ -228,7 +228,7 @@ def invoke(
 ) -> None:
     """Call a function's handler with a recorded event, against the running local server."""
     with _told_errors():
-        os.environ.update(running_twin(state).environment)
+        enter(running_twin(state).environment)
         handler = importlib.import_module(f"functions.{function}").handler
         answer = handler(_localized(event.read_text()), LambdaContext(function))
         _console.print_json(data=answer)
@@ -263,7 +263,7 @@ class LambdaContext:
 def _service(state: Path) -> Service:
     """The core of the server named by the environment, else of the running local one."""
     if "CLEARSTEM_TABLE" not in os.environ:
-        os.environ.update(running_twin(state).environment)
+        enter(running_twin(state).environment)
     return Service.from_env()
 
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,18 @@ def running_twin(state: Path) -> RunningTwin:
             f"no local server runs on {state}; start one with: clearstem up"
         ) from exc
     return RunningTwin(url=told["url"], pid=told["pid"], environment=told["environment"])
+
+
+def enter(environment: Mapping[str, str]) -> None:
+    """Have this process, and all that it starts, call the AWS that `environment` tells of.
+
+    Every AWS variable that the user has set goes: a profile, an endpoint of one service or a
+    session token would each lead a client elsewhere, or be handed on in presigned addresses.
+    Changes ``os.environ``; to be called before a client is made.
+    """
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(environment)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from urllib.parse import parse_qs
 
 import uvicorn
 
+from clearstem.twin import enter
 from infra.local import guard
 from infra.local.processes import HOST, ending_on_sigterm, hold, write_ready_file
 
@@ -32,17 +33,6 @@ ACCOUNT = "000000000000"
 REGION = "us-east-1"
 _CONTROL = "/_clearstem/"
 _START_PATIENCE_S = 30.0
-# Variables that would send a function's SDK somewhere else, or have it sign as somebody else.
-_MISLEADING = (
-    "AWS_PROFILE",
-    "AWS_DEFAULT_PROFILE",
-    "AWS_ENDPOINT_URL",
-    "AWS_SESSION_TOKEN",
-    "AWS_ROLE_ARN",
-    "AWS_WEB_IDENTITY",
-    "AWS_CONTAINER_",
-    "AWS_CA_BUNDLE",
-)
 _PARENT_POLL_S = 0.3
 _LOCK_PATIENCE_S = 20.0  # a predecessor that is saving its state needs a moment
 
@@ -129,10 +119,8 @@ def load(settings: EmulatorSettings, *, scratch: Path) -> guard.AsgiApp:
     infra.local.selfcheck.PrivateNameChangedError
         When the installed MiniStack is not the one that the extension was written for.
     """
-    for variable in [name for name in os.environ if name.startswith(_MISLEADING)]:
-        del os.environ[variable]
     logging.getLogger("kms").setLevel(logging.ERROR)  # it asks for a package nobody needs here
-    os.environ.update(environment(settings, scratch=scratch))
+    enter(environment(settings, scratch=scratch))
     from ministack import app
 
     from infra.local import (

@@ -24,6 +24,7 @@ from urllib.parse import urlencode
 
 import uvicorn
 
+from clearstem.twin import enter
 from infra.local import edge
 from infra.local.deploy import (
     REPOSITORY,
@@ -42,6 +43,17 @@ DEFAULT_STATE: Final = Path(".clearstem")
 KEYLESS_OWNER: Final = "local"
 _START_S, _STOP_S, _HEALTH_S = 30.0, 20.0, 30.0
 _OIDC = ("OidcIssuer", "OidcAudience", "OidcJwksUrl")  # parameters of the template
+# As whom and where this process calls AWS; at what address, the emulator tells.
+_ENVIRONMENT: Final = {
+    "AWS_ACCESS_KEY_ID": ACCOUNT,
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_REGION": REGION,
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "POWERTOOLS_TRACE_DISABLED": "true",
+}
 # Imported while the emulator starts, since the two take about the same time.
 _IMPORTED_EARLY = ("clearstem.service", "functions.rest")
 # Functions that somebody waits for: those between a change and the socket that shows it.
@@ -92,6 +104,7 @@ def serve(settings: TwinSettings) -> None:
     TwinError
         The port or the state folder is taken, or a part of the twin did not start.
     """
+    enter(_ENVIRONMENT)
     state = settings.state_dir.resolve()
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (
@@ -258,14 +271,6 @@ def _environment(emulator: _RunningEmulator, outputs: Mapping[str, str]) -> dict
         **variables,
         "CLEARSTEM_STREAM_DOWNLOADS": "1",  # there is no gateway here that ends bodies at 6 MB
         "AWS_ENDPOINT_URL": emulator.url,
-        "AWS_ACCESS_KEY_ID": ACCOUNT,
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "POWERTOOLS_TRACE_DISABLED": "true",
         "NO_PROXY": ",".join(filter(None, ("127.0.0.1,localhost", os.environ.get("NO_PROXY")))),
     }
 

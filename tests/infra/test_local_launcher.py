@@ -8,13 +8,18 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from clearstem.client import Client
 from infra.local.processes import HOST, hold
 from tests.emulator import until
+from tests.loopback import served
+from tests.submitted import wav
 from tests.twin import alive
 
 
@@ -55,6 +60,28 @@ class Launcher:
         return self.process.wait(30)
 
 
+class Noting(BaseHTTPRequestHandler):
+    """Somebody else's server, which only notes what it is asked."""
+
+    def handle_one_request(self) -> None:
+        self.server.known.asked.append(self.rfile.readline())  # type: ignore[attr-defined]
+        self.close_connection = True
+
+
+@dataclass
+class Stranger:
+    """Where it is, and what came there."""
+
+    url: str
+    asked: list[bytes]
+
+
+@pytest.fixture
+def stranger() -> Iterator[Stranger]:
+    with served(Noting, lambda port: Stranger(f"http://{HOST}:{port}", [])) as stranger:
+        yield stranger
+
+
 @pytest.fixture
 def launcher(tmp_path: Path) -> Iterator[Launcher]:
     launcher = Launcher(tmp_path)
@@ -91,6 +118,45 @@ def test_the_twin_ends_with_its_emulator_keeps_its_state_and_ends_whole(launcher
     assert launcher.end(signal.SIGTERM) == 0
     assert not alive(emulator)
     assert not (launcher.state / "twin.json").exists()
+
+
+def test_nothing_of_the_users_own_aws_reaches_the_twin(
+    launcher: Launcher, stranger: Stranger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = {
+        "AWS_PROFILE": "mine",
+        "AWS_ACCESS_KEY_ID": "AKIAMINE",
+        "AWS_SECRET_ACCESS_KEY": "mine",
+        "AWS_SESSION_TOKEN": "mine",
+        "AWS_DEFAULT_REGION": "eu-mine-1",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+        "AWS_ENDPOINT_URL_S3": stranger.url,
+        "AWS_ENDPOINT_URL_DYNAMODB": stranger.url,
+        "AWS_ENDPOINT_URL_LAMBDA": stranger.url,
+        "AWS_ENDPOINT_URL_STATES": stranger.url,
+    }
+    for name, value in users.items():
+        monkeypatch.setenv(name, value)
+    whole_turn(launcher, tmp_path)
+    told = launcher.told()["environment"]
+    assert not [name for name, value in users.items() if told.get(name) == value]
+    assert not {"AWS_PROFILE", "AWS_SESSION_TOKEN"} & set(told)
+    assert stranger.asked == []
+
+
+def whole_turn(launcher: Launcher, folder: Path) -> None:
+    """Whatever calls AWS: the edge, functions, a job's stages, and commands beside the server."""
+    url = launcher.start()
+    recording = folder / "song.wav"
+    recording.write_bytes(wav())
+    with Client(url) as client:
+        *_, job = client.watch(client.denoise(recording, {"engine": "spectral"})["job_id"])
+        assert job["status"] == "completed", job
+        client.download(job, "clean", to=folder / "clean.wav")
+    for command in (("keys", "create", "ada"), ("invoke", "sweep", "events/schedule_sweep.json")):
+        program = [sys.executable, "-m", "clearstem.cli", *command, "--state", str(launcher.state)]
+        done = subprocess.run(program, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_port_that_is_taken_is_said_to_be(launcher: Launcher) -> None:
