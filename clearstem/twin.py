@@ -21,6 +21,8 @@ from clearstem.errors import ClearstemError
 DEFAULT_STATE: Final = Path(".clearstem")
 _START_S: Final = 60.0
 _STOP_S: Final = 20.0
+_LOOPBACK: Final = ("127.0.0.1", "localhost")
+_NO_PROXY: Final = ("no_proxy", "NO_PROXY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,24 @@ def enter(environment: Mapping[str, str]) -> None:
 
     Every AWS variable that the user has set goes: a profile, an endpoint of one service or a
     session token would each lead a client elsewhere, or be handed on in presigned addresses.
-    Changes ``os.environ``; to be called before a client is made.
+    What is on this machine is not asked for at a proxy. Changes ``os.environ``; to be called
+    before a client is made.
     """
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(environment)
+    os.environ.update(dict.fromkeys(_NO_PROXY, _without_proxy(os.environ)))
+
+
+def _without_proxy(environment: Mapping[str, str]) -> str:
+    """The loopback and the hosts that the user names, for either spelling.
+
+    Python takes the lower one where both are set, others the upper one.
+    """
+    named = [host.strip() for key in _NO_PROXY for host in environment.get(key, "").split(",")]
+    if "*" in named:  # all hosts, but for Python only where it stands alone
+        return "*"
+    return ",".join(dict.fromkeys([*_LOOPBACK, *filter(None, named)]))
 
 
 @contextmanager

@@ -100,7 +100,6 @@ def environment(settings: EmulatorSettings, *, scratch: Path) -> dict[str, str]:
         "AWS_CONFIG_FILE": os.devnull,  # a profile of the user's must not leak into functions
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "POWERTOOLS_TRACE_DISABLED": "true",  # there is no X-Ray daemon
-        "NO_PROXY": ",".join(filter(None, ("127.0.0.1,localhost", os.environ.get("NO_PROXY")))),
     }
 
 

@@ -271,7 +271,6 @@ def _environment(emulator: _RunningEmulator, outputs: Mapping[str, str]) -> dict
         **variables,
         "CLEARSTEM_STREAM_DOWNLOADS": "1",  # there is no gateway here that ends bodies at 6 MB
         "AWS_ENDPOINT_URL": emulator.url,
-        "NO_PROXY": ",".join(filter(None, ("127.0.0.1,localhost", os.environ.get("NO_PROXY")))),
     }
 
 

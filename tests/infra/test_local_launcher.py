@@ -8,8 +8,6 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ import pytest
 from clearstem.client import Client
 from infra.local.processes import HOST, hold
 from tests.emulator import until
-from tests.loopback import served
+from tests.stranger import Stranger
 from tests.submitted import wav
 from tests.twin import alive
 
@@ -60,28 +58,6 @@ class Launcher:
         return self.process.wait(30)
 
 
-class Noting(BaseHTTPRequestHandler):
-    """Somebody else's server, which only notes what it is asked."""
-
-    def handle_one_request(self) -> None:
-        self.server.known.asked.append(self.rfile.readline())  # type: ignore[attr-defined]
-        self.close_connection = True
-
-
-@dataclass
-class Stranger:
-    """Where it is, and what came there."""
-
-    url: str
-    asked: list[bytes]
-
-
-@pytest.fixture
-def stranger() -> Iterator[Stranger]:
-    with served(Noting, lambda port: Stranger(f"http://{HOST}:{port}", [])) as stranger:
-        yield stranger
-
-
 @pytest.fixture
 def launcher(tmp_path: Path) -> Iterator[Launcher]:
     launcher = Launcher(tmp_path)
@@ -120,8 +96,8 @@ def test_the_twin_ends_with_its_emulator_keeps_its_state_and_ends_whole(launcher
     assert not (launcher.state / "twin.json").exists()
 
 
-def test_nothing_of_the_users_own_aws_reaches_the_twin(
-    launcher: Launcher, stranger: Stranger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_neither_the_users_own_aws_nor_a_proxy_hears_of_the_twin(
+    launcher: Launcher, proxy: Stranger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     users = {
         "AWS_PROFILE": "mine",
@@ -130,10 +106,10 @@ def test_nothing_of_the_users_own_aws_reaches_the_twin(
         "AWS_SESSION_TOKEN": "mine",
         "AWS_DEFAULT_REGION": "eu-mine-1",
         "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
-        "AWS_ENDPOINT_URL_S3": stranger.url,
-        "AWS_ENDPOINT_URL_DYNAMODB": stranger.url,
-        "AWS_ENDPOINT_URL_LAMBDA": stranger.url,
-        "AWS_ENDPOINT_URL_STATES": stranger.url,
+        "AWS_ENDPOINT_URL_S3": proxy.url,
+        "AWS_ENDPOINT_URL_DYNAMODB": proxy.url,
+        "AWS_ENDPOINT_URL_LAMBDA": proxy.url,
+        "AWS_ENDPOINT_URL_STATES": proxy.url,
     }
     for name, value in users.items():
         monkeypatch.setenv(name, value)
@@ -141,7 +117,7 @@ def test_nothing_of_the_users_own_aws_reaches_the_twin(
     told = launcher.told()["environment"]
     assert not [name for name, value in users.items() if told.get(name) == value]
     assert not {"AWS_PROFILE", "AWS_SESSION_TOKEN"} & set(told)
-    assert stranger.asked == []
+    assert proxy.asked == []
 
 
 def whole_turn(launcher: Launcher, folder: Path) -> None:
