@@ -36,6 +36,8 @@ _START_PATIENCE_S = 30.0
 _PARENT_POLL_S = 0.3
 _LOCK_PATIENCE_S = 20.0  # a predecessor that is saving its state needs a moment
 
+_log = logging.getLogger(__name__)
+
 
 def default_images() -> dict[str, tuple[str, ...]]:
     """Every container image is the stage entry, run by this interpreter."""
@@ -304,8 +306,13 @@ class Emulator:
         seen = durability.changes_written()
         while not server.should_exit:
             time.sleep(self.settings.snapshot_every_s)
-            if (written := durability.changes_written()) != seen and not server.should_exit:
+            if (written := durability.changes_written()) == seen or server.should_exit:
+                continue
+            try:
                 durability.snapshot(saved_in(state_dir))
+            except OSError as exc:  # a full disk may have room again at the next turn
+                _log.error("no snapshot, so the journal grows: %s", exc)
+            else:
                 seen = written
 
 
