@@ -65,3 +65,18 @@ def test_a_venv_that_suits_stays_whatever_python_is_named(folder: Path) -> None:
     done = make(folder, f"PYTHON={python(folder, 'old', unsuited=1)}")
     assert done.returncode == 0, done.stderr
     assert (folder / ".venv/kept").exists()
+
+
+def test_the_server_needs_nothing_of_what_developing_takes(folder: Path) -> None:
+    good = python(folder, "good")
+    assert make(folder, "up", f"PYTHON={good}").returncode != 0  # there is no clearstem to call
+    assert installed(folder) == ["torch", ".[stages,local,openvino]"]
+    assert make(folder, "setup").returncode == 0
+    assert installed(folder) == ["torch", ".[stages,local,openvino]", ".[dev]"]
+    make(folder, "setup")
+    assert len(installed(folder)) == 3
+
+
+def installed(folder: Path) -> list[str]:
+    log = (folder / "log").read_text().splitlines()
+    return [line.rpartition(" ")[2] for line in log if line.startswith("-m pip install")]
