@@ -78,6 +78,23 @@ def _without_proxy(environment: Mapping[str, str]) -> str:
 
 
 @contextmanager
+def ending_on_sigterm(status: int = 0) -> Iterator[None]:
+    """Within, SIGTERM unwinds the stack as Ctrl-C does, instead of ending the process at once.
+
+    uvicorn catches signals while it serves and raises them again when it has finished.
+    """
+
+    def end(_number: int, _frame: object) -> None:
+        sys.exit(status)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def twin(*, state: Path, models: Path) -> Iterator[str]:
     """Run a twin of our own on a free port; yields its URL and stops it at the end.
 
@@ -90,6 +107,7 @@ def twin(*, state: Path, models: Path) -> Iterator[str]:
     ready, log = state / "ready.json", state / "twin.log"
     command = [sys.executable, "-m", "infra.local.launcher", "--port", "0", "--state", str(state)]
     command += ["--ready-file", str(ready), "--models", str(models)]
+    command += ["--parent", str(os.getpid())]  # killed, we could not end it
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603
     try:

@@ -25,15 +25,14 @@ from urllib.parse import parse_qs
 
 import uvicorn
 
-from clearstem.twin import enter
+from clearstem.twin import ending_on_sigterm, enter
 from infra.local import guard
-from infra.local.processes import HOST, ending_on_sigterm, hold, write_ready_file
+from infra.local.processes import HOST, end_with, hold, write_ready_file
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
 _CONTROL = "/_clearstem/"
 _START_PATIENCE_S = 30.0
-_PARENT_POLL_S = 0.3
 _LOCK_PATIENCE_S = 20.0  # a predecessor that is saving its state needs a moment
 
 _log = logging.getLogger(__name__)
@@ -259,7 +258,7 @@ class Emulator:
         server = self._make_server()
         threading.Thread(target=self._announce, args=(server, ready_file), daemon=True).start()
         if parent is not None:
-            threading.Thread(target=_end_with, args=(server, parent), daemon=True).start()
+            end_with(parent)
         try:
             server.run()
         finally:
@@ -314,13 +313,6 @@ class Emulator:
                 _log.error("no snapshot, so the journal grows: %s", exc)
             else:
                 seen = written
-
-
-def _end_with(server: uvicorn.Server, parent: int) -> None:
-    """End in good order when the launcher was killed, by what every Unix does to orphans."""
-    while os.getppid() == parent:
-        time.sleep(_PARENT_POLL_S)
-    server.should_exit = True
 
 
 def _new_scratch(state_dir: Path | None) -> Path:
