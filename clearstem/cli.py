@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,7 +48,7 @@ from clearstem.service import Service
 from clearstem.settings import Settings
 from clearstem.smoke import smoke
 from clearstem.terminal import follow, outlived, plain_console, print_result
-from clearstem.twin import DEFAULT_STATE, running_twin, twin
+from clearstem.twin import DEFAULT_STATE, ending_on_sigterm, enter, running_twin, twin
 
 app = typer.Typer(
     help="Noise removal for speech and separation of music into nine tracks.",
@@ -210,7 +211,11 @@ def demo(
     output_format: Format = OutputFormat.WAV,
 ) -> None:
     """Start a server, separate a song (our own if none is given), stop the server."""
-    with _told_errors(), tempfile.TemporaryDirectory(prefix="clearstem-demo-") as folder:
+    with (
+        _told_errors(),
+        ending_on_sigterm(128 + signal.SIGTERM),  # as a shell tells it
+        tempfile.TemporaryDirectory(prefix="clearstem-demo-") as folder,
+    ):
         song = file or _own_song(Path(folder))
         _console.print("starting the local twin …")
         state = Path(folder) / "state"
@@ -228,7 +233,7 @@ def invoke(
 ) -> None:
     """Call a function's handler with a recorded event, against the running local server."""
     with _told_errors():
-        os.environ.update(running_twin(state).environment)
+        enter(running_twin(state).environment)
         handler = importlib.import_module(f"functions.{function}").handler
         answer = handler(_localized(event.read_text()), LambdaContext(function))
         _console.print_json(data=answer)
@@ -263,7 +268,7 @@ class LambdaContext:
 def _service(state: Path) -> Service:
     """The core of the server named by the environment, else of the running local one."""
     if "CLEARSTEM_TABLE" not in os.environ:
-        os.environ.update(running_twin(state).environment)
+        enter(running_twin(state).environment)
     return Service.from_env()
 
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ from clearstem.errors import ClearstemError
 DEFAULT_STATE: Final = Path(".clearstem")
 _START_S: Final = 60.0
 _STOP_S: Final = 20.0
+_LOOPBACK: Final = ("127.0.0.1", "localhost")
+_NO_PROXY: Final = ("no_proxy", "NO_PROXY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,48 @@ def running_twin(state: Path) -> RunningTwin:
     return RunningTwin(url=told["url"], pid=told["pid"], environment=told["environment"])
 
 
+def enter(environment: Mapping[str, str]) -> None:
+    """Have this process, and all that it starts, call the AWS that `environment` tells of.
+
+    Every AWS variable that the user has set goes: a profile, an endpoint of one service or a
+    session token would each lead a client elsewhere, or be handed on in presigned addresses.
+    What is on this machine is not asked for at a proxy. Changes ``os.environ``; to be called
+    before a client is made.
+    """
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(environment)
+    os.environ.update(dict.fromkeys(_NO_PROXY, _without_proxy(os.environ)))
+
+
+def _without_proxy(environment: Mapping[str, str]) -> str:
+    """The loopback and the hosts that the user names, for either spelling.
+
+    Python takes the lower one where both are set, others the upper one.
+    """
+    named = [host.strip() for key in _NO_PROXY for host in environment.get(key, "").split(",")]
+    if "*" in named:  # all hosts, but for Python only where it stands alone
+        return "*"
+    return ",".join(dict.fromkeys([*_LOOPBACK, *filter(None, named)]))
+
+
+@contextmanager
+def ending_on_sigterm(status: int = 0) -> Iterator[None]:
+    """Within, SIGTERM unwinds the stack as Ctrl-C does, instead of ending the process at once.
+
+    uvicorn catches signals while it serves and raises them again when it has finished.
+    """
+
+    def end(_number: int, _frame: object) -> None:
+        sys.exit(status)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 @contextmanager
 def twin(*, state: Path, models: Path) -> Iterator[str]:
     """Run a twin of our own on a free port; yields its URL and stops it at the end.
@@ -63,6 +107,7 @@ def twin(*, state: Path, models: Path) -> Iterator[str]:
     ready, log = state / "ready.json", state / "twin.log"
     command = [sys.executable, "-m", "infra.local.launcher", "--port", "0", "--state", str(state)]
     command += ["--ready-file", str(ready), "--models", str(models)]
+    command += ["--parent", str(os.getpid())]  # killed, we could not end it
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603
     try:

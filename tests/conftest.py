@@ -13,7 +13,13 @@ from xdist.scheduler import LoadFileScheduling
 for _library in ("OPENBLAS", "OMP"):
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
-pytest_plugins = ["tests.emulator", "tests.twin", "tests.resources", "tests.voice"]
+pytest_plugins = [
+    "tests.emulator",
+    "tests.stranger",
+    "tests.twin",
+    "tests.resources",
+    "tests.voice",
+]
 
 # What takes seconds to start, for the whole session of every worker that has a test of it.
 _DEAR = ("local_twin", "voice_twin", "enforced", "fresh|template")

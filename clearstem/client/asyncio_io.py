@@ -10,14 +10,22 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from clearstem.client.calls import Answer, Call, FileSlice, Result, Socket, Streamed
-from clearstem.client.wire import CONNECT_S, arguments, handshake, lower, unreachable
+from clearstem.client.wire import (
+    CONNECT_S,
+    DIRECTLY,
+    arguments,
+    handshake,
+    lower,
+    proxy_to,
+    unreachable,
+)
 
 
 class AsyncioIo:
     """`Io` on the running event loop."""
 
     def __init__(self) -> None:
-        self._http = httpx.AsyncClient(follow_redirects=False)
+        self._http = httpx.AsyncClient(follow_redirects=False, mounts=DIRECTLY)
 
     async def exchange(self, call: Call) -> Answer:
         """See `Io`."""
@@ -77,7 +85,9 @@ class _Socket:
 @asynccontextmanager
 async def _connected(url: str, headers: Mapping[str, str]) -> AsyncIterator[Socket]:
     with handshake(url):
-        connection = await connect(url, additional_headers=dict(headers), open_timeout=CONNECT_S)
+        connection = await connect(
+            url, additional_headers=dict(headers), open_timeout=CONNECT_S, proxy=proxy_to(url)
+        )
     async with connection:
         yield _Socket(connection)
 

@@ -10,7 +10,15 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from clearstem.client.calls import Answer, Call, FileSlice, Result, Socket, Streamed
-from clearstem.client.wire import CONNECT_S, arguments, handshake, lower, unreachable
+from clearstem.client.wire import (
+    CONNECT_S,
+    DIRECTLY,
+    arguments,
+    handshake,
+    lower,
+    proxy_to,
+    unreachable,
+)
 
 
 def run(work: Coroutine[object, None, Result]) -> Result:
@@ -46,7 +54,7 @@ class BlockingIo:
     """`Io` whose coroutines are done when they are first sent to."""
 
     def __init__(self) -> None:
-        self._http = httpx.Client(follow_redirects=False)
+        self._http = httpx.Client(follow_redirects=False, mounts=DIRECTLY)
 
     async def exchange(self, call: Call) -> Answer:
         """See `Io`."""
@@ -108,7 +116,9 @@ class _Socket:
 @asynccontextmanager
 async def _connected(url: str, headers: Mapping[str, str]) -> AsyncIterator[Socket]:
     with handshake(url):
-        connection = connect(url, additional_headers=dict(headers), open_timeout=CONNECT_S)
+        connection = connect(
+            url, additional_headers=dict(headers), open_timeout=CONNECT_S, proxy=proxy_to(url)
+        )
     with connection:
         yield _Socket(connection)
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 import httpx
 from websockets.exceptions import InvalidStatus, WebSocketException
@@ -13,6 +14,14 @@ from clearstem.client.errors import UnexpectedAnswer, Unreachable, refusal
 from clearstem.client.retrying import retry_after_s
 
 CONNECT_S: Final = 15.0
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+# Where httpx asks no proxy, whatever the environment says: a proxy's own loopback is another one.
+DIRECTLY: Final = {f"all://{f'[{host}]' if ':' in host else host}": None for host in _LOOPBACK}
+
+
+def proxy_to(url: str) -> Literal[True] | None:
+    """As websockets takes it: the environment's proxy, but none to this machine."""
+    return None if urlsplit(url).hostname in _LOOPBACK else True
 
 
 def arguments(call: Call) -> dict[str, Any]:

@@ -25,26 +25,17 @@ from urllib.parse import parse_qs
 
 import uvicorn
 
+from clearstem.twin import ending_on_sigterm, enter
 from infra.local import guard
-from infra.local.processes import HOST, ending_on_sigterm, hold, write_ready_file
+from infra.local.processes import HOST, end_with, hold, write_ready_file
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
 _CONTROL = "/_clearstem/"
 _START_PATIENCE_S = 30.0
-# Variables that would send a function's SDK somewhere else, or have it sign as somebody else.
-_MISLEADING = (
-    "AWS_PROFILE",
-    "AWS_DEFAULT_PROFILE",
-    "AWS_ENDPOINT_URL",
-    "AWS_SESSION_TOKEN",
-    "AWS_ROLE_ARN",
-    "AWS_WEB_IDENTITY",
-    "AWS_CONTAINER_",
-    "AWS_CA_BUNDLE",
-)
-_PARENT_POLL_S = 0.3
 _LOCK_PATIENCE_S = 20.0  # a predecessor that is saving its state needs a moment
+
+_log = logging.getLogger(__name__)
 
 
 def default_images() -> dict[str, tuple[str, ...]]:
@@ -110,7 +101,6 @@ def environment(settings: EmulatorSettings, *, scratch: Path) -> dict[str, str]:
         "AWS_CONFIG_FILE": os.devnull,  # a profile of the user's must not leak into functions
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "POWERTOOLS_TRACE_DISABLED": "true",  # there is no X-Ray daemon
-        "NO_PROXY": ",".join(filter(None, ("127.0.0.1,localhost", os.environ.get("NO_PROXY")))),
     }
 
 
@@ -129,10 +119,8 @@ def load(settings: EmulatorSettings, *, scratch: Path) -> guard.AsgiApp:
     infra.local.selfcheck.PrivateNameChangedError
         When the installed MiniStack is not the one that the extension was written for.
     """
-    for variable in [name for name in os.environ if name.startswith(_MISLEADING)]:
-        del os.environ[variable]
     logging.getLogger("kms").setLevel(logging.ERROR)  # it asks for a package nobody needs here
-    os.environ.update(environment(settings, scratch=scratch))
+    enter(environment(settings, scratch=scratch))
     from ministack import app
 
     from infra.local import (
@@ -270,7 +258,7 @@ class Emulator:
         server = self._make_server()
         threading.Thread(target=self._announce, args=(server, ready_file), daemon=True).start()
         if parent is not None:
-            threading.Thread(target=_end_with, args=(server, parent), daemon=True).start()
+            end_with(parent)
         try:
             server.run()
         finally:
@@ -317,16 +305,14 @@ class Emulator:
         seen = durability.changes_written()
         while not server.should_exit:
             time.sleep(self.settings.snapshot_every_s)
-            if (written := durability.changes_written()) != seen and not server.should_exit:
+            if (written := durability.changes_written()) == seen or server.should_exit:
+                continue
+            try:
                 durability.snapshot(saved_in(state_dir))
+            except OSError as exc:  # a full disk may have room again at the next turn
+                _log.error("no snapshot, so the journal grows: %s", exc)
+            else:
                 seen = written
-
-
-def _end_with(server: uvicorn.Server, parent: int) -> None:
-    """End in good order when the launcher was killed, by what every Unix does to orphans."""
-    while os.getppid() == parent:
-        time.sleep(_PARENT_POLL_S)
-    server.should_exit = True
 
 
 def _new_scratch(state_dir: Path | None) -> Path:

@@ -10,6 +10,7 @@ power cut can cost what the operating system had not yet written (usually less t
 """
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 _PATTERN = "journal-*.jsonl"
+_log = logging.getLogger(__name__)
 
 
 class Change(NamedTuple):
@@ -57,25 +59,41 @@ class Journal:
         Raises
         ------
         OSError
-            When it cannot be written: the caller must not report success.
+            When it cannot be written: the caller must not report success. Nothing of it stays.
         """
         line = json.dumps(change, separators=(",", ":")).encode() + b"\n"
         with self._lock:
-            os.write(self._descriptor, line)
+            self._write(line)
             self._written += 1
 
     def rotate(self) -> list[Path]:
-        """Go on in a new file; the older ones, to be deleted once a snapshot is complete."""
+        """Go on in a new file; the older ones, to be deleted once a snapshot is complete.
+
+        Raises
+        ------
+        OSError
+            When there can be no other file; changes go on into the present one.
+        """
         with self._lock:
-            os.close(self._descriptor)
             older = journal_files(self._folder)
-            self._descriptor = self._open_next()
+            present, self._descriptor = self._descriptor, self._open_next()
+            os.close(present)
         return older
 
     def close(self) -> None:
         """Append nothing more."""
         with self._lock:
             os.close(self._descriptor)
+
+    def _write(self, line: bytes) -> None:
+        start = os.fstat(self._descriptor).st_size
+        try:
+            while line:  # a disk that is nearly full takes a part, and refuses the next
+                line = line[os.write(self._descriptor, line) :]
+        except OSError:
+            # Else the next line would be glued to the part, and be lost with it.
+            os.ftruncate(self._descriptor, start)
+            raise
 
     def _open_next(self) -> int:
         last = max((_number(path) for path in journal_files(self._folder)), default=0)
@@ -89,12 +107,27 @@ def journal_files(folder: Path) -> list[Path]:
 
 
 def read_changes(folder: Path) -> Iterator[Change]:
-    """All changes in order. The last line of a file may be cut off by a kill, and is left out."""
+    """All changes in order, but those whose lines cannot be read.
+
+    The last line of a file may be cut off by a kill, before anybody heard of its change. Any
+    other is damage, which is told, and takes nothing along.
+    """
     for path in journal_files(folder):
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                if line.endswith("\n"):
-                    yield Change(*json.loads(line))
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.endswith(b"\n"):
+                    _log.warning("%s ends within line %d, which is left out", path, number)
+                elif (change := _change_of(line)) is None:
+                    _log.error("%s is damaged in line %d, which is left out", path, number)
+                else:
+                    yield change
+
+
+def _change_of(line: bytes) -> Change | None:
+    try:
+        return Change(*json.loads(line))
+    except (ValueError, TypeError):  # not JSON, not a list, or not of five
+        return None
 
 
 def _number(path: Path) -> int:

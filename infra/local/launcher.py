@@ -24,6 +24,7 @@ from urllib.parse import urlencode
 
 import uvicorn
 
+from clearstem.twin import ending_on_sigterm, enter
 from infra.local import edge
 from infra.local.deploy import (
     REPOSITORY,
@@ -35,13 +36,24 @@ from infra.local.deploy import (
 )
 from infra.local.emulator import ACCOUNT, REGION
 from infra.local.guard import AsgiApp
-from infra.local.processes import HOST, ending_on_sigterm, free_port, hold, write_ready_file
+from infra.local.processes import HOST, end, end_with, free_port, hold, write_ready_file
 
 DEFAULT_PORT: Final = 8000
 DEFAULT_STATE: Final = Path(".clearstem")
 KEYLESS_OWNER: Final = "local"
 _START_S, _STOP_S, _HEALTH_S = 30.0, 20.0, 30.0
 _OIDC = ("OidcIssuer", "OidcAudience", "OidcJwksUrl")  # parameters of the template
+# As whom and where this process calls AWS; at what address, the emulator tells.
+_ENVIRONMENT: Final = {
+    "AWS_ACCESS_KEY_ID": ACCOUNT,
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_REGION": REGION,
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "POWERTOOLS_TRACE_DISABLED": "true",
+}
 # Imported while the emulator starts, since the two take about the same time.
 _IMPORTED_EARLY = ("clearstem.service", "functions.rest")
 # Functions that somebody waits for: those between a change and the socket that shows it.
@@ -72,6 +84,8 @@ class TwinSettings:
         Browser origins that may change things, besides loopback ones.
     oidc
         Issuer, audience and address of the keys of bearer tokens; all empty: none are taken.
+    parent
+        The process that started this one, and with which it ends; None: it stays.
     """
 
     port: int = DEFAULT_PORT
@@ -82,6 +96,7 @@ class TwinSettings:
     ready_file: Path | None = None
     allowed_origins: tuple[str, ...] = ()
     oidc: tuple[str, str, str] = ("", "", "")
+    parent: int | None = None
 
 
 def serve(settings: TwinSettings) -> None:
@@ -92,6 +107,9 @@ def serve(settings: TwinSettings) -> None:
     TwinError
         The port or the state folder is taken, or a part of the twin did not start.
     """
+    enter(_ENVIRONMENT)
+    if settings.parent is not None:
+        end_with(settings.parent)
     state = settings.state_dir.resolve()
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (
@@ -178,7 +196,7 @@ def _emulator(state: Path, allowed_origins: tuple[str, ...]) -> Iterator[_Runnin
         _wait_for(ready, process, log=state / "emulator.log")
         yield _RunningEmulator(process, port)
     finally:
-        _end(process)
+        end(process, patience_s=_STOP_S)
 
 
 def _emulator_port(state: Path) -> int:
@@ -199,15 +217,6 @@ def _wait_for(ready: Path, process: "subprocess.Popen[bytes]", *, log: Path) -> 
             said = log.read_text(encoding="utf-8", errors="replace")[-2000:]
             raise TwinError(f"the emulator did not start:\n{said}")
         time.sleep(0.01)
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _deployed(settings: TwinSettings, emulator: _RunningEmulator) -> dict[str, str]:
@@ -258,15 +267,6 @@ def _environment(emulator: _RunningEmulator, outputs: Mapping[str, str]) -> dict
         **variables,
         "CLEARSTEM_STREAM_DOWNLOADS": "1",  # there is no gateway here that ends bodies at 6 MB
         "AWS_ENDPOINT_URL": emulator.url,
-        "AWS_ACCESS_KEY_ID": ACCOUNT,
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "POWERTOOLS_TRACE_DISABLED": "true",
-        "NO_PROXY": ",".join(filter(None, ("127.0.0.1,localhost", os.environ.get("NO_PROXY")))),
     }
 
 
@@ -361,6 +361,7 @@ def _parse(arguments: list[str]) -> TwinSettings:
         "--oidc", nargs=3, default=("", "", ""), metavar=("ISSUER", "AUDIENCE", "JWKS_URL")
     )
     parser.add_argument("--ready-file", type=Path)
+    parser.add_argument("--parent", type=int, help="end when this process has ended")
     parser.add_argument("--allow-origin", action="append", default=[])
     options = parser.parse_args(arguments)
     return TwinSettings(
@@ -371,6 +372,7 @@ def _parse(arguments: list[str]) -> TwinSettings:
         models_dir=options.models,
         model=options.model,
         ready_file=options.ready_file,
+        parent=options.parent,
         allowed_origins=tuple(options.allow_origin),
     )
 

@@ -5,32 +5,36 @@ import json
 import os
 import signal
 import socket
-import sys
+import subprocess
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 HOST = "127.0.0.1"  # nothing of the twin listens anywhere else
 _LOCK_POLL_S = 0.05
+_PARENT_POLL_S = 0.3
 
 
-@contextmanager
-def ending_on_sigterm() -> Iterator[None]:
-    """Within, SIGTERM unwinds the stack as Ctrl-C does, instead of ending the process at once.
+def end_with(parent: int) -> None:
+    """Send this process SIGTERM once `parent`, which started it, has ended, however it did."""
 
-    uvicorn catches signals while it serves and raises them again when it has finished.
-    """
+    def watch() -> None:
+        while os.getppid() == parent:  # every Unix gives orphans another one
+            time.sleep(_PARENT_POLL_S)
+        os.kill(os.getpid(), signal.SIGTERM)
 
-    def end(_number: int, _frame: object) -> None:
-        sys.exit(0)
+    threading.Thread(target=watch, daemon=True).start()
 
-    before = signal.signal(signal.SIGTERM, end)
+
+def end(process: "subprocess.Popen[bytes]", *, patience_s: float) -> None:
+    """End a process in good order, or by force once it has taken longer than `patience_s`."""
+    process.terminate()
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        process.wait(patience_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def write_ready_file(path: Path, **contents: object) -> None:

@@ -13,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from clearstem.client import Client
 from infra.local.processes import HOST, hold
 from tests.emulator import until
+from tests.stranger import Stranger
+from tests.submitted import wav
 from tests.twin import alive
 
 
@@ -91,6 +94,45 @@ def test_the_twin_ends_with_its_emulator_keeps_its_state_and_ends_whole(launcher
     assert launcher.end(signal.SIGTERM) == 0
     assert not alive(emulator)
     assert not (launcher.state / "twin.json").exists()
+
+
+def test_neither_the_users_own_aws_nor_a_proxy_hears_of_the_twin(
+    launcher: Launcher, proxy: Stranger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = {
+        "AWS_PROFILE": "mine",
+        "AWS_ACCESS_KEY_ID": "AKIAMINE",
+        "AWS_SECRET_ACCESS_KEY": "mine",
+        "AWS_SESSION_TOKEN": "mine",
+        "AWS_DEFAULT_REGION": "eu-mine-1",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+        "AWS_ENDPOINT_URL_S3": proxy.url,
+        "AWS_ENDPOINT_URL_DYNAMODB": proxy.url,
+        "AWS_ENDPOINT_URL_LAMBDA": proxy.url,
+        "AWS_ENDPOINT_URL_STATES": proxy.url,
+    }
+    for name, value in users.items():
+        monkeypatch.setenv(name, value)
+    whole_turn(launcher, tmp_path)
+    told = launcher.told()["environment"]
+    assert not [name for name, value in users.items() if told.get(name) == value]
+    assert not {"AWS_PROFILE", "AWS_SESSION_TOKEN"} & set(told)
+    assert proxy.asked == []
+
+
+def whole_turn(launcher: Launcher, folder: Path) -> None:
+    """Whatever calls AWS: the edge, functions, a job's stages, and commands beside the server."""
+    url = launcher.start()
+    recording = folder / "song.wav"
+    recording.write_bytes(wav())
+    with Client(url) as client:
+        *_, job = client.watch(client.denoise(recording, {"engine": "spectral"})["job_id"])
+        assert job["status"] == "completed", job
+        client.download(job, "clean", to=folder / "clean.wav")
+    for command in (("keys", "create", "ada"), ("invoke", "sweep", "events/schedule_sweep.json")):
+        program = [sys.executable, "-m", "clearstem.cli", *command, "--state", str(launcher.state)]
+        done = subprocess.run(program, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_port_that_is_taken_is_said_to_be(launcher: Launcher) -> None:

@@ -2,11 +2,12 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from tests.emulator import PYTHON_IMAGE, Account, until
 class Process:
     """The emulator as a process that can be stopped, killed and started again."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, *options: str) -> None:
         self.state = state
+        self.options = options
         self.process: subprocess.Popen[bytes] | None = None
         self.account = Account("", ACCOUNT)
 
@@ -31,7 +33,7 @@ class Process:
         ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", "infra.local.emulator", "--port", str(port)]
         command += ["--state", str(self.state), "--ready-file", str(ready), "--grace", "0.5"]
-        command += ["--image", f"{PYTHON_IMAGE}={sys.executable}"]
+        command += ["--image", f"{PYTHON_IMAGE}={sys.executable}", *self.options]
         with (self.state / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         until(ready.exists)
@@ -268,3 +270,74 @@ def test_a_rotated_journal_is_read_in_the_order_of_writing(tmp_path: Path) -> No
         path.unlink()
     assert [entry.value for entry in journal.read_changes(tmp_path)] == [2]
     written.close()
+
+
+@pytest.fixture
+def nearly_full_disk() -> Iterator[Callable[[int], None]]:
+    """Lets files grow to so many bytes: what is beyond is written in part, then refused."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_line_that_the_disk_has_no_room_for_leaves_no_part(
+    tmp_path: Path, nearly_full_disk: Callable[[int], None]
+) -> None:
+    written = journal.Journal(tmp_path)
+    written.append(change("a", 1))
+    (path,) = journal.journal_files(tmp_path)
+    nearly_full_disk(path.stat().st_size + 70)
+    with pytest.raises(OSError, match="too large"):
+        written.append(change("a", "long" * 100))
+    written.append(change("a", 2))  # a shorter one has room
+    written.close()
+    assert [entry.value for entry in journal.read_changes(tmp_path)] == [1, 2]
+    assert path.read_text().count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    "damage", [b'["item",["item",{}]\n', b"[1]\n", b"null\n", b"\xff\n", b"\n"]
+)
+def test_a_damaged_line_is_told_and_takes_no_other_along(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: bytes
+) -> None:
+    written = journal.Journal(tmp_path)
+    written.append(change("a", 1))
+    (path,) = journal.journal_files(tmp_path)
+    with path.open("ab") as file:
+        file.write(damage)
+    written.append(change("a", 2))
+    written.close()
+    assert [entry.value for entry in journal.read_changes(tmp_path)] == [1, 2]
+    assert f"{path} is damaged in line 2" in caplog.text
+
+
+def test_a_journal_that_cannot_go_on_in_a_new_file_goes_on_in_its_present_one(
+    tmp_path: Path,
+) -> None:
+    folder, elsewhere = tmp_path / "journal", tmp_path / "elsewhere"
+    written = journal.Journal(folder)
+    folder.rename(elsewhere)
+    with pytest.raises(FileNotFoundError):
+        written.rotate()
+    written.append(change("a", 1))
+    written.close()
+    assert [entry.value for entry in journal.read_changes(elsewhere)] == [1]
+
+
+def test_snapshots_go_on_once_there_is_room_again(tmp_path: Path) -> None:
+    process = Process(tmp_path, "--snapshot-every", "0.1")
+    process.start()
+    try:
+        set_up(process, tmp_path / "marks")
+        saved = tmp_path / "aws" / "dynamodb.json"
+        in_the_way = saved.with_suffix(".part")
+        in_the_way.mkdir()
+        table = process.account.client("dynamodb")
+        table.put_item(TableName="table", Item={"pk": {"S": "late"}})
+        until(lambda: "no snapshot" in (tmp_path / "log").read_text())
+        assert "late" not in saved.read_text()
+        in_the_way.rmdir()
+        until(lambda: "late" in saved.read_text())
+    finally:
+        process.end(signal.SIGKILL)
