@@ -59,7 +59,9 @@ class Accepted:
         return bool(re.fullmatch(self.rule, finding.rule) and re.fullmatch(self.path, finding.path))
 
 
-_OPEN_ROUTES: Final = r"Rest/Api/Default/(health|config|docs|(open|async)api\.json)/GET/Resource"
+_OPEN_ROUTES: Final = (
+    r"Rest/Api/Default/(health|config|docs|(open|async)api\.json)/(GET|HEAD)/Resource"
+)
 _DATA_ROLES: Final = r"(Stages/JobRole|(Rest|Stream|Drop|Sweep)HandlerRole)/DefaultPolicy/Resource"
 _IAM5: Final = r"AwsSolutions-IAM5"
 
