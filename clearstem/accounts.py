@@ -127,10 +127,6 @@ class Accounts:
                 return revoked
         raise KeyNotFound(f"{owner} has no key {prefix}")
 
-    def authenticate(self, text: str | None, *, at: datetime) -> str:
-        """The owner of a key; raises as `identify` does."""
-        return self.identify(text, at=at).owner
-
     def identify(self, text: str | None, *, at: datetime) -> ApiKey:
         """What is known of a key that is good.
 

@@ -7,6 +7,7 @@ whatever was removed: a stage that was just being stopped may have written after
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -192,13 +193,9 @@ class Removal:
         they are where the job is not over: it was retried, and gets new ones.
         """
         if not self._is_there(due.destination) and not self._has_source(due):
-            try:
-                self.delete_results(due.job_id)
-            except JobNotFound:
-                return
-            except Conflict:
-                pass
-            else:
+            with suppress(Conflict):
+                with suppress(JobNotFound):
+                    self.delete_results(due.job_id)
                 return
         self.retention.put_off(due, sort=FADING, at=self.now() + _LOOKED_AGAIN)
 

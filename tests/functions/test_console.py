@@ -123,22 +123,13 @@ def in_parts(service: Service, folder: Path, monkeypatch: pytest.MonkeyPatch, **
     return sent(service, wav() + bytes(21 * MEBIBYTE), folder, **told)
 
 
-def test_all_parts_are_sent_though_a_list_names_some(
-    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("expired", "puts"), [(0, 5), (4, 6)], ids=["good links", "one too old"])
+def test_all_parts_are_sent_though_a_list_names_some_and_a_link_expires(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expired: int, puts: int
 ) -> None:
-    told = in_parts(service, tmp_path, monkeypatch)
+    told = in_parts(service, tmp_path, monkeypatch, expired=expired)
     assert told["problem"] == ""
-    assert called(told).count(("PUT", "storage")) == 5
-    (job,) = service.jobs.history("local", limit=2).jobs
-    assert job.source.size_bytes == len(wav()) + 21 * MEBIBYTE
-
-
-def test_a_part_whose_link_has_expired_is_sent_by_another(
-    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told = in_parts(service, tmp_path, monkeypatch, expired=4)
-    assert told["problem"] == ""
-    assert called(told).count(("PUT", "storage")) == 6
+    assert called(told).count(("PUT", "storage")) == puts
     (job,) = service.jobs.history("local", limit=2).jobs
     assert job.source.size_bytes == len(wav()) + 21 * MEBIBYTE
 

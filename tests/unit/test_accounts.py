@@ -19,8 +19,8 @@ def accounts(dynamodb: Any) -> Accounts:
 def test_a_key_authenticates_its_owner(accounts):
     text, key = accounts.create_key("ada", at=START)
     other, _ = accounts.create_key("bob", at=START)
-    assert accounts.authenticate(text, at=START) == key.owner == "ada"
-    assert accounts.authenticate(other, at=START) == "bob"
+    assert accounts.identify(text, at=START).owner == key.owner == "ada"
+    assert accounts.identify(other, at=START).owner == "bob"
 
 
 def test_of_a_key_only_its_sum_and_its_beginning_are_stored(accounts):
@@ -43,14 +43,14 @@ def test_no_key_and_a_wrong_one_are_refused_alike(accounts):
     accounts.create_key("ada", at=START)
     for wrong in (None, "", "cs_", "cs_wrong", "ключ", "x" * 10_000):
         with pytest.raises(Unauthorized, match=r"^Invalid or missing API key$"):
-            accounts.authenticate(wrong, at=START)
+            accounts.identify(wrong, at=START)
 
 
 def test_neither_the_visible_beginning_nor_the_stored_sum_is_a_key(accounts):
     _, key = accounts.create_key("ada", at=START)
     for known in (key.prefix, key.sha256):
         with pytest.raises(Unauthorized):
-            accounts.authenticate(known, at=START)
+            accounts.identify(known, at=START)
 
 
 def test_a_revoked_key_ends_at_once_and_the_other_goes_on(accounts):
@@ -59,8 +59,8 @@ def test_a_revoked_key_ends_at_once_and_the_other_goes_on(accounts):
     revoked = accounts.revoke("ada", prefix=key.prefix, at=at(60))
     assert revoked.revoked_at == at(60)
     with pytest.raises(Unauthorized):
-        accounts.authenticate(ended, at=at(60))
-    assert accounts.authenticate(kept, at=at(60)) == "ada"
+        accounts.identify(ended, at=at(60))
+    assert accounts.identify(kept, at=at(60)).owner == "ada"
 
 
 def test_a_key_revoked_again_keeps_the_time_it_ended(accounts):
@@ -74,7 +74,7 @@ def test_a_key_is_revoked_by_its_own_owner_only(accounts):
     for owner, prefix in (("bob", key.prefix), ("ada", "cs_unknown1"), ("ada", "")):
         with pytest.raises(KeyNotFound):
             accounts.revoke(owner, prefix=prefix, at=at(1))
-    assert accounts.authenticate(text, at=at(1)) == "ada"
+    assert accounts.identify(text, at=at(1)).owner == "ada"
 
 
 def test_an_owner_has_two_active_keys_at_most(accounts):
@@ -101,7 +101,7 @@ def test_the_last_use_is_noted_by_the_hour_not_by_the_call(accounts):
     text, _ = accounts.create_key("ada", at=START)
 
     def last_use_after(passed: timedelta) -> float:
-        accounts.authenticate(text, at=START + passed)
+        accounts.identify(text, at=START + passed)
         (key,) = accounts.keys("ada")
         return (key.last_used_at - START).total_seconds()
 
@@ -114,7 +114,7 @@ def test_a_refused_key_notes_no_use(accounts):
     text, key = accounts.create_key("ada", at=START)
     accounts.revoke("ada", prefix=key.prefix, at=START)
     with pytest.raises(Unauthorized):
-        accounts.authenticate(text, at=START)
+        accounts.identify(text, at=START)
     assert accounts.keys("ada")[0].last_used_at is None
 
 
